@@ -1,0 +1,9 @@
+"""samplug: adapt Segment-Anything models with MMEngine configs.
+
+Importing the package registers the ``samplug`` scope; components are imported when a config first names one of them.
+"""
+
+from samplug import registry
+from samplug.version import __version__
+
+__all__ = ["__version__", "registry"]

@@ -1,0 +1,3 @@
+def load_weights(*a, **k): raise NotImplementedError
+def pretrained_source(m):
+    return None

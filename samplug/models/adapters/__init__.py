@@ -1,0 +1,3 @@
+from samplug.models.adapters.ts_sam_side_network import TSSAMSideNetwork
+
+__all__ = ["TSSAMSideNetwork"]

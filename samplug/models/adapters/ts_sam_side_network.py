@@ -1,0 +1,247 @@
+"""TS-SAM's side network (Yu et al., 2024, arXiv 2408.01835): what is trained beside the frozen encoder of SAM."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from samplug.models.backbones.sam_vit import TokenTap
+from samplug.models.base import SamplugModule
+from samplug.registry import MODELS
+
+# Fixed by the published method: width of the refinement maps, and of the last side stream.
+MRM_CHANNELS = 128
+OUT_CHANNELS = 256
+_PUBLISHED_MRM_BLOCKS = 12
+_FFT_RATE = 0.25
+
+
+@MODELS.register_module()
+class TSSAMSideNetwork(SamplugModule):
+    """Side stream of convolutional side adapters (CSA) and refinement maps (MRM) over a SAM encoder.
+
+    Use :meth:`tap` for each forward pass of the encoder::
+
+        side = adapter.tap()
+        backbone(images, tap=side)
+        f1, f2, f3 = side.features
+
+    Args:
+        embed_dims: Width of the encoder's tokens.
+        depth: Number of the encoder's blocks.
+        feature_channels: Channels of the encoder's output.
+        patch_size: Patch size of the encoder (used by the FFT branch).
+        side_channels: Width of the side stream (256 for ViT-B, L and H).
+        csa_blocks: Blocks after which a CSA fuses side stream and tokens. None: after every block, as published.
+        mrm_blocks: Blocks whose output refines the high-resolution maps. None: the last twelve, as published.
+        use_fft: Add the embedded high-pass image to the side stream (published for shadow detection).
+        feedback: True, the released code: each fused stream replaces the tokens, so gradients pass through the frozen
+            blocks. False, a true side network: tokens are only read, the encoder needs no gradients and keeps no activations.
+        spatial_embedding: False, the released code: the first embedding reads the (g, g, D) memory as (D, g, g), so that its
+            D inputs at a place are not that place's token (published weights depend on it). True: they are.
+        init_cfg: Passed to MMEngine's ``BaseModule``.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        depth: int,
+        feature_channels: int = 256,
+        patch_size: int = 16,
+        side_channels: int = 256,
+        csa_blocks: Sequence[int] | None = None,
+        mrm_blocks: Sequence[int] | None = None,
+        use_fft: bool = False,
+        feedback: bool = True,
+        spatial_embedding: bool = False,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        csa = range(depth) if csa_blocks is None else csa_blocks
+        mrm = range(max(0, depth - _PUBLISHED_MRM_BLOCKS), depth) if mrm_blocks is None else mrm_blocks
+        self.csa_of_block = _positions("csa_blocks", csa, depth)
+        self.mrm_of_block = _positions("mrm_blocks", mrm, depth)
+        self.feedback = feedback
+        self.spatial_embedding = spatial_embedding
+
+        self.csa_embedding = nn.Linear(embed_dims, side_channels)
+        self.fft_embedding = HighPassEmbed(side_channels, patch_size) if use_fft else None
+        self.csa_blocks = nn.ModuleList(
+            CSABlock(embed_dims, side_channels, side_channels) for _ in range(1 + len(self.csa_of_block))
+        )
+        self.csa_blocks.append(CSABlock(feature_channels, side_channels, OUT_CHANNELS))
+        self.mrm_blocks = nn.ModuleList(MRMBlock(embed_dims) for _ in self.mrm_of_block)
+        self.mrm_blocks.append(MRMBlock(feature_channels))
+        _init_conv_and_gates(self.csa_blocks)
+        _init_conv_and_gates(self.mrm_blocks)
+
+    def tap(self) -> "SidePass":
+        """The adapter's state for one forward pass of the encoder."""
+        return SidePass(self)
+
+
+class SidePass(TokenTap):
+    """One pass of the side network along the encoder's token stream.
+
+    Attributes:
+        features: After the encoder's forward: (N, 128, 4g, 4g), (N, 128, 2g, 2g), (N, 256, g, g).
+    """
+
+    features: tuple[Tensor, Tensor, Tensor]
+
+    def __init__(self, network: TSSAMSideNetwork) -> None:
+        self.network = network
+        self.side: Tensor
+        self.maps: tuple[Tensor, Tensor] | None = None
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        """Tokens (N, g, g, C) as a map (N, C, g, g)."""
+        return (tokens if self.network.feedback else tokens.detach()).permute(0, 3, 1, 2)
+
+    def after_embed(self, images: Tensor, patches: Tensor, tokens: Tensor) -> Tensor:
+        net = self.network
+        patches = patches if net.feedback else patches.detach()
+        if not net.spatial_embedding:
+            batch, height, width, dim = patches.shape
+            patches = patches.reshape(batch, dim, height, width).permute(0, 2, 3, 1)
+        self.side = net.csa_embedding(patches).permute(0, 3, 1, 2)
+        if net.fft_embedding is not None:
+            self.side = self.side + net.fft_embedding(images)
+        # The released code discards the fused stream here: the first CSA changes the side stream only.
+        self.side, _ = net.csa_blocks[0](self._read(tokens), self.side)
+        return tokens
+
+    def after_block(self, index: int, tokens: Tensor) -> Tensor:
+        net = self.network
+        if index in net.mrm_of_block:
+            self.maps = net.mrm_blocks[net.mrm_of_block[index]](self._read(tokens), self.maps)
+        if index in net.csa_of_block:
+            self.side, fused = net.csa_blocks[1 + net.csa_of_block[index]](self._read(tokens), self.side)
+            if net.feedback:
+                return fused.permute(0, 2, 3, 1)
+        return tokens
+
+    def after_neck(self, features: Tensor) -> Tensor:
+        net = self.network
+        source = features if net.feedback else features.detach()
+        x4, x2 = net.mrm_blocks[-1](source, self.maps)
+        last, _ = net.csa_blocks[-1](source, self.side)
+        self.features = (x4, x2, last)
+        return features
+
+
+class CSABlock(nn.Module):
+    """Fuses a side map with the token map and derives the next side map; 1x1 convolutions only."""
+
+    def __init__(self, stream_channels: int, side_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(side_channels, stream_channels, kernel_size=1)
+        self.bn1 = nn.BatchNorm2d(stream_channels)
+        self.conv2 = nn.Conv2d(stream_channels, out_channels, kernel_size=1)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, stream, g, g) and (N, side, g, g) -> next side (N, out, g, g) and fused stream (N, stream, g, g)."""
+        fused = x + torch.relu(self.bn1(self.conv1(side)))
+        return torch.relu(self.bn2(self.conv2(fused))), fused
+
+
+class Gate(nn.Module):
+    """Scales every position's vector by a signed gate of itself: z * tanh(W2 relu(W1 z))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.res_gate = nn.Sequential(
+            nn.Linear(channels, channels, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels, bias=False),
+            nn.Tanh(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x.permute(0, 2, 3, 1)
+        return (z * self.res_gate(z)).permute(0, 3, 1, 2)
+
+
+class MRMBlock(nn.Module):
+    """Maps at four and two times the token resolution, added to those of the blocks before."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        width = MRM_CHANNELS
+        self.conv_in = nn.Sequential(
+            nn.Conv2d(in_channels, width, kernel_size=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+        self.fpn1 = nn.Sequential(*_double(width), *_double(width), Gate(width))
+        self.fpn2 = nn.Sequential(*_double(width), Gate(width))
+
+    def forward(self, x: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """(N, in, g, g) -> (N, 128, 4g, 4g) and (N, 128, 2g, 2g)."""
+        x = self.conv_in(x)
+        x4, x2 = self.fpn1(x), self.fpn2(x)
+        if previous is not None:
+            x4, x2 = previous[0] + x4, previous[1] + x2
+        return x4, x2
+
+
+def _double(channels: int) -> tuple[nn.Module, ...]:
+    upsample = nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
+    return upsample, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+
+
+class HighPassEmbed(nn.Module):
+    """Patch embedding of the high-pass image."""
+
+    def __init__(self, channels: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, channels, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, channels, H / p, W / p)."""
+        return self.proj(high_pass(images))
+
+
+@torch.no_grad()
+def high_pass(images: Tensor, rate: float = _FFT_RATE) -> Tensor:
+    """Magnitude of the images without the central ``rate`` of their spectrum (TS-SAM, after SAM-Adapter).
+
+    Args:
+        images: (N, C, H, W) float.
+        rate: Share of the spectrum that is removed: a centred square of half-width floor(sqrt(H * W * rate) / 2).
+
+    Returns:
+        (N, C, H, W) float32.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        height, width = images.shape[-2:]
+        half = int(math.sqrt(height * width * rate) / 2)
+        spectrum = torch.fft.fftshift(torch.fft.fft2(images.float(), norm="forward"), dim=(-2, -1))
+        rows, columns = height // 2, width // 2
+        spectrum[..., rows - half : rows + half, columns - half : columns + half] = 0
+        return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="forward").real.abs()
+
+
+def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:
+    """Encoder block -> place in the list of side modules.
+
+    Raises:
+        ValueError: An index outside the encoder, or one twice.
+    """
+    order = sorted(set(blocks))
+    if len(order) != len(blocks) or any(not 0 <= index < depth for index in order):
+        raise ValueError(f"TSSAMSideNetwork: {name}={list(blocks)} must be different indexes of the encoder's {depth} blocks")
+    return {block: place for place, block in enumerate(order)}
+
+
+def _init_conv_and_gates(modules: nn.Module) -> None:
+    """The released code's start: He by fan-out for convolutions, narrow gates, so that refinement maps begin near zero."""
+    for module in modules.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02, a=-2.0, b=2.0)

@@ -1,0 +1,3 @@
+from samplug.models.backbones.sam_vit import SAMViT, TokenTap
+
+__all__ = ["SAMViT", "TokenTap"]

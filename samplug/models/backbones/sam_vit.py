@@ -1,0 +1,276 @@
+"""The image encoder of Segment Anything (Kirillov et al., 2023): a windowed ViT with decomposed relative positions."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from samplug.models.backbones.attention import ATTENTION_FORMS, AttentionFn, relative_table
+from samplug.models.base import SamplugModule
+from samplug.models.layers import LayerNorm2d
+from samplug.registry import MODELS
+
+# Published sizes: width, depth, heads, blocks with global attention.
+SAM_ARCHS: dict[str, dict[str, Any]] = {
+    "vit_b": dict(embed_dims=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)),
+    "vit_l": dict(embed_dims=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
+    "vit_h": dict(embed_dims=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
+}
+_ARCH_DEFAULTS: dict[str, Any] = dict(window_size=14, mlp_ratio=4, patch_size=16)
+
+
+class TokenTap(Protocol):
+    """What an adapter gives the encoder for one forward pass, to read the token stream and to replace it.
+
+    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. Each method returns the tokens that the encoder goes on
+    with: the same tensor to leave the stream as it is.
+    """
+
+    def after_embed(self, images: Tensor, patches: Tensor, tokens: Tensor) -> Tensor:
+        """``patches`` is the patch embedding, ``tokens`` the same with positions added (the input of block 0)."""
+
+    def after_block(self, index: int, tokens: Tensor) -> Tensor:
+        """Called with the output of each block, in order."""
+
+    def after_neck(self, features: Tensor) -> Tensor:
+        """``features`` is the encoder's output, (N, out_channels, g, g)."""
+
+
+@MODELS.register_module()
+class SAMViT(SamplugModule):
+    """Image encoder of SAM with the official parameter names.
+
+    The position tables belong to one input size; :func:`samplug.checkpoints.load_weights` resizes them on loading.
+
+    Args:
+        arch: ``'vit_b'``, ``'vit_l'``, ``'vit_h'``, or a dict with ``embed_dims``, ``depth``, ``num_heads``,
+            ``global_attn_indexes`` and optionally ``window_size`` (14; 0 makes every block global), ``mlp_ratio`` (4) and
+            ``patch_size`` (16).
+        img_size: Side of the square input in pixels, a multiple of the patch size.
+        out_channels: Channels of the neck's output.
+        frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
+        with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
+        attention: Form of the attention, one of ``auto``, ``biased``, ``folded`` (:mod:`.attention`); equal results.
+        init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
+    """
+
+    # RGB statistics of inputs in 0..255 (Segment Anything; ImageNet's).
+    mean = (123.675, 116.28, 103.53)
+    std = (58.395, 57.12, 57.375)
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = "vit_b",
+        img_size: int = 1024,
+        out_channels: int = 256,
+        frozen: bool = False,
+        with_cp: bool = False,
+        attention: str = "auto",
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        sizes = resolve_arch(arch)
+        self.patch_size: int = sizes["patch_size"]
+        self.embed_dims: int = sizes["embed_dims"]
+        if img_size <= 0 or img_size % self.patch_size:
+            raise ValueError(f"SAMViT: img_size={img_size} must be a positive multiple of the patch size {self.patch_size}")
+        if attention not in ATTENTION_FORMS:
+            raise ValueError(f"SAMViT: attention={attention!r} is not one of {sorted(ATTENTION_FORMS)}")
+        self.img_size = img_size
+        self.out_channels = out_channels
+        self.frozen = frozen
+        self.with_cp = with_cp
+
+        grid = img_size // self.patch_size
+        self.patch_embed = PatchEmbed(self.embed_dims, self.patch_size)
+        self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, self.embed_dims))
+        self.blocks = nn.ModuleList(
+            Block(
+                dim=self.embed_dims,
+                num_heads=sizes["num_heads"],
+                mlp_ratio=sizes["mlp_ratio"],
+                window_size=0 if index in sizes["global_attn_indexes"] else sizes["window_size"],
+                grid=grid,
+                attend=ATTENTION_FORMS[attention],
+            )
+            for index in range(sizes["depth"])
+        )
+        self.neck = nn.Sequential(
+            nn.Conv2d(self.embed_dims, out_channels, kernel_size=1, bias=False),
+            LayerNorm2d(out_channels),
+            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(out_channels),
+        )
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s file, or else give ViT's usual start: truncated normal positions and projections."""
+        if not self.init_cfg:
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+            for module in self.modules():
+                if isinstance(module, nn.Linear):
+                    nn.init.trunc_normal_(module.weight, std=0.02)
+                    nn.init.zeros_(module.bias)
+        super().init_weights()
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.blocks)
+
+    def train(self, mode: bool = True) -> "SAMViT":
+        return super().train(mode and not self.frozen)
+
+    def forward(self, images: Tensor, tap: TokenTap | None = None) -> tuple[Tensor]:
+        """Encode images.
+
+        Args:
+            images: (N, 3, img_size, img_size) float, RGB, normalised with ``mean`` and ``std``.
+            tap: An adapter's view of the token stream, see :class:`TokenTap`.
+
+        Returns:
+            One feature map (N, out_channels, g, g), g = img_size / patch_size, in a tuple as MMEngine backbones return.
+
+        Raises:
+            ValueError: The input has another size than the encoder was built for.
+        """
+        if images.shape[-2:] != (self.img_size, self.img_size):
+            height, width = images.shape[-2:]
+            raise ValueError(
+                f"SAMViT was built for {self.img_size}x{self.img_size} inputs and got {height}x{width}: resize the images to "
+                f"img_size, or build the encoder with another img_size (position tables are resized when weights are loaded)"
+            )
+        patches = self.patch_embed(images)
+        tokens = patches + self.pos_embed
+        if tap is not None:
+            tokens = tap.after_embed(images, patches, tokens)
+        for index, block in enumerate(self.blocks):
+            if self.with_cp and torch.is_grad_enabled() and (tokens.requires_grad or not self.frozen):
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+            if tap is not None:
+                tokens = tap.after_block(index, tokens)
+        features = self.neck(tokens.permute(0, 3, 1, 2))
+        if tap is not None:
+            features = tap.after_neck(features)
+        return (features,)
+
+
+def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes of a published architecture or of a dict of sizes, with defaults filled in.
+
+    Raises:
+        ValueError: Unknown name, a missing or unknown size, or sizes that do not fit each other.
+    """
+    if isinstance(arch, str):
+        if arch not in SAM_ARCHS:
+            raise ValueError(f"SAMViT: arch={arch!r} is not one of {sorted(SAM_ARCHS)} and not a dict of sizes")
+        arch = SAM_ARCHS[arch]
+    required = set(SAM_ARCHS["vit_b"])
+    missing, unknown = required - set(arch), set(arch) - required - set(_ARCH_DEFAULTS)
+    if missing or unknown:
+        raise ValueError(f"SAMViT: arch dict lacks {sorted(missing)} and has unknown keys {sorted(unknown)}")
+    sizes = {**_ARCH_DEFAULTS, **arch}
+    if sizes["embed_dims"] % sizes["num_heads"]:
+        raise ValueError(f"SAMViT: embed_dims={sizes['embed_dims']} is not a multiple of num_heads={sizes['num_heads']}")
+    outside = [i for i in sizes["global_attn_indexes"] if not 0 <= i < sizes["depth"]]
+    if outside:
+        raise ValueError(f"SAMViT: global_attn_indexes {outside} lie outside the {sizes['depth']} blocks")
+    return sizes
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches to tokens: (N, 3, H, W) -> (N, H / p, W / p, dim)."""
+
+    def __init__(self, dim: int, patch_size: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images).permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on (N, g, g, dim) tokens, with windowed (``window_size`` > 0) or global attention."""
+
+    def __init__(
+        self, dim: int, num_heads: int, mlp_ratio: float, window_size: int, grid: int, attend: AttentionFn
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, num_heads, window_size or grid, attend)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = MLP(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x
+        x = self.norm1(x)
+        if self.window_size:
+            windows, padded = partition_windows(x, self.window_size)
+            x = merge_windows(self.attn(windows), self.window_size, padded, (shortcut.shape[1], shortcut.shape[2]))
+        else:
+            x = self.attn(x)
+        x = shortcut + x
+        return x + self.mlp(self.norm2(x))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over a (B, size, size, dim) map with decomposed relative positions."""
+
+    def __init__(self, dim: int, num_heads: int, size: int, attend: AttentionFn) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attend = attend
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, dim // num_heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, dim // num_heads))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, dim = x.shape
+        qkv = self.qkv(x).reshape(batch, height * width, 3, self.num_heads, -1)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        rel_h, rel_w = relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width)
+        x = self.attend(q, k, v, rel_h, rel_w)
+        return self.proj(x.transpose(1, 2).reshape(batch, height, width, dim))
+
+
+class MLP(nn.Module):
+    """Two linear layers with exact GELU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(F.gelu(self.lin1(x)))
+
+
+def partition_windows(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut (N, H, W, C) into (N * windows, size, size, C), zero-padded at bottom and right.
+
+    SAM does not mask the padded tokens: the bias of ``qkv`` makes them take part in the attention.
+
+    Returns:
+        The windows and the padded (H, W).
+    """
+    batch, height, width, channels = x.shape
+    x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
+    rows, columns = x.shape[1] // size, x.shape[2] // size
+    windows = x.reshape(batch, rows, size, columns, size, channels).transpose(2, 3)
+    return windows.reshape(-1, size, size, channels), (rows * size, columns * size)
+
+
+def merge_windows(windows: Tensor, size: int, padded: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+    """Inverse of :func:`partition_windows`: (N * windows, size, size, C) -> (N, H, W, C), padding cropped."""
+    rows, columns = padded[0] // size, padded[1] // size
+    x = windows.reshape(-1, rows, columns, size, size, windows.shape[-1]).transpose(2, 3)
+    return x.reshape(-1, *padded, windows.shape[-1])[:, : shape[0], : shape[1]]

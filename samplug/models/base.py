@@ -1,0 +1,36 @@
+"""Base of samplug's modules: strict initialisation from pretrained files."""
+
+from typing import Any
+
+from mmengine.model import BaseModule
+
+from samplug.checkpoints import load_weights, pretrained_source
+
+InitCfg = dict[str, Any] | list[dict[str, Any]] | None
+
+
+class StrictInit:
+    """Mixin before a ``BaseModule``: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` is strict under any scope.
+
+    MMEngine's own ``Pretrained`` goes on silently when the file's keys do not fit.
+    """
+
+    init_cfg: InitCfg
+
+    def init_weights(self) -> None:
+        """Initialise; a ``Pretrained`` file is loaded last, so that no child's random start overwrites it."""
+        init_cfg, source = self.init_cfg, pretrained_source(self)
+        if source is None:
+            super().init_weights()  # type: ignore[misc]
+            return
+        others = [] if isinstance(init_cfg, dict) else [cfg for cfg in init_cfg or [] if cfg["type"] != "Pretrained"]
+        self.init_cfg = others or None
+        try:
+            super().init_weights()  # type: ignore[misc]
+        finally:
+            self.init_cfg = init_cfg
+        load_weights(self, source)  # type: ignore[arg-type]
+
+
+class SamplugModule(StrictInit, BaseModule):
+    """Base of backbones, adapters and decoders."""

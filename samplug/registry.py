@@ -1,0 +1,42 @@
+"""Children of every MMEngine root registry under the scope ``samplug``.
+
+A scope without a child of some root makes MMEngine warn at each look-up, so all of them exist, also the empty ones.
+``locations`` are imported at the first look-up: a config needs no import beyond ``custom_imports=['samplug']``.
+"""
+
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope="samplug", locations=list(locations))
+
+
+RUNNERS = _child(root.RUNNERS, "samplug.engine")
+RUNNER_CONSTRUCTORS = _child(root.RUNNER_CONSTRUCTORS)
+LOOPS = _child(root.LOOPS)
+HOOKS = _child(root.HOOKS, "samplug.engine")
+STRATEGIES = _child(root.STRATEGIES)
+
+DATASETS = _child(root.DATASETS, "samplug.datasets")
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
+TRANSFORMS = _child(root.TRANSFORMS, "samplug.datasets.transforms")
+
+MODELS = _child(root.MODELS, "samplug.models")
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
+WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, "samplug.checkpoints")
+
+OPTIMIZERS = _child(root.OPTIMIZERS)
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "samplug.engine")
+PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
+
+METRICS = _child(root.METRICS, "samplug.evaluation")
+EVALUATOR = _child(root.EVALUATOR)
+
+TASK_UTILS = _child(root.TASK_UTILS)
+FUNCTIONS = _child(root.FUNCTIONS)
+VISUALIZERS = _child(root.VISUALIZERS)
+VISBACKENDS = _child(root.VISBACKENDS)
+LOG_PROCESSORS = _child(root.LOG_PROCESSORS)
+INFERENCERS = _child(root.INFERENCERS)
