@@ -1,3 +1,29 @@
-def load_weights(*a, **k): raise NotImplementedError
-def pretrained_source(m):
-    return None
+from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
+from samplug.checkpoints.files import fetch, read_checkpoint
+from samplug.checkpoints.initializer import StrictPretrainedInit
+from samplug.checkpoints.loading import (
+    LoadReport,
+    digest,
+    load_pretrained,
+    load_state,
+    load_weights,
+    pretrained_config,
+    pretrained_names,
+)
+from samplug.checkpoints.families import state_dict_of
+
+__all__ = [
+    "LoadReport",
+    "StrictPretrainedInit",
+    "UnsafeCheckpointError",
+    "WeightsError",
+    "digest",
+    "fetch",
+    "load_pretrained",
+    "load_state",
+    "load_weights",
+    "pretrained_config",
+    "pretrained_names",
+    "read_checkpoint",
+    "state_dict_of",
+]

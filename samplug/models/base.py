@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.model import BaseModule
 
-from samplug.checkpoints import load_weights, pretrained_source
+from samplug.checkpoints import load_weights, pretrained_config
 
 InitCfg = dict[str, Any] | list[dict[str, Any]] | None
 
@@ -19,8 +19,8 @@ class StrictInit:
 
     def init_weights(self) -> None:
         """Initialise; a ``Pretrained`` file is loaded last, so that no child's random start overwrites it."""
-        init_cfg, source = self.init_cfg, pretrained_source(self)
-        if source is None:
+        init_cfg, pretrained = self.init_cfg, pretrained_config(self)  # type: ignore[arg-type]
+        if pretrained is None:
             super().init_weights()  # type: ignore[misc]
             return
         others = [] if isinstance(init_cfg, dict) else [cfg for cfg in init_cfg or [] if cfg["type"] != "Pretrained"]
@@ -29,7 +29,7 @@ class StrictInit:
             super().init_weights()  # type: ignore[misc]
         finally:
             self.init_cfg = init_cfg
-        load_weights(self, source)  # type: ignore[arg-type]
+        load_weights(self, pretrained["checkpoint"], prefix=pretrained.get("prefix"))  # type: ignore[arg-type]
 
 
 class SamplugModule(StrictInit, BaseModule):

@@ -1,5 +1,7 @@
 """Generated camouflage: a textured object on a textured ground of the same colours and brightness."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.random import Generator
 from scipy.ndimage import gaussian_filter
@@ -7,7 +9,18 @@ from scipy.ndimage import gaussian_filter
 from samplug.datasets.synthetic.textures import TEXTURES
 
 
-def camouflage_scene(seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+# Grounds are irregular as soil, bark and grass are; objects carry the regular patterns of animals.
+GROUND_TEXTURES = ("fractal", "blotches", "fibres", "cells", "speckle", "mosaic")
+OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "dots", "rings", "bricks")
+
+
+def camouflage_scene(
+    seed: int,
+    index: int,
+    size: int,
+    ground_textures: Sequence[str] = GROUND_TEXTURES,
+    object_textures: Sequence[str] = OBJECT_TEXTURES,
+) -> tuple[np.ndarray, np.ndarray]:
     """Scene number ``index`` of an endless sequence.
 
     Object and ground get textures of two families, the same palette, mean and contrast, one lighting and one noise: neither
@@ -17,6 +30,9 @@ def camouflage_scene(seed: int, index: int, size: int) -> tuple[np.ndarray, np.n
         seed: Names the sequence.
         index: Place in the sequence.
         size: Side of the square image in pixels, 32 at least.
+        ground_textures: Families (keys of ``TEXTURES``) to draw the ground from.
+        object_textures: Families to draw the object from. Where both share families, only the odd one out is the object,
+            which is much harder to learn.
 
     Returns:
         Image (size, size, 3) uint8 BGR and mask (size, size) uint8 in {0, 1}.
@@ -25,7 +41,8 @@ def camouflage_scene(seed: int, index: int, size: int) -> tuple[np.ndarray, np.n
         raise ValueError(f"camouflage_scene: size={size} is too small for a texture, use 32 or more")
     rng = np.random.default_rng((seed, index))
     mask = object_mask(rng, size)
-    ground_name, object_name = rng.choice(sorted(TEXTURES), size=2, replace=False)
+    ground_name = rng.choice(ground_textures)
+    object_name = rng.choice([name for name in object_textures if name != ground_name])
     ground, figure = TEXTURES[ground_name](rng, size), TEXTURES[object_name](rng, size)
     alpha = gaussian_filter(mask.astype(np.float32), 0.6)
     grey = ground * (1 - alpha) + _match(figure, ground, mask, rng) * alpha

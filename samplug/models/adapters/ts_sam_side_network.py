@@ -44,6 +44,8 @@ class TSSAMSideNetwork(SamplugModule):
         init_cfg: Passed to MMEngine's ``BaseModule``.
     """
 
+    checkpoint_part = "adapter"
+
     def __init__(
         self,
         embed_dims: int,

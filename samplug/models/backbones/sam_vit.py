@@ -57,6 +57,7 @@ class SAMViT(SamplugModule):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
     """
 
+    checkpoint_part = "backbone"
     # RGB statistics of inputs in 0..255 (Segment Anything; ImageNet's).
     mean = (123.675, 116.28, 103.53)
     std = (58.395, 57.12, 57.375)
@@ -117,6 +118,36 @@ class SAMViT(SamplugModule):
                     nn.init.trunc_normal_(module.weight, std=0.02)
                     nn.init.zeros_(module.bias)
         super().init_weights()
+
+    def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Fit position tables made for another input size; what :func:`samplug.checkpoints.load_weights` calls.
+
+        The rule: absolute positions (1, g, g, C) are resized bicubically in both directions, relative tables of global blocks
+        (2g - 1, d) linearly along their rows (as SAM does at run time); windows keep theirs.
+
+        Args:
+            state: Entries under this module's own names, of any shape.
+
+        Returns:
+            The same entries, resized ones replaced.
+        """
+        fitted = dict(state)
+        positions = state.get("pos_embed")
+        if positions is not None and positions.ndim == 4 and positions.shape[-1] == self.embed_dims:
+            grid = self.pos_embed.shape[1:3]
+            if positions.shape[1:3] != grid:
+                resized = F.interpolate(positions.permute(0, 3, 1, 2).float(), size=grid, mode="bicubic", align_corners=False)
+                fitted["pos_embed"] = resized.permute(0, 2, 3, 1).to(positions.dtype)
+        for index, block in enumerate(self.blocks):
+            if block.window_size:
+                continue
+            for axis in ("h", "w"):
+                name = f"blocks.{index}.attn.rel_pos_{axis}"
+                table, wanted = state.get(name), getattr(block.attn, f"rel_pos_{axis}").shape
+                if table is not None and table.ndim == 2 and table.shape[1] == wanted[1] and table.shape[0] != wanted[0]:
+                    rows = F.interpolate(table.T[None].float(), size=wanted[0], mode="linear", align_corners=False)
+                    fitted[name] = rows[0].T.to(table.dtype)
+        return fitted
 
     @property
     def depth(self) -> int:

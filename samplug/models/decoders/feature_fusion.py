@@ -23,6 +23,8 @@ class FeatureFusionDecoder(SamplugModule):
         init_cfg: Passed to MMEngine's ``BaseModule``.
     """
 
+    checkpoint_part = "decode_head"
+
     def __init__(
         self,
         num_classes: int = 1,

@@ -1,0 +1,196 @@
+"""Strict loading of weights into modules."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from samplug.checkpoints.errors import WeightsError
+from samplug.checkpoints.families import describe, recognise, state_dict_of
+from samplug.checkpoints.files import fetch, read_checkpoint
+
+_LISTED = 8
+
+
+@dataclass
+class LoadReport:
+    """What :func:`load_weights` did, in names of the module's state dict."""
+
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshaped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        return not (self.missing or self.unexpected or self.misshaped)
+
+
+def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: str | None = None) -> LoadReport:
+    """Load a weight file into a module.
+
+    Files of SAM (official and Hugging Face), TS-SAM as released, and samplug are recognised by their keys. A module that is a
+    part of such a model (:class:`SAMViT` of SAM, say) takes its part and leaves the others. Position tables of another input
+    size are resized: :meth:`SAMViT.adapt_state`.
+
+    Args:
+        module: Any module; samplug's own say which part of a model they are (``checkpoint_part``).
+        source: Path, http(s) address or ``hf://...``, see :func:`fetch`.
+        strict: Stop unless every entry of the module is found with its shape and every entry of the file is used.
+            False loads what fits and logs the rest.
+        prefix: Take only the file's entries under this prefix (for modules that are not samplug's).
+
+    Returns:
+        The names that were loaded, missing, unexpected, misshaped and resized.
+
+    Raises:
+        WeightsError: The file cannot be had or read, or (``strict``) does not fit; nothing was loaded then.
+    """
+    checkpoint = read_checkpoint(fetch(source))
+    return load_state(module, state_dict_of(checkpoint), str(source), strict=strict, prefix=prefix)
+
+
+def load_state(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    origin: str,
+    strict: bool = True,
+    prefix: str | None = None,
+    may_miss: Set[str] = frozenset(),
+) -> LoadReport:
+    """As :func:`load_weights`, from tensors.
+
+    Args:
+        state: Tensors in any known layout.
+        origin: Where they came from, for messages.
+        may_miss: Names of the module that need not be in ``state``.
+    """
+    own = module.state_dict()
+    fitted = _to_module_names(module, state, set(own), prefix)
+    report = LoadReport()
+    fitted = _adapt_sizes(module, fitted, report)
+    accepted: dict[str, Tensor] = {}
+    for name, value in fitted.items():
+        if name not in own:
+            report.unexpected.append(name)
+        elif value.shape != own[name].shape:
+            report.misshaped[name] = (tuple(value.shape), tuple(own[name].shape))
+        else:
+            accepted[name] = value
+    report.loaded = list(accepted)
+    report.missing = [name for name in own if name not in fitted and name not in may_miss]
+    if not report.fits:
+        message = _explain(module, report, state, origin)
+        if strict:
+            raise WeightsError(message)
+        print_log(message, logger="current", level=30)
+    module.load_state_dict(accepted, strict=False)
+    if report.resized:
+        sizes = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in list(report.resized.items())[:2])
+        print_log(f"{origin}: {len(report.resized)} position tables resized ({sizes}, ...)", logger="current")
+    return report
+
+
+def _to_module_names(
+    module: nn.Module, state: Mapping[str, Tensor], own: Set[str], prefix: str | None
+) -> dict[str, Tensor]:
+    if prefix:
+        prefix = prefix.rstrip(".") + "."
+        return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    if own & set(state):  # the module's own names already
+        return dict(state)
+    family = recognise(state)
+    if family is None or family.rename is None:
+        return dict(state)
+    renamed = {family.rename(key): value for key, value in state.items()}
+    part = getattr(module, "checkpoint_part", None)
+    if part is None:
+        return renamed
+    return {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
+
+
+def _adapt_sizes(module: nn.Module, state: dict[str, Tensor], report: LoadReport) -> dict[str, Tensor]:
+    for name, child in module.named_modules():
+        if not hasattr(child, "adapt_state"):
+            continue
+        head = f"{name}." if name else ""
+        of_child = {key.removeprefix(head): value for key, value in state.items() if key.startswith(head)}
+        for key, value in child.adapt_state(of_child).items():
+            full = head + key
+            if value is not state[full]:
+                report.resized[full] = (tuple(state[full].shape), tuple(value.shape))
+                state[full] = value
+    return state
+
+
+def _explain(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor], origin: str) -> str:
+    lines = [
+        f"weights: {origin} does not fit {type(module).__name__}; the file looks like {describe(state)}, "
+        f"and {len(report.loaded)} of {len(report.loaded) + len(report.missing) + len(report.misshaped)} entries match"
+    ]
+    lines += _listing("missing in the file", report.missing)
+    lines += _listing("unexpected in the file", report.unexpected)
+    shapes = [f"{name}: file {old}, module {new}" for name, (old, new) in report.misshaped.items()]
+    lines += _listing("of another shape", shapes)
+    lines.append(f"  fix: {_advice(module, report, state)}")
+    return "\n".join(lines)
+
+
+def _listing(title: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return [f"  {len(names)} {title}: {', '.join(names[:_LISTED])}{more}"]
+
+
+def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) -> str:
+    family = recognise(state)
+    if family is not None and family.name.startswith("SAM (") and hasattr(module, "backbone"):
+        return "a SAM file holds the encoder only: give it as model.backbone.init_cfg, not for the whole model"
+    if report.misshaped and not report.missing and not report.unexpected:
+        return "build the module with the file's sizes (arch, side_channels, num_classes), or take the file of this size"
+    if family is not None and family.rename is None:
+        return f"this module cannot take {family.name} weights; choose a file made for it"
+    return "check that config and file belong together (arch, adapter, use_fft, num_classes)"
+
+
+def pretrained_config(module: nn.Module) -> dict[str, Any] | None:
+    """The ``Pretrained`` entry of a module's ``init_cfg``, if it has one."""
+    init_cfg = getattr(module, "init_cfg", None)
+    entries = init_cfg if isinstance(init_cfg, list) else [init_cfg]
+    return next((entry for entry in entries if isinstance(entry, Mapping) and entry.get("type") == "Pretrained"), None)  # type: ignore[return-value]
+
+
+def pretrained_names(model: nn.Module) -> set[str]:
+    """Names of the model's state dict that a ``Pretrained`` config of the model or of one of its modules supplies."""
+    return {
+        f"{name}.{key}" if name else key
+        for name, module in model.named_modules()
+        if pretrained_config(module) is not None
+        for key in module.state_dict()
+    }
+
+
+def load_pretrained(model: nn.Module) -> set[str]:
+    """Load every ``Pretrained`` config in the model, inner modules first, and return the names they supplied."""
+    for _, module in reversed(list(model.named_modules())):
+        config = pretrained_config(module)
+        if config is not None:
+            load_weights(module, config["checkpoint"], prefix=config.get("prefix"))
+    return pretrained_names(model)
+
+
+@torch.no_grad()
+def digest(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
+    """sha256 over the named tensors: their names, shapes, dtypes and bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(names):
+        value = tensors[name].detach().cpu().contiguous()
+        sha.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        sha.update(value.view(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()

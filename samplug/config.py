@@ -1,0 +1,163 @@
+"""Loading configs so that command-line values of declared variables reach everything that is computed from them.
+
+MMEngine merges ``--cfg-options`` after a config was evaluated: with ``img_size = 1024`` and ``model = dict(img_size=img_size)``,
+``--cfg-options img_size=512`` changes the variable and leaves the model at 1024. Here the assignment itself gets the new value,
+in whichever file of the ``_base_`` chain it stands, before anything is evaluated.
+"""
+
+import ast
+import difflib
+import inspect
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+# Keys that a Runner reads and a config need not declare.
+_RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
+    "activation_checkpointing",
+    "compile",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "runner_type",
+    "sync_bn",
+    "tta_model",
+    "tta_pipeline",
+}
+# MMEngine's placeholders ({{ fileDirname }}, {{$NAME:default}}) are no Python before it substitutes them.
+_PLACEHOLDER = re.compile(r"\{\{\s*(\$[^}]*|file\w+)\s*\}\}")
+
+
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Load a config file and apply command-line options.
+
+    Args:
+        path: A text-style Python config (also ``mmseg::...`` bases in it), json or yaml.
+        options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a plain
+            variable replaces the declared value; every key is merged afterwards as MMEngine does.
+
+    Raises:
+        FileNotFoundError: No such config.
+        ValueError: A new top-level key that nothing declares and no Runner reads (a typing error), or a value of another type
+            than the declared variable.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"config: {path} does not exist")
+    options = dict(options or {})
+    if path.suffix != ".py" or Config._is_lazy_import(str(path)):
+        cfg = Config.fromfile(path)
+    else:
+        variables = {key: value for key, value in options.items() if "." not in key}
+        with tempfile.TemporaryDirectory() as folder:
+            rewriter = _Rewriter(variables, Path(folder))
+            copy = rewriter.rewrite(path.resolve())
+            cfg = Config.fromfile(copy)
+        object.__setattr__(cfg, "_filename", str(path))
+    _check_names(cfg, options, path)
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+class _Rewriter:
+    """Copies a chain of configs, with the assignments of some variables given new values."""
+
+    def __init__(self, variables: Mapping[str, Any], folder: Path) -> None:
+        self.variables = variables
+        self.folder = folder
+        self.copies: dict[Path, Path] = {}
+
+    def rewrite(self, path: Path) -> Path:
+        """The copy of one config and, through its ``_base_``, of those that it inherits."""
+        if path in self.copies:
+            return self.copies[path]
+        # Own folder for each copy: names (and with them {{ fileBasename }}) stay as they were.
+        copy = self.folder / str(len(self.copies)) / path.name
+        self.copies[path] = copy
+        copy.parent.mkdir()
+        source = re.sub(r"\{\{\s*fileDirname\s*\}\}", path.parent.as_posix(), path.read_text(encoding="utf-8"))
+        copy.write_text(self._edit(source, path), encoding="utf-8")
+        return copy
+
+    def _edit(self, source: str, path: Path) -> str:
+        try:
+            tree = ast.parse(_PLACEHOLDER.sub(lambda match: "0".ljust(len(match[0])), source), filename=str(path))
+        except SyntaxError as error:
+            raise ValueError(f"config: {path} line {error.lineno}: {error.msg}") from error
+        edits: list[tuple[ast.expr, str]] = []
+        for node in tree.body:
+            if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
+                continue
+            name, value = node.targets[0].id, node.value
+            if name == "_base_":
+                edits.append((value, repr(self._bases(value, path))))
+            elif name in self.variables and not _is_dict(value):
+                _check_type(name, self.variables[name], value, path)
+                edits.append((value, repr(self.variables[name])))
+        lines = source.splitlines(keepends=True)
+        for value, replacement in reversed(edits):
+            _replace(lines, value, replacement)
+        return "".join(lines)
+
+    def _bases(self, value: ast.expr, path: Path) -> list[str]:
+        try:
+            bases = ast.literal_eval(value)
+        except ValueError as error:
+            raise ValueError(f"config: {path}: _base_ must be a file name or a list of file names") from error
+        result = []
+        for base in [bases] if isinstance(bases, str) else bases:
+            if "::" in base:  # a config of another package
+                result.append(base)
+                continue
+            file = (path.parent / base).resolve()
+            if not file.is_file():
+                raise FileNotFoundError(f"config: {file}, a _base_ of {path}, does not exist")
+            result.append(str(self.rewrite(file)) if file.suffix == ".py" else str(file))
+        return result
+
+
+def _is_dict(value: ast.expr) -> bool:
+    is_call = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "dict"
+    return is_call or isinstance(value, ast.Dict)
+
+
+def _replace(lines: list[str], node: ast.expr, replacement: str) -> None:
+    """Replace a node's source text; ast counts columns in utf-8 bytes."""
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    head = lines[first].encode()[: node.col_offset].decode()
+    tail = lines[last].encode()[node.end_col_offset :].decode()
+    lines[first : last + 1] = [head + replacement + tail]
+
+
+def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
+    try:
+        old = ast.literal_eval(declared)
+    except ValueError:
+        return  # computed: any value may replace it
+    if old is None or new is None or isinstance(new, type(old)):
+        return
+    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
+        return
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        return
+    raise ValueError(
+        f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} declares "
+        f"{name} = {old!r} ({type(old).__name__})"
+    )
+
+
+def _check_names(cfg: Config, options: Mapping[str, Any], path: Path) -> None:
+    for key in options:
+        top = key.split(".")[0]
+        if top in cfg or top in _RUNNER_KEYS:
+            continue
+        close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER_KEYS], n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise ValueError(f"config: {path} declares no {top!r} (from --cfg-options {key}=...){hint}")

@@ -1,0 +1,162 @@
+"""MMEngine's Runner with weights that are safe to open and never silently wrong."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from samplug.checkpoints import (
+    WeightsError,
+    digest,
+    fetch,
+    load_pretrained,
+    load_state,
+    pretrained_names,
+    read_checkpoint,
+    state_dict_of,
+)
+from samplug.engine.hooks import OMITTED_KEY
+from samplug.registry import RUNNERS
+
+# Values of CHECKPOINT that are no files.
+FROM_INIT_CFG = "none"
+UNTRAINED = "untrained"
+
+
+@RUNNERS.register_module()
+class SamplugRunner(Runner):
+    """Runner whose weights are strict; use it with ``runner_type='SamplugRunner'``.
+
+    What differs from MMEngine's:
+
+    * Checkpoints are read without pickle, and configs in them are never executed (MMEngine falls back to full unpickling, and
+      ``resume`` executes ``meta['config']``).
+    * A checkpoint must fit the model entry by entry; it may leave out only what ``init_cfg`` supplies.
+    * A test takes weights from ``init_cfg``, overlaid by the checkpoint, and stops if a parameter came from neither.
+      ``load_from='none'`` tests what ``init_cfg`` gives, ``'untrained'`` the random start (a floor to compare with).
+    * Frozen parameters are not in the optimiser.
+    * A checkpoint is written to a temporary file and renamed.
+    """
+
+    _read_ahead: dict[str, Any] | None = None  # the checkpoint that resume() has opened already
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without a data-parallel wrapper."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
+        if isinstance(optim_wrapper, Mapping):
+            optim_wrapper = {"constructor": "TrainableOptimWrapperConstructor", **optim_wrapper}
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def load_or_resume(self) -> None:
+        if isinstance(self._train_loop, BaseLoop):  # training: init_weights has run
+            super().load_or_resume()
+        elif not self._has_loaded:
+            self._load_for_evaluation()
+            self._has_loaded = True
+
+    def _load_for_evaluation(self) -> None:
+        source = str(self._load_from or FROM_INIT_CFG)
+        if source == UNTRAINED:
+            self.logger.warning("testing the untrained model: random weights, a floor to compare with")
+            self._init_model_weights()
+        elif source == FROM_INIT_CFG:
+            missing = set(self.bare_model.state_dict()) - load_pretrained(self.bare_model)
+            if missing:
+                raise WeightsError(
+                    f"test: no checkpoint was given and init_cfg supplies no weights for {len(missing)} entries of "
+                    f"{type(self.bare_model).__name__} ({', '.join(sorted(missing)[:4])}, ...): name a checkpoint"
+                )
+        else:
+            checkpoint = read_checkpoint(fetch(source))
+            # The trunk is read from init_cfg only where the checkpoint lacks it, so a whole checkpoint needs no other file.
+            if self._omits_something(checkpoint):
+                load_pretrained(self.bare_model)
+            self._apply(checkpoint, source)
+
+    def _omits_something(self, checkpoint: Mapping[str, Any]) -> bool:
+        meta = checkpoint.get("meta")
+        if isinstance(meta, Mapping) and OMITTED_KEY in meta:
+            return True
+        return bool(pretrained_names(self.bare_model) - set(state_dict_of(checkpoint)))
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable[..., Any] = "cpu",
+        strict: bool = True,
+        revise_keys: list[tuple[str, str]] | None = None,
+    ) -> dict[str, Any]:
+        """Load a checkpoint into the model; arguments as MMEngine's.
+
+        Args:
+            filename: Source, see :func:`samplug.checkpoints.fetch`.
+            map_location: Unused: files are read to the CPU and copied into the model.
+            strict: False loads what fits and logs the rest.
+            revise_keys: Unused: layouts are recognised by their keys.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            WeightsError: It cannot be read safely or does not fit; entries may be missing only if ``init_cfg`` supplies them.
+        """
+        checkpoint, self._read_ahead = self._read_ahead or read_checkpoint(fetch(filename)), None
+        self._apply(checkpoint, filename, strict)
+        self._has_loaded = True
+        return checkpoint
+
+    def _apply(self, checkpoint: dict[str, Any], source: str, strict: bool = True) -> None:
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        model = self.bare_model
+        load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+        meta = checkpoint.get("meta")
+        omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None
+        if omitted and digest(model.state_dict(), omitted["names"]) != omitted["sha256"]:
+            raise WeightsError(
+                f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
+                f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint to "
+                f"the file used in training"
+            )
+        self.logger.info(f"Load checkpoint from {source}")
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable[..., Any] = "default",
+    ) -> None:
+        """Resume training; arguments as MMEngine's.
+
+        Raises:
+            WeightsError: The file cannot be read safely, does not fit, or holds weights without training state.
+        """
+        checkpoint = read_checkpoint(fetch(filename))
+        lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
+        if lacking:
+            raise WeightsError(
+                f"resume: {filename} holds no training state (no {', '.join(lacking)}): to start from its weights use "
+                f"load_from={filename!r} without --resume"
+            )
+        checkpoint["meta"].pop("config", None)  # MMEngine would execute it
+        self._read_ahead = checkpoint
+        super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save as MMEngine does, but first under a temporary name: a file under its own name is always whole."""
+        if "://" in str(out_dir):  # a remote store has its own way
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        if is_main_process():
+            partial = f".{filename}.partial"
+            super().save_checkpoint(out_dir, partial, *args, **kwargs)
+            os.replace(Path(out_dir) / partial, Path(out_dir) / filename)
