@@ -21,9 +21,19 @@ from mmengine.logging import HistoryBuffer, print_log
 
 from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
 
+
+
+def _statistic(owner: Any, name: str) -> Any:
+    """Stands in for ``getattr``, by which MMEngine's log histories name their own methods, and does nothing else."""
+    if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}, {name!r}")
+
+
 # What MMEngine's checkpoints hold beside tensors and plain containers: log histories and numpy values.
-_ALLOWED = [
+_ALLOWED: list[Any] = [
     HistoryBuffer,
+    (_statistic, "builtins.getattr"),
     np.ndarray,
     np.dtype,
     np._core.multiarray._reconstruct,  # type: ignore[attr-defined]

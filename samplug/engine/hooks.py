@@ -1,13 +1,19 @@
-"""Hooks around checkpoints."""
+"""Hooks around checkpoints and pictures."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from samplug.checkpoints import digest, pretrained_names
+from samplug.datasets.io import DataError, read_image
 from samplug.registry import HOOKS
+from samplug.visualization import draw_overlay
 
 OMITTED_KEY = "samplug_omitted"
 
@@ -34,3 +40,60 @@ class OmitFrozenHook(Hook):
             self._digest = dict(names=omitted, sha256=digest(state, omitted))
         checkpoint["meta"][OMITTED_KEY] = self._digest
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in set(omitted)}
+
+
+@HOOKS.register_module()
+class OverlayHook(Hook):
+    """Writes predictions during a test: masks to score elsewhere, and overlays to look at.
+
+    Args:
+        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes). None: not written.
+        overlay_dir: Folder for overlays: prediction red, truth outlined in green. None: not written.
+    """
+
+    def __init__(self, mask_dir: str | None = None, overlay_dir: str | None = None) -> None:
+        self.mask_dir = Path(mask_dir) if mask_dir else None
+        self.overlay_dir = Path(overlay_dir) if overlay_dir else None
+        self._written: dict[str, str] = {}
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        if self.mask_dir is None and self.overlay_dir is None:
+            return
+        for index, sample in enumerate(outputs or ()):
+            name = self._name(sample.img_path)
+            decision = sample.pred_sem_seg.data[0].cpu().numpy()
+            if self.mask_dir:
+                logits = sample.seg_logits.data
+                binary = logits.shape[0] == 1
+                mask = (logits[0].sigmoid() * 255).round().byte().cpu().numpy() if binary else decision
+                _write(self.mask_dir / name, mask)
+            if self.overlay_dir:
+                image = self._image(sample, data_batch["inputs"][index])
+                gt = sample.gt_sem_seg.data[0].cpu().numpy() == 1 if "gt_sem_seg" in sample else None
+                _write(self.overlay_dir / name, draw_overlay(image, decision > 0, gt))
+
+    def _name(self, source: str) -> str:
+        """The image's name with .png; two images of one name are an error, not one file."""
+        name = f"{Path(source).stem}.png"
+        if self._written.setdefault(name, source) != source:
+            raise DataError(f"data: {source} and {self._written[name]} would both be written as {name}: rename one")
+        return name
+
+    @staticmethod
+    def _image(sample: Any, network_input: Any) -> np.ndarray:
+        """The original image; for generated data, which has no file, the network's input at the original size."""
+        if Path(sample.img_path).is_file():
+            return read_image(sample.img_path)
+        image = np.ascontiguousarray(network_input.permute(1, 2, 0).byte().cpu().numpy())
+        height, width = sample.ori_shape
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, content = cv2.imencode(".png", picture.astype(np.uint8))
+    if not done:
+        raise DataError(f"data: {path} could not be encoded")
+    path.write_bytes(content.tobytes())

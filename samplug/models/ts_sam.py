@@ -57,7 +57,11 @@ class TSSAM(StrictInit, BaseSegmentor):
         encoder = MODELS.build({"frozen": True, **backbone})
         if data_preprocessor is None:
             data_preprocessor = dict(
-                type="mmseg.SegDataPreProcessor", mean=encoder.mean, std=encoder.std, bgr_to_rgb=True
+                type="mmseg.SegDataPreProcessor",
+                mean=encoder.mean,
+                std=encoder.std,
+                bgr_to_rgb=True,
+                size=(encoder.img_size, encoder.img_size),
             )
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = encoder

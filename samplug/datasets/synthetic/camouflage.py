@@ -83,8 +83,8 @@ def _match(figure: np.ndarray, ground: np.ndarray, mask: np.ndarray, rng: Genera
 
 def _palette(rng: Generator, grey: np.ndarray) -> np.ndarray:
     """Colour a standardised grey map along a random ramp of three neighbouring earthy colours: (H, W, 3) float in 0..255."""
-    base = rng.uniform(70, 170, 3)
-    contrast = rng.uniform(0.5, 1.0) * rng.uniform(25, 55)
+    base = rng.uniform(85, 165, 3)
+    contrast = rng.uniform(45, 80)
     bend = rng.normal(0, 12, 3)
     level = np.tanh(grey / 2)[..., None]
     return base + contrast * level + bend * level**2

@@ -37,7 +37,7 @@ def _smooth_noise(rng: Generator, size: int, sigma: float) -> np.ndarray:
     return ((noise - noise.mean()) / (noise.std() + 1e-9)).astype(np.float32)
 
 
-def _period(rng: Generator, size: int, low: float = 0.04, high: float = 0.11) -> float:
+def _period(rng: Generator, size: int, low: float = 0.045, high: float = 0.1) -> float:
     """A wavelength in pixels, log-uniform between shares of the image side, at least 4 px."""
     return max(4.0, size * float(np.exp(rng.uniform(np.log(low), np.log(high)))))
 

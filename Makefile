@@ -1,0 +1,36 @@
+# make install     environment in .venv
+# make quickstart  train, test and draw on generated data; DATA=folder: on folder/images and folder/masks; SEED=n, OUT=folder
+# make test        all tests; SAMPLUG_TEST_DATA=folder adds those on real data and reference tensors
+# make lint        format, lint and types
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+OUT ?= quickstart_results
+STAMP := $(VENV)/.installed
+
+.PHONY: install quickstart test lint
+
+install: $(STAMP)
+
+# Both OpenCV wheels install into one `cv2` and other packages pull the one with a window system: the headless one goes last.
+$(STAMP): setup.py constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "samplug needs Python 3.11 or newer; use make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps opencv-python-headless
+	touch $@
+
+quickstart: install
+	$(BIN)/python tools/quickstart.py --out-dir $(OUT) --seed $(SEED) $(if $(DATA),--data $(DATA))
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

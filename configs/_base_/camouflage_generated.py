@@ -1,0 +1,28 @@
+# Generated camouflage scenes: no files needed. Train: seed 0. Test: seed 1000, scenes that training never sees.
+data_size = 128
+img_size = 64
+batch_size = 4
+num_workers = 1
+train_length = 20000
+test_length = 200
+train_seed = 0
+test_seed = 1000
+
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='LoadBinaryMask'),
+    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False),
+    dict(type='mmseg.RandomFlip', prob=0.5),
+    dict(type='mmseg.PackSegInputs'),
+]
+# The truth is loaded after the resize: predictions are scored at the original size.
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False),
+    dict(type='LoadBinaryMask'),
+    dict(type='mmseg.PackSegInputs'),
+]
+train_dataset = dict(
+    type='CamouflageSceneDataset', length=train_length, size=data_size, seed=train_seed, pipeline=train_pipeline)
+test_dataset = dict(
+    type='CamouflageSceneDataset', length=test_length, size=data_size, seed=test_seed, pipeline=test_pipeline)

@@ -1,0 +1,52 @@
+"""Generated camouflage scenes as a dataset."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+
+from samplug.datasets.synthetic import camouflage_scene
+from samplug.datasets.synthetic.camouflage import GROUND_TEXTURES, OBJECT_TEXTURES
+from samplug.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CamouflageSceneDataset(BaseDataset):
+    """Endless binary segmentation data without files: see :func:`camouflage_scene`.
+
+    Scenes are a function of (seed, index) and made when asked for. Their mean quality does not depend on the index, so different
+    seeds, or different ranges of one seed, are training and test sets.
+
+    Args:
+        length: Number of scenes.
+        size: Side of the square images in pixels.
+        seed: Names the sequence of scenes.
+        ground_textures: See :func:`camouflage_scene`.
+        object_textures: See :func:`camouflage_scene`.
+        **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
+    """
+
+    METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
+
+    def __init__(
+        self,
+        length: int,
+        size: int = 128,
+        seed: int = 0,
+        ground_textures: Sequence[str] = GROUND_TEXTURES,
+        object_textures: Sequence[str] = OBJECT_TEXTURES,
+        **kwargs: Any,
+    ) -> None:
+        self.length = length
+        self.size = size
+        self.seed = seed
+        self.textures = dict(ground_textures=ground_textures, object_textures=object_textures)
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [dict(img_path=f"scene_{self.seed}_{index:05d}.png", scene=index) for index in range(self.length)]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        info = super().get_data_info(idx)
+        image, mask = camouflage_scene(self.seed, info["scene"], self.size, **self.textures)
+        return {**info, "img": image, "gt_seg_map": mask, "seg_fields": []}

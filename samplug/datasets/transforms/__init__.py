@@ -1,0 +1,3 @@
+from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage
+
+__all__ = ["LoadBinaryMask", "LoadImage"]

@@ -1,0 +1,62 @@
+"""What tools/train.py and tools/test.py share: OpenMMLab's arguments, turned into a Runner."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+# Sections that a test does not read.
+TRAIN_SECTIONS = (
+    "train_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "auto_scale_lr",
+    "val_dataloader",
+    "val_cfg",
+    "val_evaluator",
+)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """OpenMMLab's arguments of both commands."""
+    from mmengine.config import DictAction
+
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override settings; a declared variable (data_root=..., img_size=...) changes all that is built from it",
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--device", choices=["auto", "cpu"], default="auto", help="cpu: leave GPUs alone")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_cfg(args: argparse.Namespace) -> Any:
+    """The config of parsed common arguments, with work_dir and launcher filled in."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks torch for a device
+
+    from samplug.config import load_config
+
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    return cfg
+
+
+def build_runner(cfg: Any) -> Any:
+    """The config's Runner: ``runner_type``, or samplug's."""
+    import samplug.engine  # noqa: F401
+    from samplug.registry import RUNNERS
+
+    cfg.setdefault("runner_type", "SamplugRunner")
+    return RUNNERS.build(cfg)

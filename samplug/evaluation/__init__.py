@@ -1,0 +1,3 @@
+from samplug.evaluation.metrics import OverlapMetric, SaliencyMetric
+
+__all__ = ["OverlapMetric", "SaliencyMetric"]

@@ -1,0 +1,44 @@
+"""Package metadata; tools are configured in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = {}
+exec((HERE / "samplug" / "version.py").read_text(), VERSION)
+
+setup(
+    name="samplug",
+    version=VERSION["__version__"],
+    description="Adapt Segment-Anything models with MMEngine configs",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["samplug", "samplug.*"]),
+    install_requires=[
+        "filelock",
+        "huggingface_hub>=1.0",
+        "numpy>=2.0",
+        "onedl-mmcv>=2.3.6",
+        "onedl-mmdetection>=3.5.1",
+        "onedl-mmengine>=0.10.12",
+        "onedl-mmsegmentation>=1.4.2",
+        "opencv-python-headless>=4.8",
+        "safetensors>=0.5",
+        "scipy>=1.11",
+        "torch>=2.6",
+        "transformers>=5.0",
+    ],
+    extras_require={
+        "test": [
+            "mypy>=2.4",
+            "pysodmetrics>=1.6.2",
+            "pytest>=9",
+            "ruff>=0.17",
+            "tensorboard",
+        ],
+    },
+)

@@ -1,0 +1,60 @@
+"""Tiny models and checkpoints for tests."""
+
+from typing import Any
+
+from samplug.registry import MODELS
+
+TINY_ARCH = dict(embed_dims=48, depth=3, num_heads=3, global_attn_indexes=[1], window_size=3)
+
+
+def tiny_vit(**kwargs: Any):
+    return MODELS.build(dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **kwargs}))
+
+
+def tiny_tssam_cfg(backbone: dict | None = None, adapter: dict | None = None, **kwargs: Any) -> dict:
+    return dict(
+        type="TSSAM",
+        backbone=dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **(backbone or {})}),
+        adapter=dict(type="TSSAMSideNetwork", **{"side_channels": 16, "mrm_blocks": [2], **(adapter or {})}),
+        **kwargs,
+    )
+
+
+def tiny_tssam(**kwargs: Any):
+    return MODELS.build(tiny_tssam_cfg(**kwargs))
+
+
+def from_fixture(entry: dict) -> dict:
+    """Config of the TS-SAM that a reference file was made with."""
+    mode = entry["config"]["encoder_mode"]
+    arch = dict(
+        embed_dims=mode["embed_dim"],
+        depth=mode["depth"],
+        num_heads=mode["num_heads"],
+        global_attn_indexes=mode["global_attn_indexes"],
+        window_size=mode["window_size"],
+    )
+    return dict(
+        type="TSSAM",
+        backbone=dict(type="SAMViT", arch=arch, img_size=entry["config"]["inp_size"]),
+        adapter=dict(
+            type="TSSAMSideNetwork",
+            side_channels=mode["embed_dim"] // mode["scale_factor"],
+            csa_blocks=mode["csa_block_indice"],
+            mrm_blocks=mode["mrm_block_indice"],
+            use_fft=mode["use_fft"],
+            feedback=True,
+        ),
+        decode_head=dict(type="FeatureFusionDecoder"),
+        loss={"iou": "bce_iou", "bbce": "balanced_bce"}[entry["config"]["loss"]],
+    )
+
+
+def released_names(model_names, released) -> dict[str, str]:
+    """samplug's name -> name in the released TS-SAM layout, both being the same set of tensors."""
+    table = {}
+    for name in model_names:
+        part, _, rest = name.partition(".")
+        table[name] = f"mask_decoder.{rest}" if part == "decode_head" else f"image_encoder.{rest}"
+    assert set(table.values()) == set(released)
+    return table
