@@ -4,7 +4,7 @@ from typing import Any
 
 from samplug.registry import MODELS
 
-TINY_ARCH = dict(embed_dims=48, depth=3, num_heads=3, global_attn_indexes=[1], window_size=3)
+TINY_ARCH = dict(embed_dims=48, depth=3, num_heads=3, global_attn_indexes=[1], window_size=3, patch_size=16)
 
 
 def tiny_vit(**kwargs: Any):

@@ -17,7 +17,9 @@ def main() -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="write predicted masks as PNG")
     parser.add_argument("--show-dir", metavar="DIR", help="write overlays")
-    parser.add_argument("--tta", action="store_true", help="test-time augmentation (tta_model and tta_pipeline of the config)")
+    parser.add_argument(
+        "--tta", action="store_true", help="test-time augmentation (tta_model and tta_pipeline of the config)"
+    )
     args = parser.parse_args()
 
     cfg = load_cfg(args)

@@ -71,7 +71,9 @@ def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, di
     """Scores of predictions without a model, and the sheet that shows all methods."""
     from mmengine.config import DictAction
 
-    cfg = load_config(config, {key: DictAction._parse_iterable(value) for key, value in (o.split("=", 1) for o in options)})
+    cfg = load_config(
+        config, {key: DictAction._parse_iterable(value) for key, value in (o.split("=", 1) for o in options)}
+    )
     init_default_scope("samplug")
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     methods = {"centre prior": baselines.centre_prior, "constant 0": baselines.constant}
@@ -87,7 +89,9 @@ def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, di
         if index < _SHEET_ROWS:
             rows.append(_sheet_row(item, gt, out))
     cv2.imwrite(str(out / "comparison.png"), compare_sheet(rows))
-    return {name: {metric: float(np.mean([s[metric] for s in of])) for metric in _METRICS} for name, of in scores.items()}
+    return {
+        name: {metric: float(np.mean([s[metric] for s in of])) for metric in _METRICS} for name, of in scores.items()
+    }
 
 
 def _sheet_row(item: dict[str, Any], gt: NDArray[np.bool_], out: Path) -> dict[str, NDArray[np.uint8]]:

@@ -1,4 +1,5 @@
 from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
+from samplug.checkpoints.families import state_dict_of
 from samplug.checkpoints.files import fetch, read_checkpoint
 from samplug.checkpoints.initializer import StrictPretrainedInit
 from samplug.checkpoints.loading import (
@@ -10,7 +11,6 @@ from samplug.checkpoints.loading import (
     pretrained_config,
     pretrained_names,
 )
-from samplug.checkpoints.families import state_dict_of
 
 __all__ = [
     "LoadReport",

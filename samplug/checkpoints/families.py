@@ -105,7 +105,9 @@ def describe(state: Mapping[str, Tensor]) -> str:
     if positions is None or family.rename is None:
         return family.name
     width, grid = positions.shape[-1], positions.shape[1]
-    depth = len({match[1] for key in state if (match := re.search(r"(?:blocks|layers)\.(\d+)\.attn\.qkv\.weight$", key))})
+    depth = len(
+        {match[1] for key in state if (match := re.search(r"(?:blocks|layers)\.(\d+)\.attn\.qkv\.weight$", key))}
+    )
     arch = _SIZES.get((width, depth), f"ViT of width {width} with {depth} blocks")
     patch = next((v.shape[-1] for k, v in state.items() if re.search(r"patch_embed\.proj(ection)?\.weight$", k)), 16)
     return f"{family.name} {arch} for {grid * patch} px"

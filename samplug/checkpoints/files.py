@@ -22,7 +22,6 @@ from mmengine.logging import HistoryBuffer, print_log
 from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
 
 
-
 def _statistic(owner: Any, name: str) -> Any:
     """Stands in for ``getattr``, by which MMEngine's log histories name their own methods, and does nothing else."""
     if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
@@ -69,7 +68,9 @@ def fetch(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.is_file():
         kind = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise WeightsError(f"weights: {path} {kind} (expected a path, an https:// address or hf://OWNER/REPO[/FILE][@REVISION])")
+        raise WeightsError(
+            f"weights: {path} {kind} (expected a path, an https:// address or hf://OWNER/REPO[/FILE][@REVISION])"
+        )
     return path
 
 
@@ -147,9 +148,9 @@ def _is_plain_config(text: str) -> bool:
         if isinstance(node, ast.Call):
             if not (isinstance(node.func, ast.Name) and node.func.id in allowed_calls):
                 return False
-        elif isinstance(node, ast.stmt) and not isinstance(node, ast.Assign | ast.Expr):
-            return False
-        elif isinstance(node, ast.Attribute | ast.Lambda | ast.NamedExpr | ast.comprehension):
+        elif (isinstance(node, ast.stmt) and not isinstance(node, ast.Assign | ast.Expr)) or isinstance(
+            node, ast.Attribute | ast.Lambda | ast.NamedExpr | ast.comprehension
+        ):
             return False
     return True
 
@@ -233,7 +234,9 @@ def _expected_hash(name: str, fragment: str, source: str) -> tuple[str, str]:
     if fragment:
         algorithm, _, digest = fragment.partition("=")
         if algorithm not in ("sha256", "md5") or not re.fullmatch(r"[0-9a-fA-F]{6,64}", digest):
-            raise WeightsError(f"weights: {source}: expected #sha256=HEX or #md5=HEX with six hexadecimal digits or more")
+            raise WeightsError(
+                f"weights: {source}: expected #sha256=HEX or #md5=HEX with six hexadecimal digits or more"
+            )
         return algorithm, digest.lower()
     if name in _OFFICIAL_MD5:
         return "md5", _OFFICIAL_MD5[name]
@@ -285,4 +288,6 @@ def _download(url: str, part: Path) -> None:
                 break
         except (OSError, HTTPException) as error:
             failure = _first_line(error)
-    raise WeightsError(f"weights: {url} could not be downloaded: {failure}; {part} keeps what arrived, run again to go on")
+    raise WeightsError(
+        f"weights: {url} could not be downloaded: {failure}; {part} keeps what arrived, run again to go on"
+    )

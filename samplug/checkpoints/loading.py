@@ -153,7 +153,9 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
     if family is not None and family.name.startswith("SAM (") and hasattr(module, "backbone"):
         return "a SAM file holds the encoder only: give it as model.backbone.init_cfg, not for the whole model"
     if report.misshaped and not report.missing and not report.unexpected:
-        return "build the module with the file's sizes (arch, side_channels, num_classes), or take the file of this size"
+        return (
+            "build the module with the file's sizes (arch, side_channels, num_classes), or take the file of this size"
+        )
     if family is not None and family.rename is None:
         return f"this module cannot take {family.name} weights; choose a file made for it"
     return "check that config and file belong together (arch, adapter, use_fft, num_classes)"

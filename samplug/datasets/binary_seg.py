@@ -71,9 +71,12 @@ class BinarySegDataset(BaseDataset):
         if self.part is not None:
             stems = [stem for stem in stems if (_unit_hash(stem) < self.val_fraction) == (self.part == "val")]
             if not stems:
-                raise DataError(f"data: part={self.part!r} of {len(images)} pairs in {self.image_dir} is empty: change val_fraction")
+                raise DataError(
+                    f"data: part={self.part!r} of {len(images)} pairs in {self.image_dir} is empty: change val_fraction"
+                )
         return [
-            dict(img_path=str(images[stem]), seg_map_path=str(masks[stem]), mask_values=kind, seg_fields=[]) for stem in stems
+            dict(img_path=str(images[stem]), seg_map_path=str(masks[stem]), mask_values=kind, seg_fields=[])
+            for stem in stems
         ]
 
 
@@ -85,7 +88,9 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
             continue
         if path.stem in files:
-            raise DataError(f"data: {files[path.stem]} and {path} have the same stem: pairs would be ambiguous, rename one")
+            raise DataError(
+                f"data: {files[path.stem]} and {path} have the same stem: pairs would be ambiguous, rename one"
+            )
         files[path.stem] = path
     if not files:
         raise DataError(f"data: {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -99,7 +104,9 @@ def _mask_kind(paths: list[Path]) -> str:
     ones = [path for path, value in highest.items() if value == 1]
     larger = [path for path, value in highest.items() if value > 1]
     if ones and larger:
-        raise DataError(f"data: {ones[0]} is a 0/1 mask and {larger[0]} is not: one dataset must be of one kind, or set mask_values")
+        raise DataError(
+            f"data: {ones[0]} is a 0/1 mask and {larger[0]} is not: one dataset must be of one kind, or set mask_values"
+        )
     return "0/1" if ones else "0/255"
 
 

@@ -25,7 +25,9 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         model = getattr(model, "module", model)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trained:
-            raise ValueError(f"optimiser: every parameter of {type(model).__name__} is frozen, nothing would be trained")
+            raise ValueError(
+                f"optimiser: every parameter of {type(model).__name__} is frozen, nothing would be trained"
+            )
         if self.paramwise_cfg:
             return super().__call__(model)
         wrapper: dict[str, Any] = {"type": "OptimWrapper", **self.optim_wrapper_cfg}

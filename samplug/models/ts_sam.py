@@ -116,9 +116,7 @@ class TSSAM(StrictInit, BaseSegmentor):
         target = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
         return self.loss_fn(self.encode_decode(inputs), target)
 
-    def predict(
-        self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None
-    ) -> Sequence[SegDataSample]:
+    def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Sequence[SegDataSample]:
         """Predictions at the original size of each image, see :meth:`postprocess_result`."""
         return self.postprocess_result(self.encode_decode(inputs), data_samples)
 

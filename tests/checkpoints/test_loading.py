@@ -10,10 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from tests.builders import tiny_tssam, tiny_vit
 
 from samplug.checkpoints import UnsafeCheckpointError, WeightsError, fetch, load_weights, read_checkpoint
 from samplug.checkpoints.families import describe
+from tests.builders import tiny_tssam, tiny_vit
 
 
 def randomised(model):
@@ -26,12 +26,17 @@ def randomised(model):
 def official_sam(model):
     """A state dict in SAM's official layout, other parts included."""
     state = {f"image_encoder.{key}": value.clone() for key, value in model.state_dict().items()}
-    return state | {"prompt_encoder.no_mask_embed.weight": torch.zeros(1, 256), "mask_decoder.iou_token.weight": torch.zeros(1, 256)}
+    return state | {
+        "prompt_encoder.no_mask_embed.weight": torch.zeros(1, 256),
+        "mask_decoder.iou_token.weight": torch.zeros(1, 256),
+    }
 
 
 def released_ts_sam(model):
     prefixes = {"backbone": "image_encoder", "adapter": "image_encoder", "decode_head": "mask_decoder"}
-    return {prefixes[key.split(".")[0]] + key[key.index(".") :]: value.clone() for key, value in model.state_dict().items()}
+    return {
+        prefixes[key.split(".")[0]] + key[key.index(".") :]: value.clone() for key, value in model.state_dict().items()
+    }
 
 
 def assert_equal(a, b):
@@ -103,7 +108,13 @@ def test_misfit_is_explained_and_changes_nothing(tmp_path):
     torch.save(state, tmp_path / "odd.pth")
     with pytest.raises(WeightsError) as error:
         load_weights(target, str(tmp_path / "odd.pth"))
-    for part in ("odd.pth", "SAMViT", "1 missing in the file: pos_embed", "1 unexpected in the file: blocks.9.extra", "neck.0.weight: file (7, 48, 1, 1)"):
+    for part in (
+        "odd.pth",
+        "SAMViT",
+        "1 missing in the file: pos_embed",
+        "1 unexpected in the file: blocks.9.extra",
+        "neck.0.weight: file (7, 48, 1, 1)",
+    ):
         assert part in str(error.value)
     for key, value in before.items():
         torch.testing.assert_close(target.state_dict()[key], value)
@@ -114,7 +125,9 @@ def test_misfit_is_explained_and_changes_nothing(tmp_path):
 
 def test_messages_name_family_and_size(tmp_path):
     with torch.device("meta"):
-        state = {f"image_encoder.{key}": value for key, value in tiny_vit(arch="vit_l", img_size=1024).state_dict().items()}
+        state = {
+            f"image_encoder.{key}": value for key, value in tiny_vit(arch="vit_l", img_size=1024).state_dict().items()
+        }
     assert describe(state) == "SAM (official) ViT-L for 1024 px"
     assert describe({"cls_token": torch.zeros(1), "blocks.0.ls1.gamma": torch.zeros(1)}) == "DINOv2"
     torch.save(official_sam(tiny_vit()), tmp_path / "sam.pth")
@@ -147,7 +160,9 @@ def test_getattr_reaches_nothing(tmp_path):
         read_checkpoint(tmp_path / "walk.pth")
 
 
-@pytest.mark.parametrize("text", ["import os", "x = open('y')", "x = [i for i in (1,)]", "x = ().__class__", "def f(): pass"])
+@pytest.mark.parametrize(
+    "text", ["import os", "x = open('y')", "x = [i for i in (1,)]", "x = ().__class__", "def f(): pass"]
+)
 def test_config_with_code_is_refused(tmp_path, text):
     for key in ("config", "cfg"):
         torch.save({"meta": {key: text}, "state_dict": {}}, tmp_path / "evil.pth")

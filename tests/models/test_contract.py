@@ -4,9 +4,9 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from tests.builders import tiny_tssam, tiny_vit
 
 from samplug.registry import MODELS
+from tests.builders import tiny_tssam, tiny_vit
 
 BACKBONES = {"SAMViT": tiny_vit}
 MODEL_VARIANTS = {
@@ -142,7 +142,9 @@ def test_checkpointing_changes_nothing_but_memory():
 def test_flip_and_padding_are_undone():
     model = tiny_tssam()
     logits = torch.randn(1, 1, 64, 64)
-    sample = SegDataSample(metainfo=dict(ori_shape=(40, 64), img_padding_size=(0, 0, 0, 24), flip=True, flip_direction="horizontal"))
+    sample = SegDataSample(
+        metainfo=dict(ori_shape=(40, 64), img_padding_size=(0, 0, 0, 24), flip=True, flip_direction="horizontal")
+    )
     (sample,) = model.postprocess_result(logits, [sample])
     torch.testing.assert_close(sample.seg_logits.data, logits[0, :, :40].flip(-1))
 

@@ -37,7 +37,9 @@ def test_ignored_pixels_do_not_count(name):
     logits, target = torch.randn(2, 1, 8, 8), torch.randint(0, 2, (2, 1, 8, 8))
     ignored = target.clone()
     ignored[..., 4:] = 255
-    torch.testing.assert_close(total(build(name)(logits, ignored)), total(build(name)(logits[..., :4], target[..., :4])))
+    torch.testing.assert_close(
+        total(build(name)(logits, ignored)), total(build(name)(logits[..., :4], target[..., :4]))
+    )
 
 
 def test_cross_entropy_equals_torch():

@@ -4,14 +4,19 @@ import json
 
 import pytest
 import torch
-from tests.builders import from_fixture, released_names, tiny_vit
 
 from samplug.checkpoints import load_weights
 from samplug.models.backbones.attention import ATTENTION_FORMS
 from samplug.registry import MODELS
+from tests.builders import from_fixture, released_names, tiny_vit
 
 SIZES = {"vit_b": 89_670_912, "vit_l": 308_278_272, "vit_h": 637_026_048}
-TRAINABLE = {"cod_tssam_vit_b": 11_892_865, "sd_tssam_vit_b": 12_089_729, "cod_tssam_vit_h": 29_437_569, "sd_tssam_vit_h": 29_634_433}
+TRAINABLE = {
+    "cod_tssam_vit_b": 11_892_865,
+    "sd_tssam_vit_b": 12_089_729,
+    "cod_tssam_vit_h": 29_437_569,
+    "sd_tssam_vit_h": 29_634_433,
+}
 
 
 def _save(tmp_path, state):
@@ -60,7 +65,9 @@ def test_ts_sam(parity, tmp_path, entry):
         theirs = names[name]
         assert (parameter.grad is None) == (theirs in expected["not_trained"]), name
         if parameter.grad is not None:
-            assert parameter.grad.norm().item() == pytest.approx(expected["grad_norms"][theirs], rel=8e-3, abs=1e-6), name
+            assert parameter.grad.norm().item() == pytest.approx(expected["grad_norms"][theirs], rel=8e-3, abs=1e-6), (
+                name
+            )
     gradients = {names[name]: parameter.grad for name, parameter in model.named_parameters()}
     for name, gradient in expected["grads"].items():
         # The original's own norms move by 8e-4 with the kernels.
@@ -73,7 +80,11 @@ def test_ts_sam(parity, tmp_path, entry):
 @pytest.mark.parametrize("arch", SIZES)
 def test_published_encoders(test_data, arch):
     keys = json.loads((test_data / "parity" / "keys" / f"sam_{arch}.json").read_text())
-    encoder = {key.removeprefix("image_encoder."): tuple(shape) for key, shape in keys.items() if key.startswith("image_encoder.")}
+    encoder = {
+        key.removeprefix("image_encoder."): tuple(shape)
+        for key, shape in keys.items()
+        if key.startswith("image_encoder.")
+    }
     with torch.device("meta"):
         model = MODELS.build(dict(type="SAMViT", arch=arch))
     assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == encoder

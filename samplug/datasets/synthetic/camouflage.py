@@ -8,7 +8,6 @@ from scipy.ndimage import gaussian_filter
 
 from samplug.datasets.synthetic.textures import TEXTURES
 
-
 # Grounds are irregular as soil, bark and grass are; objects carry the regular patterns of animals.
 GROUND_TEXTURES = ("fractal", "blotches", "fibres", "cells", "speckle", "mosaic")
 OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "dots", "rings", "bricks")
@@ -84,7 +83,7 @@ def _match(figure: np.ndarray, ground: np.ndarray, mask: np.ndarray, rng: Genera
 def _palette(rng: Generator, grey: np.ndarray) -> np.ndarray:
     """Colour a standardised grey map along a random ramp of three neighbouring earthy colours: (H, W, 3) float in 0..255."""
     base = rng.uniform(85, 165, 3)
-    contrast = rng.uniform(45, 80)
+    contrast = rng.uniform(50, 85)
     bend = rng.normal(0, 12, 3)
     level = np.tanh(grey / 2)[..., None]
     return base + contrast * level + bend * level**2

@@ -112,9 +112,7 @@ def cells(rng: Generator, size: int) -> np.ndarray:
 @_family
 def mosaic(rng: Generator, size: int) -> np.ndarray:
     """Cells of one random grey each: gravel, patchwork."""
-    index = distance_transform_edt(
-        ~_sites(rng, size, _period(rng, size)), return_distances=False, return_indices=True
-    )
+    index = distance_transform_edt(~_sites(rng, size, _period(rng, size)), return_distances=False, return_indices=True)
     return rng.standard_normal((size, size))[index[0], index[1]]
 
 

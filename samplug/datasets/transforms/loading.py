@@ -51,7 +51,9 @@ class LoadBinaryMask(BaseTransform):
         highest = int(mask.max())
         if results["mask_values"] == "0/1":
             if highest > 1:
-                raise DataError(f"data: mask {path} has values up to {highest} in a dataset of 0/1 masks: set mask_values or mend it")
+                raise DataError(
+                    f"data: mask {path} has values up to {highest} in a dataset of 0/1 masks: set mask_values or mend it"
+                )
             return mask
         if highest == 1:
             raise DataError(f"data: mask {path} holds 0/1 in a dataset of 0/255 masks: set mask_values or mend it")

@@ -80,7 +80,9 @@ def check_pair(pred: NDArray[np.uint8], gt: NDArray[np.bool_]) -> None:
     if pred.dtype != np.uint8 or gt.dtype != np.bool_:
         raise ValueError(f"expected a uint8 prediction and a bool truth, got {pred.dtype} and {gt.dtype}")
     if pred.shape != gt.shape or pred.ndim != 2 or not pred.size:
-        raise ValueError(f"prediction {pred.shape} and truth {gt.shape} must be maps (H, W) of one size with pixels in them")
+        raise ValueError(
+            f"prediction {pred.shape} and truth {gt.shape} must be maps (H, W) of one size with pixels in them"
+        )
 
 
 def mae(counts: SaliencyCounts) -> float:
@@ -101,7 +103,9 @@ def s_measure(counts: SaliencyCounts, alpha: float = 0.5) -> float:
     if share == 1:
         return mean
     background, foreground = counts.by_class
-    of_object = share * _object_score(foreground, counts.levels) + (1 - share) * _object_score(background, 1 - counts.levels)
+    of_object = share * _object_score(foreground, counts.levels) + (1 - share) * _object_score(
+        background, 1 - counts.levels
+    )
     of_region = sum(
         quadrant.sum() / counts.size * _ssim(quadrant, counts, part)
         for quadrant, part in zip(counts.quadrants, _parts(counts.split), strict=True)

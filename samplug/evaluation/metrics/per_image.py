@@ -64,7 +64,9 @@ def foreground_map(sample: Mapping[str, Any]) -> NDArray[np.uint8]:
     """
     logits = sample["seg_logits"]["data"]
     if logits.shape[0] != 1:
-        raise ValueError(f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric")
+        raise ValueError(
+            f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric"
+        )
     return (logits[0].float().sigmoid() * 255).round().to(torch.uint8).cpu().numpy()
 
 

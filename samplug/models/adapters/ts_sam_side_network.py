@@ -233,7 +233,9 @@ def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:
     """
     order = sorted(set(blocks))
     if len(order) != len(blocks) or any(not 0 <= index < depth for index in order):
-        raise ValueError(f"TSSAMSideNetwork: {name}={list(blocks)} must be different indexes of the encoder's {depth} blocks")
+        raise ValueError(
+            f"TSSAMSideNetwork: {name}={list(blocks)} must be different indexes of the encoder's {depth} blocks"
+        )
     return {block: place for place, block in enumerate(order)}
 
 

@@ -77,7 +77,9 @@ class SAMViT(SamplugModule):
         self.patch_size: int = sizes["patch_size"]
         self.embed_dims: int = sizes["embed_dims"]
         if img_size <= 0 or img_size % self.patch_size:
-            raise ValueError(f"SAMViT: img_size={img_size} must be a positive multiple of the patch size {self.patch_size}")
+            raise ValueError(
+                f"SAMViT: img_size={img_size} must be a positive multiple of the patch size {self.patch_size}"
+            )
         if attention not in ATTENTION_FORMS:
             raise ValueError(f"SAMViT: attention={attention!r} is not one of {sorted(ATTENTION_FORMS)}")
         self.img_size = img_size
@@ -136,7 +138,9 @@ class SAMViT(SamplugModule):
         if positions is not None and positions.ndim == 4 and positions.shape[-1] == self.embed_dims:
             grid = self.pos_embed.shape[1:3]
             if positions.shape[1:3] != grid:
-                resized = F.interpolate(positions.permute(0, 3, 1, 2).float(), size=grid, mode="bicubic", align_corners=False)
+                resized = F.interpolate(
+                    positions.permute(0, 3, 1, 2).float(), size=grid, mode="bicubic", align_corners=False
+                )
                 fitted["pos_embed"] = resized.permute(0, 2, 3, 1).to(positions.dtype)
         for index, block in enumerate(self.blocks):
             if block.window_size:
@@ -144,7 +148,12 @@ class SAMViT(SamplugModule):
             for axis in ("h", "w"):
                 name = f"blocks.{index}.attn.rel_pos_{axis}"
                 table, wanted = state.get(name), getattr(block.attn, f"rel_pos_{axis}").shape
-                if table is not None and table.ndim == 2 and table.shape[1] == wanted[1] and table.shape[0] != wanted[0]:
+                if (
+                    table is not None
+                    and table.ndim == 2
+                    and table.shape[1] == wanted[1]
+                    and table.shape[0] != wanted[0]
+                ):
                     rows = F.interpolate(table.T[None].float(), size=wanted[0], mode="linear", align_corners=False)
                     fitted[name] = rows[0].T.to(table.dtype)
         return fitted
@@ -209,7 +218,9 @@ def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"SAMViT: arch dict lacks {sorted(missing)} and has unknown keys {sorted(unknown)}")
     sizes = {**_ARCH_DEFAULTS, **arch}
     if sizes["embed_dims"] % sizes["num_heads"]:
-        raise ValueError(f"SAMViT: embed_dims={sizes['embed_dims']} is not a multiple of num_heads={sizes['num_heads']}")
+        raise ValueError(
+            f"SAMViT: embed_dims={sizes['embed_dims']} is not a multiple of num_heads={sizes['num_heads']}"
+        )
     outside = [i for i in sizes["global_attn_indexes"] if not 0 <= i < sizes["depth"]]
     if outside:
         raise ValueError(f"SAMViT: global_attn_indexes {outside} lie outside the {sizes['depth']} blocks")

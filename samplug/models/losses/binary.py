@@ -56,7 +56,9 @@ def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ValueError: Shapes differ (e.g. a model with several classes).
     """
     if logits.shape != target.shape:
-        raise ValueError(f"a binary loss needs one logit per pixel: logits {tuple(logits.shape)}, target {tuple(target.shape)}")
+        raise ValueError(
+            f"a binary loss needs one logit per pixel: logits {tuple(logits.shape)}, target {tuple(target.shape)}"
+        )
     valid = (target != IGNORE_INDEX).float()
     return logits.float(), (target == 1).float(), valid
 
