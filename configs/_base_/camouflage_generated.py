@@ -1,10 +1,10 @@
 # Generated camouflage scenes: no files needed. Train: seed 0. Test: seed 1000, scenes that training never sees.
-data_size = 128
+data_size = 96
 img_size = 64
 batch_size = 4
 num_workers = 1
 train_length = 20000
-test_length = 200
+test_length = 100
 train_seed = 0
 test_seed = 1000
 

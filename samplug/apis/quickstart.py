@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from numpy.typing import NDArray
 
 from samplug.config import load_config
+from samplug.datasets.io import read_mask
 from samplug.evaluation import OverlapMetric, SaliencyMetric, baselines
 from samplug.registry import DATASETS
 from samplug.visualization import compare_sheet, draw_overlay
@@ -84,7 +85,7 @@ def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, di
         sample = item["data_samples"]
         gt: NDArray[np.bool_] = sample.gt_sem_seg.data[0].numpy() == 1
         for name, method in methods.items():
-            pred = method(gt.shape)
+            pred = method((gt.shape[0], gt.shape[1]))
             scores[name].append(SaliencyMetric().score(pred, gt) | OverlapMetric().score(pred, gt))
         if index < _SHEET_ROWS:
             rows.append(_sheet_row(item, gt, out))
@@ -96,17 +97,16 @@ def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, di
 
 def _sheet_row(item: dict[str, Any], gt: NDArray[np.bool_], out: Path) -> dict[str, NDArray[np.uint8]]:
     name = f"{Path(item['data_samples'].img_path).stem}.png"
-    trained = cv2.imread(str(out / "trained" / "masks" / name), cv2.IMREAD_GRAYSCALE)
-    untrained = cv2.imread(str(out / "untrained" / "masks" / name), cv2.IMREAD_GRAYSCALE)
-    image = np.ascontiguousarray(item["inputs"].permute(1, 2, 0).numpy())
+    trained = read_mask(out / "trained" / "masks" / name)
+    image: Any = np.ascontiguousarray(item["inputs"].permute(1, 2, 0).numpy())
     image = cv2.resize(image, gt.shape[::-1], interpolation=cv2.INTER_CUBIC)
     return {
         "image": image,
-        "truth": gt.astype(np.uint8) * 255,
-        "untrained": untrained,
+        "truth": gt.astype(np.uint8) * np.uint8(255),
+        "untrained": read_mask(out / "untrained" / "masks" / name),
         "trained": trained,
         "overlay": draw_overlay(image, trained > 127, gt),
-    }  # type: ignore[return-value]
+    }
 
 
 def _print(table: dict[str, dict[str, float]], minutes: float, out: Path) -> None:

@@ -189,12 +189,12 @@ def _fetch_hub(source: str) -> Path:
     repo, _, filename = rest.partition("/")
     if not owner or not repo:
         raise WeightsError(f"weights: {source} is not of the form hf://OWNER/REPO[/FILE][@REVISION]")
-    options = dict(repo_id=f"{owner}/{repo}", revision=revision or None)
+    options: Any = dict(repo_id=f"{owner}/{repo}", revision=revision or None)
     wanted = (filename,) if filename else _HUB_FILES
     failure: Exception | None = None
     for name in wanted:
         try:
-            path = Path(hf_hub_download(filename=name, **options))  # type: ignore[arg-type]
+            path = Path(hf_hub_download(filename=name, **options))
             if name.endswith(".index.json"):
                 for shard in sorted(set(json.loads(path.read_text())["weight_map"].values())):
                     hf_hub_download(filename=shard, **options)  # type: ignore[arg-type]

@@ -46,6 +46,8 @@ class SamplugRunner(Runner):
 
     _read_ahead: dict[str, Any] | None = None  # the checkpoint that resume() has opened already
 
+    _has_loaded: bool
+
     @property
     def bare_model(self) -> nn.Module:
         """The model without a data-parallel wrapper."""

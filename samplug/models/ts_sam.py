@@ -77,6 +77,8 @@ class TSSAM(StrictInit, BaseSegmentor):
         self.decode_head = MODELS.build(
             decode_head or dict(type="FeatureFusionDecoder"), default_args=dict(num_classes=num_classes)
         )
+        # Tokens are (N, g, g, C): the maps that adapter and decoder see are channels-last already.
+        self.to(memory_format=torch.channels_last)
         self.num_classes = num_classes
         if loss is None:
             loss = "bce_iou" if num_classes == 1 else "cross_entropy"

@@ -48,12 +48,12 @@ def compare_sheet(rows: Sequence[Mapping[str, NDArray[np.uint8]]], height: int =
     for index, row in enumerate(rows):
         cells = []
         for caption, picture in row.items():
-            picture = picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+            colour: np.ndarray = picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
             # Squares line up whatever the shapes of the images.
-            scale = height / max(picture.shape[:2])
+            scale = height / max(colour.shape[:2])
             method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-            small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
-            cell = np.full((height, height, 3), 255, np.uint8)
+            small = cv2.resize(colour, None, fx=scale, fy=scale, interpolation=method)
+            cell: np.ndarray = np.full((height, height, 3), 255, np.uint8)
             top, left = (height - small.shape[0]) // 2, (height - small.shape[1]) // 2
             cell[top : top + small.shape[0], left : left + small.shape[1]] = small
             if index == 0:

@@ -56,7 +56,7 @@ def camouflage_scene(
 def object_mask(rng: Generator, size: int) -> np.ndarray:
     """One object anywhere in the frame, possibly cut by its border: (size, size) uint8 in {0, 1}.
 
-    The outline is a circle bent by random harmonics, stretched and turned; 4 % to 40 % of the image.
+    The outline is a circle bent by random harmonics, stretched and turned; 6 % to 40 % of the image.
     """
     y, x = np.mgrid[:size, :size] / size
     while True:
@@ -66,10 +66,10 @@ def object_mask(rng: Generator, size: int) -> np.ndarray:
         v = (np.cos(angle) * (y - cy) - np.sin(angle) * (x - cx)) * np.sqrt(stretch)
         theta = np.arctan2(v, u)
         outline = np.ones_like(theta)
-        for harmonic in range(2, 7):
-            outline += rng.normal(0, 0.35 / harmonic) * np.cos(harmonic * theta + rng.uniform(0, 2 * np.pi))
-        mask = np.hypot(u, v) < rng.uniform(0.14, 0.34) * outline.clip(0.3)
-        if 0.04 <= mask.mean() <= 0.4:
+        for harmonic in range(2, 6):
+            outline += rng.normal(0, 0.3 / harmonic) * np.cos(harmonic * theta + rng.uniform(0, 2 * np.pi))
+        mask = np.hypot(u, v) < rng.uniform(0.17, 0.34) * outline.clip(0.3)
+        if 0.06 <= mask.mean() <= 0.4:
             return mask.astype(np.uint8)
 
 
@@ -83,7 +83,7 @@ def _match(figure: np.ndarray, ground: np.ndarray, mask: np.ndarray, rng: Genera
 def _palette(rng: Generator, grey: np.ndarray) -> np.ndarray:
     """Colour a standardised grey map along a random ramp of three neighbouring earthy colours: (H, W, 3) float in 0..255."""
     base = rng.uniform(85, 165, 3)
-    contrast = rng.uniform(50, 85)
+    contrast = rng.uniform(60, 95)
     bend = rng.normal(0, 12, 3)
     level = np.tanh(grey / 2)[..., None]
     return base + contrast * level + bend * level**2

@@ -93,8 +93,8 @@ def fibres(rng: Generator, size: int) -> np.ndarray:
 def _sites(rng: Generator, size: int, spacing: float) -> np.ndarray:
     """(size, size) bool, True at jittered grid points about ``spacing`` pixels apart."""
     steps = np.arange(0, size + spacing, spacing)
-    points = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
-    points = points + rng.uniform(-0.35, 0.35, points.shape) * spacing
+    grid = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+    points: np.ndarray = grid + rng.uniform(-0.35, 0.35, grid.shape) * spacing
     points = np.unique(points.round().astype(int), axis=0)
     points = points[((points >= 0) & (points < size)).all(axis=1)]
     mask = np.zeros((size, size), bool)

@@ -49,7 +49,7 @@ class SaliencyCounts:
         split = _split_point(gt)
         key = pred.astype(np.int16) + np.int16(256) * gt
         counts = [np.bincount(key[part].ravel(), minlength=512).reshape(2, 256) for part in _parts(split)]
-        return cls(np.stack(counts), gt.shape, split)
+        return cls(np.stack(counts), (gt.shape[0], gt.shape[1]), split)
 
     @cached_property
     def by_class(self) -> NDArray[np.int64]:

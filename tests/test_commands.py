@@ -1,0 +1,98 @@
+"""The commands as a user types them."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tests.conftest import ROOT
+
+from samplug.evaluation.functional import SaliencyCounts, s_measure
+
+TINY = ["max_iters=2", "train_length=8", "test_length=4", "data_size=48", "img_size=32", "num_workers=0",
+        "train_dataloader.persistent_workers=False"]  # fmt: skip
+
+
+def command(*arguments, ok=True):
+    run = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode == 0) == ok, run.stdout[-2000:] + run.stderr[-2000:]
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    command("tools/train.py", "configs/quickstart.py", "--work-dir", out, "--device", "cpu", "--cfg-options", *TINY)
+    return out
+
+
+def test_declared_variables_take_effect(trained):
+    text = (trained / "quickstart.py").read_text()
+    assert "img_size=32" in text
+    assert "max_iters=2" in text
+    state = torch.load(trained / "iter_2.pth", weights_only=False)["state_dict"]
+    assert state["backbone.pos_embed"].shape[1:3] == (4, 4)
+
+
+def test_test_scores_what_it_saves(trained, tmp_path):
+    report = tmp_path / "scores.json"
+    command("tools/test.py", "configs/quickstart.py", trained / "iter_2.pth", "--work-dir", tmp_path, "--out", tmp_path / "masks",
+            "--show-dir", tmp_path / "overlays", "--cfg-options", *TINY, f"test_evaluator.0.out_file={report}",
+            "train_dataloader=None", "optim_wrapper=None")  # fmt: skip
+    scores = json.loads(report.read_text())
+    assert scores["protocol"] == "saliency"
+    assert len(scores["images"]) == 4
+    assert scores["skipped"] == {}
+    from samplug.datasets.synthetic import camouflage_scene
+
+    for index, (name, values) in enumerate(scores["images"].items()):
+        pred = cv2.imread(str(tmp_path / "masks" / name), cv2.IMREAD_GRAYSCALE)
+        assert values["S"] == pytest.approx(
+            s_measure(SaliencyCounts.of(pred, camouflage_scene(1000, index, 48)[1] > 0)), abs=1e-12
+        )
+        assert cv2.imread(str(tmp_path / "overlays" / name)).shape == (48, 48, 3)
+    assert scores["summary"]["S"] == pytest.approx(np.mean([v["S"] for v in scores["images"].values()]))
+
+
+def test_resume_from_the_command_line(trained):
+    options = ["max_iters=3", *TINY[1:]]
+    run = command(
+        "tools/train.py", "configs/quickstart.py", "--work-dir", trained, "--resume", "--cfg-options", *options
+    )
+    assert "resumed epoch: 0, iter: 2" in run.stdout + run.stderr
+    assert (trained / "last_checkpoint").read_text().endswith("iter_3.pth")
+
+
+def test_quickstart_writes_table_and_pictures(tmp_path):
+    run = command("tools/quickstart.py", "--out-dir", tmp_path, "--cfg-options", *TINY)
+    table = json.loads((tmp_path / "results.json").read_text())
+    assert list(table) == ["TS-SAM, trained here", "TS-SAM, untrained", "centre prior", "constant 0"]
+    for method, scores in table.items():
+        assert method in run.stdout
+        assert set(scores) == {"S", "MAE", "IoU"}
+    assert cv2.imread(str(tmp_path / "comparison.png")) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tools/train.py", "configs/none.py"], "config: configs/none.py does not exist"),
+        (["tools/train.py", "configs/quickstart.py", "--cfg-options", "max_iter=2"], "did you mean max_iters"),
+        (["tools/train.py", "configs/quickstart.py", "--cfg-options", "max_iters=many"], "declares max_iters"),
+        (["tools/train.py", "configs/quickstart_folder.py", "--cfg-options", "data_root=/nowhere"], "/nowhere/images does not exist"),
+        (["tools/test.py", "configs/quickstart.py", "none.pth"], "none.pth does not exist"),
+        (["tools/test.py", "configs/quickstart.py", "none"], "name a checkpoint"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_message(tmp_path, arguments, message):
+    options = arguments if "--cfg-options" not in arguments else [*arguments]
+    run = (
+        command(*options[:3], "--work-dir", tmp_path, *options[3:], ok=False)
+        if arguments[0].endswith("test.py")
+        else command(*options[:2], "--work-dir", tmp_path, *options[2:], ok=False)
+    )
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
