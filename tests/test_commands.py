@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tests.conftest import ROOT
 
 from samplug.evaluation.functional import SaliencyCounts, s_measure
+from tests.conftest import ROOT
 
 TINY = ["max_iters=2", "train_length=8", "test_length=4", "data_size=48", "img_size=32", "num_workers=0",
-        "train_dataloader.persistent_workers=False"]  # fmt: skip
+        "train_dataloader.batch_size=2"]  # fmt: skip
 
 
 def command(*arguments, ok=True):

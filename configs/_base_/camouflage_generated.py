@@ -2,8 +2,9 @@
 data_size = 96
 img_size = 64
 batch_size = 4
-num_workers = 1
-train_length = 20000
+# Both cores work for the model; scenes are made once and kept.
+num_workers = 0
+train_length = 2500
 test_length = 100
 train_seed = 0
 test_seed = 1000
@@ -23,6 +24,11 @@ test_pipeline = [
     dict(type='mmseg.PackSegInputs'),
 ]
 train_dataset = dict(
-    type='CamouflageSceneDataset', length=train_length, size=data_size, seed=train_seed, pipeline=train_pipeline)
+    type='CamouflageSceneDataset',
+    length=train_length,
+    size=data_size,
+    seed=train_seed,
+    cache=True,
+    pipeline=train_pipeline)
 test_dataset = dict(
     type='CamouflageSceneDataset', length=test_length, size=data_size, seed=test_seed, pipeline=test_pipeline)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 
 from samplug.datasets.synthetic import camouflage_scene
@@ -23,6 +24,7 @@ class CamouflageSceneDataset(BaseDataset):
         seed: Names the sequence of scenes.
         ground_textures: See :func:`camouflage_scene`.
         object_textures: See :func:`camouflage_scene`.
+        cache: Keep scenes in memory once they are made (28 KB each at 96 pixels).
         **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
     """
 
@@ -35,12 +37,14 @@ class CamouflageSceneDataset(BaseDataset):
         seed: int = 0,
         ground_textures: Sequence[str] = GROUND_TEXTURES,
         object_textures: Sequence[str] = OBJECT_TEXTURES,
+        cache: bool = False,
         **kwargs: Any,
     ) -> None:
         self.length = length
         self.size = size
         self.seed = seed
         self.textures = dict(ground_textures=ground_textures, object_textures=object_textures)
+        self.cache: dict[int, tuple[np.ndarray, np.ndarray]] | None = {} if cache else None
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -48,5 +52,13 @@ class CamouflageSceneDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         info = super().get_data_info(idx)
-        image, mask = camouflage_scene(self.seed, info["scene"], self.size, **self.textures)
-        return {**info, "img": image, "gt_seg_map": mask, "seg_fields": []}
+        image, mask = self._scene(info["scene"])
+        return {**info, "img": image.copy(), "gt_seg_map": mask.copy(), "seg_fields": []}
+
+    def _scene(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.cache is not None and index in self.cache:
+            return self.cache[index]
+        scene = camouflage_scene(self.seed, index, self.size, **self.textures)
+        if self.cache is not None:
+            self.cache[index] = scene
+        return scene

@@ -8,9 +8,9 @@ from scipy.ndimage import gaussian_filter
 
 from samplug.datasets.synthetic.textures import TEXTURES
 
-# Grounds are irregular as soil, bark and grass are; objects carry the regular patterns of animals.
-GROUND_TEXTURES = ("fractal", "blotches", "fibres", "cells", "speckle", "mosaic")
-OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "dots", "rings", "bricks")
+# Grounds are made of grains, blots and fibres, as soil, gravel and grass are; objects carry bands and meshes, as animals do.
+GROUND_TEXTURES = ("fractal", "blotches", "fibres", "cells", "dots", "speckle", "mosaic")
+OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "rings", "bricks")
 
 
 def camouflage_scene(
@@ -56,7 +56,7 @@ def camouflage_scene(
 def object_mask(rng: Generator, size: int) -> np.ndarray:
     """One object anywhere in the frame, possibly cut by its border: (size, size) uint8 in {0, 1}.
 
-    The outline is a circle bent by random harmonics, stretched and turned; 6 % to 40 % of the image.
+    The outline is a circle bent by random harmonics, stretched and turned; 7 % to 40 % of the image.
     """
     y, x = np.mgrid[:size, :size] / size
     while True:
@@ -68,8 +68,8 @@ def object_mask(rng: Generator, size: int) -> np.ndarray:
         outline = np.ones_like(theta)
         for harmonic in range(2, 6):
             outline += rng.normal(0, 0.3 / harmonic) * np.cos(harmonic * theta + rng.uniform(0, 2 * np.pi))
-        mask = np.hypot(u, v) < rng.uniform(0.17, 0.34) * outline.clip(0.3)
-        if 0.06 <= mask.mean() <= 0.4:
+        mask = np.hypot(u, v) < rng.uniform(0.2, 0.36) * outline.clip(0.3)
+        if 0.07 <= mask.mean() <= 0.4:
             return mask.astype(np.uint8)
 
 

@@ -1,0 +1,52 @@
+"""What the hooks write."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from samplug.datasets import DataError
+from samplug.engine import OverlayHook
+from samplug.visualization import compare_sheet, draw_overlay
+
+
+def sample(path, logits):
+    data = SegDataSample(metainfo=dict(img_path=str(path), ori_shape=logits.shape[-2:]))
+    data.seg_logits = PixelData(data=logits)
+    data.pred_sem_seg = PixelData(data=(logits[:1] > 0).long())
+    data.gt_sem_seg = PixelData(data=torch.ones_like(data.pred_sem_seg.data))
+    return data
+
+
+def test_masks_and_overlays(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((6, 9, 3), 200, np.uint8))
+    logits = torch.linspace(-4, 4, 54).reshape(1, 6, 9)
+    hook = OverlayHook(mask_dir=str(tmp_path / "m"), overlay_dir=str(tmp_path / "o"))
+    hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [sample(tmp_path / "a.jpg", logits)])
+    mask = cv2.imread(str(tmp_path / "m" / "a.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask, (logits[0].sigmoid() * 255).round().numpy())
+    overlay = cv2.imread(str(tmp_path / "o" / "a.png"))
+    assert overlay.shape == (6, 9, 3)
+    assert len(np.unique(overlay.reshape(-1, 3), axis=0)) > 1
+    with pytest.raises(DataError, match=r"would both be written as a\.png"):
+        hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [sample(tmp_path / "sub" / "a.jpg", logits)])
+
+
+def test_nothing_is_written_unasked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    OverlayHook().after_test_iter(None, 0, dict(inputs=[]), [sample("a.jpg", torch.zeros(1, 2, 2))])
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_leave_their_inputs_alone():
+    image = np.full((40, 60, 3), 90, np.uint8)
+    pred = np.zeros((40, 60), bool)
+    pred[10:20, 10:20] = True
+    overlay = draw_overlay(image, pred, ~pred)
+    assert (image == 90).all()
+    assert (overlay[15, 15] != 90).any()
+    sheet = compare_sheet([dict(image=image, overlay=overlay), dict(image=image, overlay=image[..., 0])], height=50)
+    assert sheet.shape[2] == 3
+    assert sheet.shape[0] > 100
