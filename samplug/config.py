@@ -17,6 +17,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from samplug.utils.errors import ConfigError
+
 # Keys that a Runner reads and a config need not declare.
 _RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
     "activation_checkpointing",
@@ -43,13 +45,12 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
             variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
     Raises:
-        FileNotFoundError: No such config.
-        ValueError: A new top-level key that nothing declares and no Runner reads (a typing error), or a value of another type
+        ConfigError: No such file; a new top-level key that nothing declares and no Runner reads (a typing error), or a value of another type
             than the declared variable.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"config: {path} does not exist")
+        raise ConfigError(f"config: {path} does not exist")
     options = dict(options or {})
     if path.suffix != ".py" or Config._is_lazy_import(str(path)):
         cfg = Config.fromfile(path)
@@ -90,7 +91,7 @@ class _Rewriter:
         try:
             tree = ast.parse(_PLACEHOLDER.sub(lambda match: "0".ljust(len(match[0])), source), filename=str(path))
         except SyntaxError as error:
-            raise ValueError(f"config: {path} line {error.lineno}: {error.msg}") from error
+            raise ConfigError(f"config: {path} line {error.lineno}: {error.msg}") from error
         edits: list[tuple[ast.expr, str]] = []
         for node in tree.body:
             if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
@@ -110,7 +111,7 @@ class _Rewriter:
         try:
             bases = ast.literal_eval(value)
         except ValueError as error:
-            raise ValueError(f"config: {path}: _base_ must be a file name or a list of file names") from error
+            raise ConfigError(f"config: {path}: _base_ must be a file name or a list of file names") from error
         result = []
         for base in [bases] if isinstance(bases, str) else bases:
             if "::" in base:  # a config of another package
@@ -118,7 +119,7 @@ class _Rewriter:
                 continue
             file = (path.parent / base).resolve()
             if not file.is_file():
-                raise FileNotFoundError(f"config: {file}, a _base_ of {path}, does not exist")
+                raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
             result.append(str(self.rewrite(file)) if file.suffix == ".py" else str(file))
         return result
 
@@ -147,7 +148,7 @@ def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
         return
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return
-    raise ValueError(
+    raise ConfigError(
         f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} declares "
         f"{name} = {old!r} ({type(old).__name__})"
     )
@@ -160,4 +161,4 @@ def _check_names(cfg: Config, options: Mapping[str, Any], path: Path) -> None:
             continue
         close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER_KEYS], n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise ValueError(f"config: {path} declares no {top!r} (from --cfg-options {key}=...){hint}")
+        raise ConfigError(f"config: {path} declares no {top!r} (from --cfg-options {key}=...){hint}")

@@ -3,6 +3,7 @@
 import pytest
 
 from samplug.config import load_config
+from samplug.utils.errors import ConfigError
 
 BASE = """
 size = 64
@@ -57,15 +58,15 @@ def test_dotted_and_runner_keys_are_merged(config):
      ({"modle.size": 1}, "did you mean model")],
 )  # fmt: skip
 def test_mistakes_are_named(config, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_config(config, options)
 
 
 def test_missing_files_are_named(config):
-    with pytest.raises(FileNotFoundError, match=r"nothing\.py does not exist"):
+    with pytest.raises(ConfigError, match=r"nothing\.py does not exist"):
         load_config(config.with_name("nothing.py"))
     config.with_name("base.py").unlink()
-    with pytest.raises(FileNotFoundError, match=r"base\.py, a _base_ of .*child\.py"):
+    with pytest.raises(ConfigError, match=r"base\.py, a _base_ of .*child\.py"):
         load_config(config)
 
 

@@ -1,7 +1,9 @@
 """Errors of weight files."""
 
+from samplug.utils.errors import UserError
 
-class WeightsError(RuntimeError):
+
+class WeightsError(UserError, RuntimeError):
     """A weight file is missing, unreadable, or does not fit the module; the message says which, how, and what to do."""
 
 

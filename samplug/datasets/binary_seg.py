@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 
 from samplug.datasets.io import IMAGE_SUFFIXES, DataError, read_mask
 from samplug.registry import DATASETS
+from samplug.utils.errors import ConfigError
 
 _LISTED = 8
 _SAMPLED_MASKS = 32
@@ -46,9 +47,9 @@ class BinarySegDataset(BaseDataset):
         **kwargs: Any,
     ) -> None:
         if part not in (None, "train", "val"):
-            raise ValueError(f"BinarySegDataset: part={part!r} is not 'train', 'val' or None")
+            raise ConfigError(f"BinarySegDataset: part={part!r} is not 'train', 'val' or None")
         if mask_values not in ("auto", "0/255", "0/1"):
-            raise ValueError(f"BinarySegDataset: mask_values={mask_values!r} is not 'auto', '0/255' or '0/1'")
+            raise ConfigError(f"BinarySegDataset: mask_values={mask_values!r} is not 'auto', '0/255' or '0/1'")
         self.image_dir = Path(data_root).expanduser() / image_dir
         self.mask_dir = Path(data_root).expanduser() / mask_dir
         self.mask_values = mask_values

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.utils.errors import UserError
+
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
-class DataError(RuntimeError):
+class DataError(UserError, RuntimeError):
     """A file or folder of a dataset cannot be used; the message says which, why, and what to do."""
 
 

@@ -6,6 +6,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from samplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from samplug.utils.errors import ConfigError
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -20,12 +21,12 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Build the optimiser wrapper.
 
         Raises:
-            ValueError: Every parameter of the model is frozen.
+            ConfigError: Every parameter of the model is frozen.
         """
         model = getattr(model, "module", model)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trained:
-            raise ValueError(
+            raise ConfigError(
                 f"optimiser: every parameter of {type(model).__name__} is frozen, nothing would be trained"
             )
         if self.paramwise_cfg:

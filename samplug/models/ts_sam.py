@@ -10,6 +10,7 @@ from torch import Tensor
 
 from samplug.models.base import StrictInit
 from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
 
 with quiet_optional_operators():
@@ -39,7 +40,7 @@ class TSSAM(StrictInit, BaseSegmentor):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=...)`` with a whole TS-SAM.
 
     Raises:
-        ValueError: ``feedback=False`` with an encoder that is not frozen (it would get no gradients).
+        ConfigError: ``feedback=False`` with an encoder that is not frozen (it would get no gradients).
     """
 
     align_corners = False
@@ -84,7 +85,7 @@ class TSSAM(StrictInit, BaseSegmentor):
             loss = "bce_iou" if num_classes == 1 else "cross_entropy"
         self.loss_fn = MODELS.build(dict(type=loss) if isinstance(loss, str) else loss)
         if not self.adapter.feedback and not encoder.frozen:
-            raise ValueError(
+            raise ConfigError(
                 "TSSAM: feedback=False only reads the encoder, which would never be trained: set frozen=True in the backbone "
                 "(or leave it out), or feedback=True in the adapter"
             )

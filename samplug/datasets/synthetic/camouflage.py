@@ -8,8 +8,9 @@ from scipy.ndimage import gaussian_filter
 
 from samplug.datasets.synthetic.textures import TEXTURES
 
-# Grounds are made of grains, blots and fibres, as soil, gravel and grass are; objects carry bands and meshes, as animals do.
-GROUND_TEXTURES = ("fractal", "blotches", "fibres", "cells", "dots", "speckle", "mosaic")
+# Grounds are made of grains and fibres, as soil, gravel and grass are; objects carry bands and meshes, as animals do. Spots
+# and blotches fit both and are left out: name them for harder scenes.
+GROUND_TEXTURES = ("fractal", "fibres", "cells", "speckle", "mosaic")
 OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "rings", "bricks")
 
 

@@ -11,6 +11,8 @@ import torch
 from mmengine.evaluator import BaseMetric
 from numpy.typing import NDArray
 
+from samplug.utils.errors import ConfigError
+
 Scores = dict[str, float]
 
 
@@ -40,7 +42,7 @@ class PerImageMetric(BaseMetric):
         for sample in data_samples:
             pred, gt = foreground_map(sample), truth_map(sample)
             if pred.shape != gt.shape:
-                raise ValueError(
+                raise ConfigError(
                     f"{type(self).__name__}: prediction {pred.shape} and truth {gt.shape} of {sample['img_path']} differ in size"
                 )
             self.results.append((sample["img_path"], self.score(pred, gt)))
@@ -60,11 +62,11 @@ def foreground_map(sample: Mapping[str, Any]) -> NDArray[np.uint8]:
     """The predicted foreground (H, W) uint8 of a data sample with binary ``seg_logits`` (1, H, W).
 
     Raises:
-        ValueError: The logits are those of several classes.
+        ConfigError: The logits are those of several classes.
     """
     logits = sample["seg_logits"]["data"]
     if logits.shape[0] != 1:
-        raise ValueError(
+        raise ConfigError(
             f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric"
         )
     return (logits[0].float().sigmoid() * 255).round().to(torch.uint8).cpu().numpy()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from samplug.models.backbones.sam_vit import TokenTap
 from samplug.models.base import SamplugModule
 from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
 
 # Fixed by the published method: width of the refinement maps, and of the last side stream.
 MRM_CHANNELS = 128
@@ -229,11 +230,11 @@ def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:
     """Encoder block -> place in the list of side modules.
 
     Raises:
-        ValueError: An index outside the encoder, or one twice.
+        ConfigError: An index outside the encoder, or one twice.
     """
     order = sorted(set(blocks))
     if len(order) != len(blocks) or any(not 0 <= index < depth for index in order):
-        raise ValueError(
+        raise ConfigError(
             f"TSSAMSideNetwork: {name}={list(blocks)} must be different indexes of the encoder's {depth} blocks"
         )
     return {block: place for place, block in enumerate(order)}

@@ -12,6 +12,7 @@ from samplug.models.backbones.attention import ATTENTION_FORMS, AttentionFn, rel
 from samplug.models.base import SamplugModule
 from samplug.models.layers import LayerNorm2d
 from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
 
 # Published sizes: width, depth, heads, blocks with global attention.
 SAM_ARCHS: dict[str, dict[str, Any]] = {
@@ -77,11 +78,11 @@ class SAMViT(SamplugModule):
         self.patch_size: int = sizes["patch_size"]
         self.embed_dims: int = sizes["embed_dims"]
         if img_size <= 0 or img_size % self.patch_size:
-            raise ValueError(
+            raise ConfigError(
                 f"SAMViT: img_size={img_size} must be a positive multiple of the patch size {self.patch_size}"
             )
         if attention not in ATTENTION_FORMS:
-            raise ValueError(f"SAMViT: attention={attention!r} is not one of {sorted(ATTENTION_FORMS)}")
+            raise ConfigError(f"SAMViT: attention={attention!r} is not one of {sorted(ATTENTION_FORMS)}")
         self.img_size = img_size
         self.out_channels = out_channels
         self.frozen = frozen
@@ -177,11 +178,11 @@ class SAMViT(SamplugModule):
             One feature map (N, out_channels, g, g), g = img_size / patch_size, in a tuple as MMEngine backbones return.
 
         Raises:
-            ValueError: The input has another size than the encoder was built for.
+            ConfigError: The input has another size than the encoder was built for.
         """
         if images.shape[-2:] != (self.img_size, self.img_size):
             height, width = images.shape[-2:]
-            raise ValueError(
+            raise ConfigError(
                 f"SAMViT was built for {self.img_size}x{self.img_size} inputs and got {height}x{width}: resize the images to "
                 f"img_size, or build the encoder with another img_size (position tables are resized when weights are loaded)"
             )
@@ -206,24 +207,24 @@ def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
     """Sizes of a published architecture or of a dict of sizes, with defaults filled in.
 
     Raises:
-        ValueError: Unknown name, a missing or unknown size, or sizes that do not fit each other.
+        ConfigError: Unknown name, a missing or unknown size, or sizes that do not fit each other.
     """
     if isinstance(arch, str):
         if arch not in SAM_ARCHS:
-            raise ValueError(f"SAMViT: arch={arch!r} is not one of {sorted(SAM_ARCHS)} and not a dict of sizes")
+            raise ConfigError(f"SAMViT: arch={arch!r} is not one of {sorted(SAM_ARCHS)} and not a dict of sizes")
         arch = SAM_ARCHS[arch]
     required = set(SAM_ARCHS["vit_b"])
     missing, unknown = required - set(arch), set(arch) - required - set(_ARCH_DEFAULTS)
     if missing or unknown:
-        raise ValueError(f"SAMViT: arch dict lacks {sorted(missing)} and has unknown keys {sorted(unknown)}")
+        raise ConfigError(f"SAMViT: arch dict lacks {sorted(missing)} and has unknown keys {sorted(unknown)}")
     sizes = {**_ARCH_DEFAULTS, **arch}
     if sizes["embed_dims"] % sizes["num_heads"]:
-        raise ValueError(
+        raise ConfigError(
             f"SAMViT: embed_dims={sizes['embed_dims']} is not a multiple of num_heads={sizes['num_heads']}"
         )
     outside = [i for i in sizes["global_attn_indexes"] if not 0 <= i < sizes["depth"]]
     if outside:
-        raise ValueError(f"SAMViT: global_attn_indexes {outside} lie outside the {sizes['depth']} blocks")
+        raise ConfigError(f"SAMViT: global_attn_indexes {outside} lie outside the {sizes['depth']} blocks")
     return sizes
 
 
