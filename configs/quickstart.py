@@ -4,7 +4,7 @@ _base_ = ['./_base_/default_runtime.py', './_base_/camouflage_generated.py']
 
 max_iters = 1300
 lr = 2e-3
-warmup = max_iters // 12
+warmup = max(1, max_iters // 12)
 
 # Every part of the published model, at a size for minutes, trained whole.
 model = dict(

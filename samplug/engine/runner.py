@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from samplug.checkpoints import (
+    LoadReport,
     WeightsError,
     digest,
     fetch,
@@ -79,16 +80,12 @@ class SamplugRunner(Runner):
                 )
         else:
             checkpoint = read_checkpoint(fetch(source))
-            # The trunk is read from init_cfg only where the checkpoint lacks it, so a whole checkpoint needs no other file.
-            if self._omits_something(checkpoint):
+            report = self._apply(checkpoint, source)
+            # Pretrained files are read only for what the checkpoint lacks: a whole checkpoint needs no other file.
+            if pretrained_names(self.bare_model) - set(report.loaded):
                 load_pretrained(self.bare_model)
-            self._apply(checkpoint, source)
-
-    def _omits_something(self, checkpoint: Mapping[str, Any]) -> bool:
-        meta = checkpoint.get("meta")
-        if isinstance(meta, Mapping) and OMITTED_KEY in meta:
-            return True
-        return bool(pretrained_names(self.bare_model) - set(state_dict_of(checkpoint)))
+                self._apply(checkpoint, source)
+            self._check_omitted(checkpoint, source)
 
     def load_checkpoint(
         self,
@@ -113,22 +110,27 @@ class SamplugRunner(Runner):
         """
         checkpoint, self._read_ahead = self._read_ahead or read_checkpoint(fetch(filename)), None
         self._apply(checkpoint, filename, strict)
+        self._check_omitted(checkpoint, filename)
         self._has_loaded = True
         return checkpoint
 
-    def _apply(self, checkpoint: dict[str, Any], source: str, strict: bool = True) -> None:
+    def _apply(self, checkpoint: dict[str, Any], source: str, strict: bool = True) -> LoadReport:
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.bare_model
-        load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+        report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+        self.logger.info(f"Load checkpoint from {source}")
+        return report
+
+    def _check_omitted(self, checkpoint: Mapping[str, Any], source: str) -> None:
+        """Stop if the parameters that a checkpoint left out are not those that the model has now."""
         meta = checkpoint.get("meta")
         omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None
-        if omitted and digest(model.state_dict(), omitted["names"]) != omitted["sha256"]:
+        if omitted and digest(self.bare_model.state_dict(), omitted["names"]) != omitted["sha256"]:
             raise WeightsError(
                 f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
-                f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint to "
-                f"the file used in training"
+                f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint "
+                f"to the file used in training"
             )
-        self.logger.info(f"Load checkpoint from {source}")
 
     def resume(
         self,

@@ -11,7 +11,7 @@ from samplug.config import load_config
 from samplug.engine.cli import TRAIN_SECTIONS, build_runner
 from samplug.registry import MODELS
 from tests.builders import tiny_tssam_cfg
-from tests.checkpoints.test_loading import _Touch, official_sam, randomised
+from tests.checkpoints.test_loading import _Touch, official_sam, randomised, released_ts_sam
 from tests.conftest import ROOT
 from tests.shrink import shrink
 
@@ -85,6 +85,16 @@ def test_whole_checkpoint_needs_no_pretrained_file(cfg, trunk):
     whole = trained(cfg)
     os.remove(trunk)
     assert build_runner(cfg(test=True, load_from=whole)).test()
+
+
+def test_released_layout_is_a_checkpoint_too(cfg, tmp_path, trunk):
+    whole = trained(cfg)
+    expected = build_runner(cfg(test=True, load_from=whole)).test()
+    runner = build_runner(cfg(test=True, load_from=whole))
+    runner.test()
+    torch.save(released_ts_sam(runner.model), tmp_path / "released.pth")
+    os.remove(trunk)
+    assert build_runner(cfg(test=True, load_from=str(tmp_path / "released.pth"))).test() == pytest.approx(expected)
 
 
 def test_test_without_weights_stops(cfg, tmp_path, trunk):
