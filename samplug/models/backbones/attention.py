@@ -79,7 +79,7 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor)
     return out[..., :dim]
 
 
-# From this many positions on the bias matrix, not the arithmetic, sets time and memory (benchmarks/attention.py).
+# From this many positions on the bias matrix, not the arithmetic, sets time and memory (benchmarks/tssam.py).
 _FOLD_FROM_TOKENS = 1024
 # Fused kernels stop at this head width.
 _MAX_HEAD_DIM = 256
