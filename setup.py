@@ -38,6 +38,7 @@ setup(
             "pysodmetrics>=1.6.2",
             "pytest>=9",
             "ruff>=0.17",
+            "scikit-learn>=1.5",
             "tensorboard",
         ],
     },

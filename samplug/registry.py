@@ -31,7 +31,7 @@ OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "samplug.engine")
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 
-METRICS = _child(root.METRICS, "samplug.evaluation")
+METRICS = _child(root.METRICS, "samplug.evaluation.metrics")
 EVALUATOR = _child(root.EVALUATOR)
 
 TASK_UTILS = _child(root.TASK_UTILS)

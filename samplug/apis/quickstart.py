@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from samplug.config import load_config
 from samplug.datasets.io import read_mask
-from samplug.evaluation import OverlapMetric, SaliencyMetric, baselines
+from samplug.evaluation import baselines
+from samplug.evaluation.protocols import Overlap, Saliency
 from samplug.registry import DATASETS
 from samplug.visualization import compare_sheet, draw_overlay
 
@@ -85,8 +86,8 @@ def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, di
         sample = item["data_samples"]
         gt: NDArray[np.bool_] = sample.gt_sem_seg.data[0].numpy() == 1
         for name, method in methods.items():
-            pred = method((gt.shape[0], gt.shape[1]))
-            scores[name].append(SaliencyMetric().score(pred, gt) | OverlapMetric().score(pred, gt))
+            pred = method(np.zeros((*gt.shape, 3), np.uint8))
+            scores[name].append(Saliency().score(pred, gt).scores | Overlap().score(pred, gt).scores)
         if index < _SHEET_ROWS:
             rows.append(_sheet_row(item, gt, out))
     cv2.imwrite(str(out / "comparison.png"), compare_sheet(rows))

@@ -1,3 +1,1 @@
-from samplug.evaluation.metrics import OverlapMetric, SaliencyMetric
-
-__all__ = ["OverlapMetric", "SaliencyMetric"]
+"""Scores of predictions; importing it needs neither torch nor a model (the MMEngine metrics are in ``.metrics``)."""

@@ -136,16 +136,20 @@ class TSSAM(StrictInit, BaseSegmentor):
             data_samples: N samples with ``ori_shape`` (height, width); None leaves the size as it is.
 
         Returns:
-            Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes.
+            Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones also with
+            ``frame_logits`` (1, S, S) where the frame holds the whole image and nothing else, for scores as in the paper.
         """
         height, width = seg_logits.shape[-2:]
         if data_samples is None:
             data_samples = [SegDataSample(metainfo=dict(ori_shape=(height, width))) for _ in seg_logits]
         for logits, sample in zip(seg_logits.float(), data_samples, strict=True):
             left, right, top, bottom = sample.get("img_padding_size", sample.get("padding_size", (0, 0, 0, 0)))
+            padded = any((left, right, top, bottom))
             logits = logits[:, top : height - bottom, left : width - right]
             if sample.get("flip", False):
                 logits = logits.flip(-1 if sample.flip_direction == "horizontal" else -2)
+            if self.num_classes == 1 and not padded:
+                sample.frame_logits = logits
             logits = F.interpolate(logits[None], size=tuple(sample.ori_shape), mode="bilinear", align_corners=False)[0]
             if self.num_classes == 1:
                 decision = (logits.sigmoid() > self.decode_head.threshold).long()

@@ -1,37 +1,92 @@
 """The MMEngine side of the metrics."""
 
 import json
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from samplug.evaluation import OverlapMetric, SaliencyMetric
-from samplug.evaluation.functional import SaliencyCounts, mae, s_measure
+from samplug.datasets.io import DataError
+from samplug.evaluation.functional import quantise
+from samplug.evaluation.metrics import BERMetric, OverlapMetric, SaliencyMetric
+from samplug.evaluation.protocols import Saliency, Shadow
+from samplug.evaluation.workers import ScoringPool, WorkerDied
 
 
-def sample(name, logits, gt):
-    return dict(img_path=name, seg_logits=dict(data=logits), gt_sem_seg=dict(data=gt[None]))
+def sample(name, logits, gt, **more):
+    return dict(img_path=name, seg_logits=dict(data=logits), gt_sem_seg=dict(data=gt[None]), **more)
 
 
-def test_scores_report_and_padding(tmp_path):
-    """A sample that a distributed sampler repeated counts once; the report holds every image."""
+def some(number=3, size=(9, 7)):
     torch.manual_seed(0)
-    data = [sample(f"{i}.png", torch.randn(1, 9, 7), torch.randint(0, 2, (9, 7))) for i in range(3)]
-    metric = SaliencyMetric(out_file=str(tmp_path / "new" / "s.json"))
-    metric.process(None, [*data, data[0]])
-    summary = metric.evaluate(size=4)
+    return [sample(f"{i}.png", torch.randn(1, *size), torch.randint(0, 2, size)) for i in range(number)]
 
-    expected = []
-    for item in data:
-        pred = (item["seg_logits"]["data"][0].sigmoid() * 255).round().byte().numpy()
-        counts = SaliencyCounts.of(pred, item["gt_sem_seg"]["data"][0].numpy() == 1)
-        expected.append((s_measure(counts), mae(counts)))
-    assert (summary["S"], summary["MAE"]) == pytest.approx(tuple(np.mean(expected, axis=0)))
+
+def score(item):
+    pred = quantise(item["seg_logits"]["data"][0].double().sigmoid().numpy())
+    return Saliency().score(pred, item["gt_sem_seg"]["data"][0].numpy() == 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2, "auto"])
+def test_scores_report_and_padding(tmp_path, workers):
+    """A sample that a distributed sampler repeated counts once; the report holds every image."""
+    data = some(20)
+    metric = SaliencyMetric(out_file=str(tmp_path / "new" / "s.json"), workers=workers)
+    metric.process(None, [*data, data[0]])
+    summary = metric.evaluate(size=20)
+    assert summary == pytest.approx(Saliency().summarise([score(item) for item in data]))
     report = json.loads((tmp_path / "new" / "s.json").read_text())
     assert report["protocol"] == "saliency"
     assert report["summary"] == pytest.approx(summary)
-    assert set(report["images"]) == {"0.png", "1.png", "2.png"}
+    assert set(report["images"]) == {item["img_path"] for item in data}
+    # The next epoch starts anew.
+    metric.process(None, data[:1])
+    assert metric.evaluate(size=1)["S"] == pytest.approx(score(data[0]).scores["S"])
+
+
+def test_rows_of_sets(tmp_path):
+    data = some(4)
+    for index, item in enumerate(data):
+        item["dataset_name"] = "AB"[index % 2]
+    metric = SaliencyMetric(out_file=str(tmp_path / "s.json"), prefix="test")
+    metric.process(None, data)
+    metrics = metric.evaluate(size=4)
+    assert metrics["test/A/S"] == pytest.approx(np.mean([score(data[k]).scores["S"] for k in (0, 2)]))
+    assert metrics["test/B/wF"] == pytest.approx(np.mean([score(data[k]).scores["wF"] for k in (1, 3)]))
+    assert set(json.loads((tmp_path / "s.B.json").read_text())["images"]) == {"1.png", "3.png"}
+
+
+@pytest.mark.parametrize(("metric", "protocol"), [(SaliencyMetric, Saliency), (BERMetric, Shadow)])
+def test_row_as_tssam(metric, protocol, tmp_path):
+    """The model's own frame, TS-SAM's settings, beside the scores at the truth's size."""
+    data = some(3, (12, 20))
+    for item in data:
+        item["frame_logits"] = torch.randn(1, 16, 16)
+    built = metric(out_file=str(tmp_path / "out.json"))
+    built.process(None, data)
+    metrics = built.evaluate(size=3)
+    expected = []
+    for item in data:
+        frame = quantise(item["frame_logits"][0].double().sigmoid().numpy())
+        expected.append(protocol.as_tssam(16).score(frame, item["gt_sem_seg"]["data"][0].numpy() == 1))
+    for name, value in protocol.as_tssam(16).summarise(expected).items():
+        assert metrics[f"tssam/{name}"] == pytest.approx(value)
+        assert name in metrics
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert set(report["images"]["0.png"]) == set(metrics)
+
+
+def test_ignored_pixels():
+    logits = torch.tensor([[[9.0, 9.0, -9.0]]])
+    gt = torch.tensor([[1, 255, 0]])
+    metric = OverlapMetric()
+    metric.process(None, [sample("a", logits, gt)])
+    assert metric.evaluate(size=1)["IoU"] == 1
+    with pytest.raises(DataError, match=r"b\.png: the truth has ignored pixels"):
+        SaliencyMetric().process(None, [sample("b.png", logits, gt)])
 
 
 def test_overlap_threshold():
@@ -40,7 +95,7 @@ def test_overlap_threshold():
     for threshold, value in ((0.5, 0.5), (0.7, 1.0)):
         metric = OverlapMetric(threshold=threshold)
         metric.process(None, [sample("a", logits, gt)])
-        assert metric.evaluate(size=1) == {"IoU": value}
+        assert metric.evaluate(size=1)["IoU"] == value
 
 
 def test_misfits_are_named():
@@ -48,3 +103,35 @@ def test_misfits_are_named():
         SaliencyMetric().process(None, [sample("b.png", torch.zeros(1, 2, 3), torch.zeros(2, 2))])
     with pytest.raises(ValueError, match=r"got 3 classes: use mmseg\.IoUMetric"):
         SaliencyMetric().process(None, [sample("b.png", torch.zeros(3, 2, 2), torch.zeros(2, 2))])
+
+
+def test_missing_images_are_reported(capsys):
+    metric = OverlapMetric()
+    metric.process(None, some(2))
+    metric.evaluate(size=5)
+    assert "2 different images were scored, the data set has 5 samples" in capsys.readouterr().out
+
+
+def _sleep_and_return(value):
+    time.sleep(0.02)
+    return value
+
+
+def test_pool_keeps_all_and_waits():
+    pool = ScoringPool(workers=2)
+    for index in range(40):
+        pool.submit(index, _sleep_and_return, index * 2)
+        assert len(pool._pending) <= 8  # memory stays flat
+    assert pool.finish() == {index: index * 2 for index in range(40)}
+    assert pool.finish() == {}
+
+
+def _die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_worker_is_an_error_not_a_hang():
+    pool = ScoringPool(workers=1)
+    pool.submit("x.png", _die, 0)
+    with pytest.raises(WorkerDied, match=r"x\.png.*workers=0"):
+        pool.finish()

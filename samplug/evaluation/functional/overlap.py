@@ -1,23 +1,78 @@
-"""Overlap of a thresholded prediction with the truth."""
+"""Overlap of foreground maps: of thresholded maps, over all thresholds, and of their boundaries."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.evaluation.functional.saliency import check_pair
+from samplug.evaluation.functional.counts import LevelCounts, Mask
 
 
-def iou(pred: NDArray[np.uint8], gt: NDArray[np.bool_], threshold: float = 0.5) -> float:
-    """Intersection over union of the foreground, in [0, 1].
+def overlap_scores(counts: LevelCounts, threshold: float = 0.5, stretch: bool = False) -> dict[str, float]:
+    """Overlap at one threshold.
+
+    A ratio 0/0 is 1 if prediction and truth are both empty (nothing to find, nothing claimed) and 0 otherwise.
 
     Args:
-        pred: (H, W) uint8, 255 = certain foreground.
-        gt: (H, W) bool.
-        threshold: Foreground is where pred / 255 exceeds it.
+        counts: Of the image.
+        threshold: Foreground is where the prediction, as a fraction of 255, exceeds it.
+        stretch: Stretch the prediction to [0, 1] first, as PySODMetrics does.
 
     Returns:
-        1 if both are empty.
+        ``Dice`` ``IoU`` ``Acc`` (of pixels) ``Sensitivity`` (recall) ``Precision``, each in [0, 1].
     """
-    check_pair(pred, gt)
-    chosen = pred > 255 * threshold
-    union = np.count_nonzero(chosen | gt)
-    return np.count_nonzero(chosen & gt) / union if union else 1.0
+    true, false = counts.above(threshold, stretch)
+    missed = counts.foreground - true
+    empty = 1.0 if counts.foreground == 0 and true + false == 0 else 0.0
+
+    def ratio(numerator: int, denominator: int) -> float:
+        return numerator / denominator if denominator else empty
+
+    return {
+        "Dice": ratio(2 * true, 2 * true + false + missed),
+        "IoU": ratio(true, true + false + missed),
+        "Acc": (counts.size - false - missed) / counts.size,
+        "Sensitivity": ratio(true, true + missed),
+        "Precision": ratio(true, true + false),
+    }
+
+
+def dice_curve(counts: LevelCounts) -> NDArray[np.float64]:
+    """Dice of the stretched prediction at 256 thresholds: (256,) in [0, 1], 0 for an empty truth.
+
+    Its mean is the "mDice" of polyp papers (PraNet), which stays below 1 for a perfect map: at threshold 0 all is foreground.
+    """
+    true, false = counts.curves
+    return 2 * true / np.maximum(true + false + counts.foreground, 1)
+
+
+def iou_curve(counts: LevelCounts) -> NDArray[np.float64]:
+    """Intersection over union of the stretched prediction at 256 thresholds: (256,), see :func:`dice_curve`."""
+    true, false = counts.curves
+    return true / np.maximum(false + counts.foreground, 1)
+
+
+def boundary_iou(pred: Mask, gt: Mask, dilation_ratio: float = 0.02, valid: Mask | None = None) -> float:
+    """Boundary IoU (Cheng et al., CVPR 2021): IoU of the parts of both masks that lie near their own contours.
+
+    Args:
+        pred: (H, W) bool.
+        gt: (H, W) bool.
+        dilation_ratio: Width of the boundary as a fraction of the image's diagonal, at least one pixel.
+        valid: (H, W) bool: pixels that count; None: all.
+
+    Returns:
+        In [0, 1]; 1 if both are empty. The image's border is a boundary.
+    """
+    distance = max(1, round(dilation_ratio * float(np.hypot(gt.shape[0], gt.shape[1]))))
+    inner_pred, inner_gt = _boundary(pred, distance), _boundary(gt, distance)
+    if valid is not None:
+        inner_pred, inner_gt = inner_pred & valid, inner_gt & valid
+    union = np.count_nonzero(inner_pred | inner_gt)
+    return np.count_nonzero(inner_pred & inner_gt) / union if union else 1.0
+
+
+def _boundary(mask: Mask, distance: int) -> Mask:
+    """The pixels of a mask within ``distance`` (chessboard) of its outside."""
+    padded = np.pad(mask.view(np.uint8), 1)
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
+    return mask & ~eroded.view(np.bool_)

@@ -1,28 +1,23 @@
-"""Saliency measures of one prediction, from exact integer histograms.
+"""Measures of salient and camouflaged object detection, from exact integer histograms.
 
 Definitions as in PySODMetrics 1.6.2, which the tests compare with: the prediction is stretched to [0, 1] unless it is constant.
-A prediction has 256 levels, so every sum over pixels is a sum over a histogram: one pass over the image serves all measures.
+Curves run over the thresholds 255/255, 254/255, ..., 0/255. The ``'tssam'`` mode of the S-measure follows TS-SAM's own code.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-_EPS = float(np.spacing(1))
+from samplug.evaluation.functional.counts import LevelCounts, Map, Mask, check_pair, histogram
 
-
-def quantise(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Probabilities in [0, 1] to the map that is saved and scored: round(255 p), half to even, uint8."""
-    return np.round(np.asarray(probability, np.float64) * 255).astype(np.uint8)
+EPS = float(np.spacing(1))
 
 
 @dataclass(frozen=True)
-class SaliencyCounts:
-    """Pixel counts of a prediction by level, class and quadrant.
-
-    The quadrants meet at the foreground's centroid (S-measure); all other measures sum over them.
+class SaliencyCounts(LevelCounts):
+    """Pixel counts of a prediction by class and level, also in each quadrant about the foreground's centroid (S-measure).
 
     Attributes:
         quadrants: (4, 2, 256) int64: top left, top right, bottom left, bottom right; background, foreground; level.
@@ -35,73 +30,80 @@ class SaliencyCounts:
     split: tuple[int, int]
 
     @classmethod
-    def of(cls, pred: NDArray[np.uint8], gt: NDArray[np.bool_]) -> "SaliencyCounts":
+    def of(cls, pred: Map, gt: Mask, valid: Mask | None = None) -> "SaliencyCounts":
         """Count.
 
         Args:
             pred: (H, W) uint8.
             gt: (H, W) bool, True = foreground.
+            valid: Must be None: structure is not defined with holes in the image.
 
         Raises:
-            ValueError: Other types, another shape, or no pixels.
+            ValueError: Other types, another shape, no pixels, or ``valid`` given.
         """
+        if valid is not None:
+            raise ValueError("saliency measures are not defined where pixels are left out")
         check_pair(pred, gt)
         split = _split_point(gt)
-        key = pred.astype(np.int16) + np.int16(256) * gt
-        counts = [np.bincount(key[part].ravel(), minlength=512).reshape(2, 256) for part in _parts(split)]
-        return cls(np.stack(counts), (gt.shape[0], gt.shape[1]), split)
-
-    @cached_property
-    def by_class(self) -> NDArray[np.int64]:
-        """(2, 256) counts of the whole image: background, foreground."""
-        return self.quadrants.sum(axis=0)
-
-    @cached_property
-    def levels(self) -> NDArray[np.float64]:
-        """(256,) value of each level after the stretch to [0, 1]."""
-        present = np.flatnonzero(self.by_class.sum(axis=0))
-        low, high = present[0], present[-1]
-        values = np.arange(256) / 255
-        return values if low == high else (values - values[low]) / (values[high] - values[low])
-
-    @property
-    def foreground(self) -> int:
-        """Number of foreground pixels."""
-        return int(self.by_class[1].sum())
-
-    @property
-    def size(self) -> int:
-        """Number of pixels."""
-        return int(self.by_class.sum())
+        quadrants = np.zeros((4, 2, 256), np.int64)
+        for counts, part in zip(quadrants, _parts(split), strict=True):
+            if pred[part].size:
+                counts[1] = histogram(pred[part], gt[part])
+                counts[0] = histogram(pred[part]) - counts[1]
+        return cls(quadrants.sum(axis=0), quadrants, (gt.shape[0], gt.shape[1]), split)
 
 
-def check_pair(pred: NDArray[np.uint8], gt: NDArray[np.bool_]) -> None:
-    """Raise ValueError unless pred is (H, W) uint8 and gt (H, W) bool of the same size, with pixels."""
-    if pred.dtype != np.uint8 or gt.dtype != np.bool_:
-        raise ValueError(f"expected a uint8 prediction and a bool truth, got {pred.dtype} and {gt.dtype}")
-    if pred.shape != gt.shape or pred.ndim != 2 or not pred.size:
-        raise ValueError(
-            f"prediction {pred.shape} and truth {gt.shape} must be maps (H, W) of one size with pixels in them"
-        )
-
-
-def mae(counts: SaliencyCounts) -> float:
+def mae(counts: LevelCounts) -> float:
     """Mean absolute error between stretched prediction and truth, in [0, 1]."""
     background, foreground = counts.by_class
     return float((background @ counts.levels + foreground @ (1 - counts.levels)) / counts.size)
 
 
-def s_measure(counts: SaliencyCounts, alpha: float = 0.5) -> float:
+def e_curve(counts: LevelCounts) -> NDArray[np.float64]:
+    """Enhanced-alignment measure (Fan et al., IJCAI 2018) at 256 thresholds: (256,) in [0, size / (size - 1)]."""
+    return _e_measure(counts, *counts.curves)
+
+
+def e_adaptive(counts: LevelCounts) -> float:
+    """Enhanced-alignment measure at twice the mean of the prediction (an all-zero prediction is all foreground there)."""
+    true, false = counts.adaptive()
+    return float(_e_measure(counts, np.array([true]), np.array([false]))[0])
+
+
+def f_curve(counts: LevelCounts, beta2: float = 0.3) -> NDArray[np.float64]:
+    """F-measure at 256 thresholds: (256,) in [0, 1]; 0 where nothing is found."""
+    true, false = counts.curves
+    precision = true / np.maximum(true + false, 1)
+    recall = true / max(counts.foreground, 1)
+    return _f_measure(precision, recall, beta2)
+
+
+def f_adaptive(counts: LevelCounts, beta2: float = 0.3) -> float:
+    """F-measure at twice the mean of the prediction, in [0, 1]; 0 if nothing is found."""
+    true, false = counts.adaptive()
+    precision, recall = true / max(true + false, 1), true / max(counts.foreground, 1)
+    return float(_f_measure(np.array([precision]), np.array([recall]), beta2)[0])
+
+
+def s_measure(counts: SaliencyCounts, alpha: float = 0.5, mode: Literal["standard", "tssam"] = "standard") -> float:
     """Structure measure in [0, 1] (Fan et al., ICCV 2017): ``alpha`` object part + (1 - alpha) region part.
 
     A quadrant without pixels (centroid in the last row or column) has weight 0, where PySODMetrics gives NaN.
+
+    Args:
+        counts: Of the image.
+        alpha: Weight of the object part.
+        mode: ``'tssam'``: 0 where TS-SAM's code meets a NaN: an empty quadrant, a single pixel of foreground or background.
     """
     share = counts.foreground / counts.size
-    mean = float(counts.by_class.sum(axis=0) @ counts.levels) / counts.size
     if share == 0:
-        return 1 - mean
+        return 1 - counts.mean
     if share == 1:
-        return mean
+        return counts.mean
+    if mode == "tssam" and (
+        1 in (counts.foreground, counts.size - counts.foreground) or not counts.quadrants.any(axis=(1, 2)).all()
+    ):
+        return 0.0
     background, foreground = counts.by_class
     of_object = share * _object_score(foreground, counts.levels) + (1 - share) * _object_score(
         background, 1 - counts.levels
@@ -111,6 +113,34 @@ def s_measure(counts: SaliencyCounts, alpha: float = 0.5) -> float:
         for quadrant, part in zip(counts.quadrants, _parts(counts.split), strict=True)
     )
     return float(max(0.0, alpha * of_object + (1 - alpha) * of_region))
+
+
+def _e_measure(counts: LevelCounts, true: NDArray[np.int64], false: NDArray[np.int64]) -> NDArray[np.float64]:
+    """E-measure of binary maps with the given true and false positives."""
+    size, foreground = counts.size, counts.foreground
+    predicted = true + false
+    if foreground == 0:
+        aligned = (size - predicted).astype(np.float64)
+    elif foreground == size:
+        aligned = predicted.astype(np.float64)
+    else:
+        mean_pred, mean_gt = predicted / size, foreground / size
+        missed = foreground - true
+        aligned = np.zeros(len(true))
+        for number, of_pred, of_gt in (
+            (true, 1 - mean_pred, 1 - mean_gt),
+            (false, 1 - mean_pred, -mean_gt),
+            (missed, -mean_pred, 1 - mean_gt),
+            (size - predicted - missed, -mean_pred, -mean_gt),
+        ):
+            agreement = 2 * of_pred * of_gt / (of_pred**2 + of_gt**2 + EPS)
+            aligned += number * (agreement + 1) ** 2 / 4
+    return aligned / (size - 1 + EPS)
+
+
+def _f_measure(precision: NDArray[np.float64], recall: NDArray[np.float64], beta2: float) -> NDArray[np.float64]:
+    numerator = (1 + beta2) * precision * recall
+    return numerator / np.where(numerator == 0, 1, beta2 * precision + recall)
 
 
 def _parts(split: tuple[int, int]) -> tuple[tuple[slice, slice], ...]:
@@ -136,7 +166,7 @@ def _object_score(histogram: NDArray[np.int64], levels: NDArray[np.float64]) -> 
     total = int(histogram.sum())
     mean = float(histogram @ levels) / total
     deviation = np.sqrt(float(histogram @ (levels - mean) ** 2) / (total - 1)) if total > 1 else 0.0
-    return 2 * mean / (mean**2 + 1 + deviation + _EPS)
+    return 2 * mean / (mean**2 + 1 + deviation + EPS)
 
 
 def _ssim(quadrant: NDArray[np.int64], counts: SaliencyCounts, part: tuple[slice, slice]) -> float:
@@ -157,8 +187,8 @@ def _ssim(quadrant: NDArray[np.int64], counts: SaliencyCounts, part: tuple[slice
         return 0.0
     x, y = float(both @ counts.levels) / total, foreground / total
     centred = counts.levels - x
-    scale = 1 / (total - 1 + _EPS)
+    scale = 1 / (total - 1 + EPS)
     var_x = float(both @ centred**2) * scale
     var_y = total * y * (1 - y) * scale
     covariance = float(quadrant[1] @ centred * (1 - y) - quadrant[0] @ centred * y) * scale
-    return 4 * x * y * covariance / ((x**2 + y**2) * (var_x + var_y) + _EPS)
+    return 4 * x * y * covariance / ((x**2 + y**2) * (var_x + var_y) + EPS)

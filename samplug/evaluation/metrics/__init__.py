@@ -1,5 +1,3 @@
-from samplug.evaluation.metrics.overlap import OverlapMetric
-from samplug.evaluation.metrics.per_image import PerImageMetric
-from samplug.evaluation.metrics.saliency import SaliencyMetric
+from samplug.evaluation.metrics.per_image import BERMetric, OverlapMetric, PerImageMetric, SaliencyMetric
 
-__all__ = ["OverlapMetric", "PerImageMetric", "SaliencyMetric"]
+__all__ = ["BERMetric", "OverlapMetric", "PerImageMetric", "SaliencyMetric"]

@@ -1,0 +1,99 @@
+"""Scores of a set as files and tables."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from samplug.evaluation.protocols import ImageResult, Protocol, Scores
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores of one method on one set.
+
+    Attributes:
+        protocol: Name of the protocol.
+        summary: Metric -> value of the set.
+        images: Image -> metric -> value.
+        skipped: Image -> why it does not count.
+    """
+
+    protocol: str
+    summary: Scores
+    images: Mapping[str, Scores]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, protocol: Protocol, results: Mapping[str, ImageResult], skipped: Mapping[str, str] | None = None
+    ) -> "Report":
+        """Sum up the results of images by name."""
+        ordered = dict(sorted(results.items()))
+        counted = {name: result for name, result in ordered.items() if result.skipped is None}
+        left_out = {name: result.skipped for name, result in ordered.items() if result.skipped is not None}
+        return cls(
+            protocol.name,
+            protocol.summarise(list(counted.values())),
+            {name: result.scores for name, result in counted.items()},
+            {**left_out, **(skipped or {})},
+        )
+
+    def write_json(self, path: str | Path) -> None:
+        """Write ``{"protocol", "summary", "images", "skipped"}``."""
+        write_text(path, json.dumps(asdict(self), indent=1, allow_nan=False))
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write a line for each image and a last one, ``(all)``, with the summary."""
+        columns = list(self.summary)
+        lines = [["image", *columns]]
+        for name, scores in [*self.images.items(), ("(all)", self.summary)]:
+            lines.append([name, *(repr(scores[column]) if column in scores else "" for column in columns)])
+        write_csv(path, lines)
+
+
+def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:
+    """Write a csv file, whole or not at all."""
+    target = _prepared(path)
+    with open(target.with_name(f".{target.name}.partial"), "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(lines)
+    os.replace(file.name, target)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    target = _prepared(path)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, target)
+
+
+def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "") -> str:
+    """Rows of scores under their columns, as Markdown, aligned; a score that a row lacks is a dash."""
+    present = [column for column in columns if any(column in scores for scores in rows.values())]
+    cells = [[title, *present]]
+    for name, scores in rows.items():
+        cells.append([name, *(_number(scores[c], c) if c in scores else "-" for c in present)])
+    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
+
+    def line(values: Sequence[str]) -> str:
+        first, *rest = (
+            value.ljust(width) if k == 0 else value.rjust(width)
+            for k, (value, width) in enumerate(zip(values, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "|" + "|".join("-" * (w + 2) if k == 0 else "-" * (w + 1) + ":" for k, w in enumerate(widths)) + "|"
+    return "\n".join([line(cells[0]), rule, *(line(values) for values in cells[1:])])
+
+
+def _number(value: float, column: str) -> str:
+    return f"{value:.2f}" if column.startswith("BER") else f"{value:.4f}"
+
+
+def _prepared(path: str | Path) -> Path:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
