@@ -57,7 +57,9 @@ def run_to_masks(args: argparse.Namespace) -> None:
         overwrite=args.overwrite,
     )
     empty, problems = len(summary["images_without_regions"]), len(summary["problems"])
-    print(f"{summary['images']} masks in {args.dst / 'masks'}, {empty} of them empty, for nothing is annotated")
+    print(f"{summary['images']} masks in {args.dst / 'masks'}")
+    if empty:
+        print(f"{empty} of them are empty: nothing of the classes is annotated there")
     if problems:
         print(f"{summary['images_left_out']} images left out, {problems} problems: see {args.dst / 'summary.json'}")
     if summary["ignored_pixels"]:

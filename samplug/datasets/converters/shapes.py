@@ -60,9 +60,9 @@ class Polygons:
                 return "has 4 numbers for an outline: a box or a line, which is no mask"
             if len(part) < 6:
                 return f"has an outline of {len(part) // 2} points: it takes 3"
-            if self.normalised and not all(-_ROUNDING <= value <= 1 + _ROUNDING for value in part):
-                worst = max(part, key=lambda value: abs(value - 0.5))
-                return f"has the coordinate {worst:g}: normalised coordinates are from 0 to 1"
+            outside = [value for value in part if not -_ROUNDING <= value <= 1 + _ROUNDING]  # NaN too
+            if self.normalised and outside:
+                return f"has the coordinate {outside[0]:g}: normalised coordinates are from 0 to 1"
             if found := _stray_point(self._pixels(part, size), size):
                 return found
         return None

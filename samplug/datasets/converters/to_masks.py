@@ -149,6 +149,7 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
         write(partial)
         os.replace(partial, path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise DataError(f"to-masks: {path} cannot be written: {error.strerror or error}") from error
 
 
