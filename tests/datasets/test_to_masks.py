@@ -473,13 +473,20 @@ def test_existing_files_stay_unless_told(tmp_path):
 def test_the_source_is_never_replaced(tmp_path, link):
     source = yolo_folder(tmp_path, {"a.txt": "0 0 0 1 0 1 1"})
     before = (tmp_path / "images" / "a.jpg").read_bytes()
-    with pytest.raises(DataError, match=r"a\.jpg is the source itself.*--link none"):
+    with pytest.raises(DataError, match=r"a\.jpg is part of the source.*--link none"):
         convert(source, tmp_path, link=link, overwrite=True)
     convert(source, tmp_path, link="none")
     image = tmp_path / "images" / "a.jpg"
     assert image.read_bytes() == before
     assert not image.is_symlink()
     assert read(tmp_path).any()
+
+
+def test_the_json_is_never_replaced(tmp_path):
+    source = coco_json(tmp_path, [(1, [SQUARE], {})])
+    source = source.rename(tmp_path / "summary.json")
+    with pytest.raises(DataError, match=r"summary\.json is part of the source"):
+        convert(source, tmp_path, overwrite=True)
 
 
 def test_nothing_half_written_has_its_name(tmp_path, monkeypatch):

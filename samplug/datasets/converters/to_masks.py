@@ -72,7 +72,7 @@ def to_masks(
             f"to-masks: {annotations.source} has {len(annotations.images)} images and none that can be used, nothing was "
             f"written\n{_listing(problems)}".rstrip()
         )
-    _check_destination(drawings, destination, link, overwrite)
+    _check_destination(annotations, drawings, destination, link, overwrite)
     written = list(in_parallel(lambda drawing: _write(drawing, destination, link), drawings, "writing"))
     summary = _summary(annotations, drawings, written, problems)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
@@ -87,21 +87,25 @@ def _listing(problems: Sequence[Problem]) -> str:
     return "\n".join(lines)
 
 
-def _check_destination(drawings: Sequence[Drawing], destination: Path, link: Link, overwrite: bool) -> None:
+def _check_destination(
+    annotations: Annotations, drawings: Sequence[Drawing], destination: Path, link: Link, overwrite: bool
+) -> None:
     masks = {destination / "masks" / drawing.image.mask_name for drawing in drawings}
-    images: list[Path] = []
-    for image in (drawing.image for drawing in drawings if link != "none"):
-        path = destination / "images" / image.name
-        if path.exists() and not path.is_symlink() and path.samefile(image.source):
-            raise DataError(f"to-masks: {path} is the source itself: keep it where it is with --link none")
-        images.append(path)
+    images = [] if link == "none" else [destination / "images" / drawing.image.name for drawing in drawings]
+    planned = [*images, *sorted(masks), destination / "summary.json"]
+    sources = {path.resolve() for path in (annotations.source, *(image.source for image in annotations.images))}
+    for path in planned:
+        if not path.is_symlink() and path.resolve() in sources:  # a link to a source can be replaced without harm
+            raise DataError(
+                f"to-masks: {path} is part of the source: choose another folder, or keep the images with --link none"
+            )
     embedded = [str(drawing.image.source) for drawing in drawings if drawing.image.embedded and link == "none"]
     if embedded:
         raise DataError(
             f"to-masks: {len(embedded)} images are embedded in their json, the first in {embedded[0]}: --link none would "
             f"leave their masks without an image"
         )
-    there = [path for path in (*images, *sorted(masks), destination / "summary.json") if os.path.lexists(path)]
+    there = [path for path in planned if os.path.lexists(path)]
     if there and not overwrite:
         raise DataError(
             f"to-masks: {len(there)} of the files to write exist, the first is {there[0]}: choose another folder, or replace "
@@ -120,9 +124,8 @@ def _write(drawing: Drawing, destination: Path, link: Link) -> _Written:
     without_pixels: Counter[str] = Counter()
     for region, role in drawing.regions:
         inside = region.shape.raster(drawing.size)
-        np.maximum(
-            mask, VALUES[role], out=mask, where=inside
-        )  # foreground is the highest value: it covers what is ignored
+        # The maximum: foreground, the highest value, covers what is ignored, whichever comes first.
+        np.maximum(mask, VALUES[role], out=mask, where=inside)
         without_pixels[region.category] += not inside.any()
     content = cv2.imencode(".png", mask)[1].tobytes()
     _replace(destination / "masks" / drawing.image.mask_name, lambda path: path.write_bytes(content))
