@@ -1,0 +1,54 @@
+"""Which reader a source needs."""
+
+from pathlib import Path
+
+from samplug.datasets.converters.annotations import Annotations
+from samplug.datasets.converters.coco import read_coco
+from samplug.datasets.converters.labelme import read_labelme
+from samplug.datasets.converters.yolo import read_yolo
+from samplug.datasets.io import DataError
+from samplug.utils.errors import ConfigError
+
+FORMATS = {"coco": read_coco, "labelme": read_labelme, "yolo": read_yolo}
+
+
+def read_annotations(source: Path, format: str = "auto", images: Path | None = None) -> Annotations:
+    """Read annotations of any known format.
+
+    Args:
+        source: A COCO json, a folder of labelme json files, or YOLO's folder or data.yaml.
+        format: A key of ``FORMATS``, or ``'auto'``: by what ``source`` is.
+        images: The folder of images, where the source does not say it.
+
+    Raises:
+        DataError: ``source`` does not exist, is of no known format, or cannot be read as that format.
+        ConfigError: An unknown format.
+    """
+    if not source.exists():
+        raise DataError(f"data: {source} does not exist")
+    if format == "auto":
+        format = _format_of(source)
+    if format not in FORMATS:
+        raise ConfigError(f"to-masks: the format {format!r} is not one of {', '.join(FORMATS)}")
+    if (format == "coco") != (source.suffix.lower() == ".json" and source.is_file()) or (
+        format == "labelme" and not source.is_dir()
+    ):
+        expected = {"coco": "a json file", "labelme": "a folder of json files", "yolo": "a folder or a yaml file"}
+        raise DataError(f"data: {source} is not {expected[format]}, which {format} annotations are")
+    return FORMATS[format](source, images)
+
+
+def _format_of(source: Path) -> str:
+    if source.is_file():
+        by_suffix = {".json": "coco", ".yaml": "yolo", ".yml": "yolo"}
+        if source.suffix.lower() in by_suffix:
+            return by_suffix[source.suffix.lower()]
+    elif (source / "labels").is_dir() or (source / "data.yaml").is_file():
+        return "yolo"
+    else:
+        for format, pattern in (("labelme", "*.json"), ("yolo", "*.txt")):
+            if next(source.rglob(pattern), None):
+                return format
+    raise DataError(
+        f"data: {source} is neither a COCO json, nor a folder of labelme json files, nor a YOLO folder or data.yaml"
+    )
