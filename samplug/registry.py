@@ -18,7 +18,7 @@ LOOPS = _child(root.LOOPS)
 HOOKS = _child(root.HOOKS, "samplug.engine")
 STRATEGIES = _child(root.STRATEGIES)
 
-DATASETS = _child(root.DATASETS, "samplug.datasets")
+DATASETS = _child(root.DATASETS, "samplug.datasets.binary_seg", "samplug.datasets.camouflage")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
 TRANSFORMS = _child(root.TRANSFORMS, "samplug.datasets.transforms")
 

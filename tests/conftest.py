@@ -23,6 +23,12 @@ def _scope():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """Tests neither read nor write the user's cache."""
+    os.environ["SAMPLUG_CACHE"] = str(tmp_path_factory.mktemp("samplug_cache"))
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real images and reference tensors."""

@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import json
-import os
 import pickle
 import re
 import time
@@ -20,6 +19,7 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 
 from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
+from samplug.utils.cache import cache_dir
 
 
 def _statistic(owner: Any, name: str) -> Any:
@@ -72,11 +72,6 @@ def fetch(source: str) -> Path:
             f"weights: {path} {kind} (expected a path, an https:// address or hf://OWNER/REPO[/FILE][@REVISION])"
         )
     return path
-
-
-def cache_dir() -> Path:
-    """Where downloads are kept: ``$SAMPLUG_CACHE``, or ``samplug`` in torch's hub folder."""
-    return Path(os.environ.get("SAMPLUG_CACHE") or Path(torch.hub.get_dir()) / "samplug")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

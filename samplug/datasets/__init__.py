@@ -1,6 +1,22 @@
-from samplug.datasets import transforms
-from samplug.datasets.binary_seg import BinarySegDataset
-from samplug.datasets.camouflage import CamouflageSceneDataset
-from samplug.datasets.io import DataError
+"""Datasets and their transforms.
 
-__all__ = ["BinarySegDataset", "CamouflageSceneDataset", "DataError", "transforms"]
+Names are imported when they are first asked for: reading files needs neither torch nor MMEngine.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samplug.datasets.binary_seg import BinarySegDataset
+    from samplug.datasets.camouflage import CamouflageSceneDataset
+    from samplug.datasets.io import DataError
+
+_MODULES = {"BinarySegDataset": "binary_seg", "CamouflageSceneDataset": "camouflage", "DataError": "io"}
+
+__all__ = ["BinarySegDataset", "CamouflageSceneDataset", "DataError"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,37 +1,56 @@
-"""Image and mask folders as a dataset."""
+"""Images and binary masks in folders or lists as a dataset."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
-from samplug.datasets.io import IMAGE_SUFFIXES, DataError, read_mask
+from samplug.datasets.io import DataError
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
+from samplug.datasets.pairing import Pair, Pairs, list_files, match, read_list
+from samplug.datasets.scan import SAMPLED_PAIRS, PairFacts, describe, scan
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError
 
-_LISTED = 8
-_SAMPLED_MASKS = 32
+_LISTED = 20
 
 
 @DATASETS.register_module()
 class BinarySegDataset(BaseDataset):
-    """Binary segmentation from a folder of images and a folder of masks, paired by file stem.
+    """Binary segmentation: camouflaged or salient objects, shadows, polyps, or anything else with one foreground.
+
+    Images and masks are paired by name, never by order. Before the run, files without a partner and broken files are listed together;
+    a line says what was found: number, sizes, share of foreground, masks that look wrong.
 
     Args:
         data_root: Folder that holds both.
         image_dir: Folder of images under ``data_root``.
-        mask_dir: Folder of masks under ``data_root``.
-        mask_values: ``'0/255'``: foreground above 128; ``'0/1'``: above 0; ``'auto'``: decided once from a sample of the masks.
-            A mask of the other kind stops the run when it is read.
-        part: None: all pairs. ``'train'`` or ``'val'``: a split by the hash of the stem, the same on every machine, and stable
+        mask_dir: Folder of masks under ``data_root``; may be the same, with suffixes that tell them apart.
+        img_suffix: Ending of image file names that is no part of the name (``'.jpg'``); None: any image suffix.
+        seg_map_suffix: The same of masks (``'_mask.png'``).
+        recursive: Look into subfolders; they are part of the name.
+        include: Shell pattern of the names that belong to the set.
+        extra_masks: Masks without an image are those of another split, not an error.
+        ann_file: Text file that lists the pairs, see :func:`samplug.datasets.pairing.read_list`.
+        mask_values: What the values of a mask mean, see :class:`samplug.datasets.mask_values.MaskValues`. ``'auto'``: 0/1 or 0/255, decided
+            once from a sample of the masks; a mask of the other kind stops the run when it is read.
+        size_mismatch: ``'stop'``, or ``'resize_mask'``: a mask of another size than its image is resized to it (nearest pixel).
+        check: ``'sample'``: 64 pairs are read before the run, the others when their turn comes. ``'all'``: every pair is.
+        on_error: ``'stop'``, or ``'skip'``: files that cannot be used are left out, counted and listed in ``skipped``; reads every pair
+            before the run.
+        name: Name of the set in logs and metrics; default: that of ``data_root``'s folder.
+        published: Facts of the published set, ``dict(images=..., licence=..., source=...)``; another number of images is reported.
+        part: None: all pairs. ``'train'`` or ``'val'``: a split by the hash of the name, the same on every machine, and stable
             when files are added.
         val_fraction: Expected share of the ``'val'`` part.
         **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
 
     Raises:
-        DataError: Folders that are missing or empty, files without a partner, two files of one stem, masks of mixed kinds.
+        DataError: Folders that are missing or empty, files without a partner, two files of one name, broken files, masks of mixed kinds.
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
@@ -41,76 +60,140 @@ class BinarySegDataset(BaseDataset):
         data_root: str,
         image_dir: str = "images",
         mask_dir: str = "masks",
-        mask_values: Literal["auto", "0/255", "0/1"] = "auto",
+        img_suffix: str | None = None,
+        seg_map_suffix: str | None = None,
+        recursive: bool = False,
+        include: str = "*",
+        extra_masks: bool = False,
+        mask_values: str | Mapping[str, Any] = "auto",
+        size_mismatch: Literal["stop", "resize_mask"] = "stop",
+        check: Literal["sample", "all"] = "sample",
+        on_error: Literal["stop", "skip"] = "stop",
+        name: str | None = None,
+        published: Mapping[str, Any] | None = None,
         part: Literal["train", "val"] | None = None,
         val_fraction: float = 0.2,
         **kwargs: Any,
     ) -> None:
-        if part not in (None, "train", "val"):
-            raise ConfigError(f"BinarySegDataset: part={part!r} is not 'train', 'val' or None")
-        if mask_values not in ("auto", "0/255", "0/1"):
-            raise ConfigError(f"BinarySegDataset: mask_values={mask_values!r} is not 'auto', '0/255' or '0/1'")
-        self.image_dir = Path(data_root).expanduser() / image_dir
-        self.mask_dir = Path(data_root).expanduser() / mask_dir
-        self.mask_values = mask_values
-        self.part = part
-        self.val_fraction = val_fraction
-        super().__init__(data_root=data_root, **kwargs)
+        _require("part", part, (None, "train", "val"))
+        _require("size_mismatch", size_mismatch, ("stop", "resize_mask"))
+        _require("check", check, ("sample", "all"))
+        _require("on_error", on_error, ("stop", "skip"))
+        root = Path(data_root).expanduser()
+        self.image_dir, self.mask_dir = root / image_dir, root / mask_dir
+        if self.image_dir == self.mask_dir and img_suffix == seg_map_suffix and not kwargs.get("ann_file"):
+            raise ConfigError(
+                f"BinarySegDataset: images and masks are both in {self.image_dir}: set img_suffix and seg_map_suffix to tell them apart"
+            )
+        self.img_suffix, self.seg_map_suffix = img_suffix, seg_map_suffix
+        self.recursive, self.include, self.extra_masks = recursive, include, extra_masks
+        self.mask_values: MaskSpec | Literal["auto"]
+        self.mask_values = "auto" if mask_values == "auto" else MaskValues.parse(mask_values).spec
+        self.size_mismatch = size_mismatch
+        self.check, self.on_error = check, on_error
+        self.name = name or root.resolve().name
+        self.published = dict(published or {})
+        self.part, self.val_fraction = part, val_fraction
+        self.skipped: dict[str, str] = {}
+        self.facts: dict[str, PairFacts] = {}
+        self.found = 0
+        super().__init__(data_root=str(root), **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        images, masks = _files_by_stem(self.image_dir), _files_by_stem(self.mask_dir)
-        alone = [str(images[stem]) for stem in images.keys() - masks.keys()]
-        alone += [str(masks[stem]) for stem in masks.keys() - images.keys()]
-        if alone:
-            more = f" and {len(alone) - _LISTED} more" if len(alone) > _LISTED else ""
-            raise DataError(
-                f"data: {len(alone)} files have no partner of the same stem in {self.image_dir} and {self.mask_dir}: "
-                f"{', '.join(sorted(alone)[:_LISTED])}{more}: rename or remove them"
-            )
-        stems = sorted(images)
-        kind = _mask_kind([masks[stem] for stem in stems]) if self.mask_values == "auto" else self.mask_values
-        if self.part is not None:
-            stems = [stem for stem in stems if (_unit_hash(stem) < self.val_fraction) == (self.part == "val")]
-            if not stems:
-                raise DataError(
-                    f"data: part={self.part!r} of {len(images)} pairs in {self.image_dir} is empty: change val_fraction"
-                )
+        found = self._find()
+        if not found.pairs and not found.problems:
+            raise DataError(f"data: {self.image_dir} holds no images{self._wanted()}")
+        problems = dict(found.problems)
+        if problems and self.on_error == "stop":
+            self._stop(problems)
+        self.found = len(found.pairs)
+        pairs = self._in_part(found.pairs)
+        spec = decide([pair.mask for pair in _sample(pairs)]) if self.mask_values == "auto" else self.mask_values
+        everything = self.check == "all" or self.on_error == "skip"
+        facts = scan(pairs, spec, self.size_mismatch, None if everything else SAMPLED_PAIRS)
+        problems |= {name: fact.error for name, fact in facts.items() if fact.error}
+        if problems and self.on_error == "stop":
+            self._stop(problems)
+        self.facts, self.skipped = facts, problems
+        pairs = [pair for pair in pairs if pair.name not in problems]
+        if not pairs:
+            self._stop(problems)
+        self._report(len(pairs), spec, f"{describe(facts)}; {'all' if len(facts) >= len(pairs) else len(facts)} read")
         return [
-            dict(img_path=str(images[stem]), seg_map_path=str(masks[stem]), mask_values=kind, seg_fields=[])
-            for stem in stems
+            dict(
+                img_path=str(pair.image),
+                seg_map_path=str(pair.mask),
+                mask_values=spec,
+                size_mismatch=self.size_mismatch,
+                dataset_name=self.name,
+                seg_fields=[],
+            )
+            for pair in pairs
         ]
 
-
-def _files_by_stem(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"data: the folder {folder} does not exist")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            raise DataError(
-                f"data: {files[path.stem]} and {path} have the same stem: pairs would be ambiguous, rename one"
+    def _find(self) -> Pairs:
+        if self.ann_file:
+            root = Path(self.data_root)
+            return read_list(
+                Path(self.ann_file), root, self.image_dir, self.mask_dir, self.img_suffix, self.seg_map_suffix
             )
-        files[path.stem] = path
-    if not files:
-        raise DataError(f"data: {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return files
+        images, problems = list_files(self.image_dir, self.img_suffix, self.recursive)
+        masks, mask_problems = list_files(self.mask_dir, self.seg_map_suffix, self.recursive)
+        if self.image_dir == self.mask_dir and self.img_suffix is None:
+            # Without a suffix of their own, images are what is left beside the masks.
+            images = {name: path for name, path in images.items() if path not in set(masks.values())}
+        result = match(images, masks, self.include, self.extra_masks)
+        result.problems |= problems | mask_problems
+        return result
 
+    def _in_part(self, pairs: Sequence[Pair]) -> list[Pair]:
+        if self.part is None:
+            return list(pairs)
+        chosen = [pair for pair in pairs if (_unit_hash(pair.name) < self.val_fraction) == (self.part == "val")]
+        if not chosen:
+            raise DataError(
+                f"data: part={self.part!r} of {len(pairs)} pairs in {self.image_dir} is empty: change val_fraction"
+            )
+        return chosen
 
-def _mask_kind(paths: list[Path]) -> str:
-    """Whether a sample of masks is 0/1 or 0/255; all-background masks fit both."""
-    step = max(1, len(paths) // _SAMPLED_MASKS)
-    highest = {path: int(read_mask(path).max()) for path in paths[::step]}
-    ones = [path for path, value in highest.items() if value == 1]
-    larger = [path for path, value in highest.items() if value > 1]
-    if ones and larger:
+    def _wanted(self) -> str:
+        wanted = f" that end in {self.img_suffix}" if self.img_suffix else ""
+        return wanted + (f" and match {self.include!r}" if self.include != "*" else "")
+
+    def _stop(self, problems: Mapping[str, str]) -> None:
         raise DataError(
-            f"data: {ones[0]} is a 0/1 mask and {larger[0]} is not: one dataset must be of one kind, or set mask_values"
+            f"data: {len(problems)} problems in {self.name} ({self.image_dir}, {self.mask_dir}); mend them, or set on_error='skip' "
+            f"to leave these files out:\n{_listed(problems)}"
         )
-    return "0/1" if ones else "0/255"
+
+    def _report(self, used: int, spec: MaskSpec, text: str) -> None:
+        part = f" ({self.part} part of {self.found})" if self.part else ""
+        print_log(f"{self.name}: {used} images{part}, masks {spec}, {text}", "current")
+        expected = self.published.get("images")
+        if expected is not None and expected != self.found:
+            print_log(
+                f"{self.name}: the published set has {expected} images, {self.found} pairs are here", "current", 30
+            )
+        if self.skipped:
+            print_log(f"{self.name}: {len(self.skipped)} files skipped:\n{_listed(self.skipped)}", "current", 30)
 
 
-def _unit_hash(stem: str) -> float:
+def _require(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"BinarySegDataset: {name}={value!r} is not one of {', '.join(map(repr, allowed))}")
+
+
+def _sample(pairs: Sequence[Pair], number: int = 32) -> Sequence[Pair]:
+    return pairs[:: max(1, len(pairs) // number)]
+
+
+def _listed(problems: Mapping[str, str]) -> str:
+    lines = [f"  {name}: {what}" for name, what in list(problems.items())[:_LISTED]]
+    if len(problems) > _LISTED:
+        lines.append(f"  and {len(problems) - _LISTED} more")
+    return "\n".join(lines)
+
+
+def _unit_hash(name: str) -> float:
     """A number in [0, 1) that depends on the name alone."""
-    return int.from_bytes(hashlib.sha256(stem.encode()).digest()[:8]) / np.float64(2**64)
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / np.float64(2**64)

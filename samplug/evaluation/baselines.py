@@ -8,6 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from samplug.evaluation.functional import quantise
 
@@ -37,7 +38,7 @@ def spectral_residual(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
     spectrum = np.fft.fft2(small.astype(np.float64))
     log_amplitude = np.log(np.abs(spectrum) + 1e-9)
-    residual = log_amplitude - cv2.blur(log_amplitude, (3, 3), borderType=cv2.BORDER_WRAP)
+    residual = log_amplitude - ndimage.uniform_filter(log_amplitude, 3, mode="wrap")
     saliency = np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2
     saliency = cv2.resize(cv2.GaussianBlur(saliency, (0, 0), 2.5), (width, height), interpolation=cv2.INTER_LINEAR)
     spread = saliency.max() - saliency.min()

@@ -1,121 +1,296 @@
-"""Pairing and reading of image and mask folders."""
+"""Pairing, checking and reading of images and masks."""
+
+import json
+import os
 
 import cv2
 import numpy as np
 import pytest
+from mmengine.dataset import ConcatDataset
 
 from samplug.datasets import BinarySegDataset, DataError
 
-PIPELINE = [dict(type="LoadImage"), dict(type="LoadBinaryMask"), dict(type="mmseg.PackSegInputs")]
+PIPELINE = [dict(type="LoadImage"), dict(type="LoadBinaryMask"), dict(type="PackSegInputs")]
+SHAPE = (20, 30)
+
+
+def write(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.asarray(array, np.uint8))
+
+
+def picture(seed=0, shape=SHAPE):
+    return np.random.default_rng(seed).integers(0, 255, (*shape, 3), np.uint8)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for part in ("images", "masks"):
-        (tmp_path / part).mkdir()
     rng = np.random.default_rng(0)
     for index in range(10):
-        cv2.imwrite(str(tmp_path / "images" / f"a{index}.jpg"), rng.integers(0, 255, (20, 30, 3), np.uint8))
-        cv2.imwrite(str(tmp_path / "masks" / f"a{index}.png"), rng.choice([0, 127, 255], (20, 30)).astype(np.uint8))
+        write(tmp_path / "images" / f"a{index}.jpg", picture(index))
+        write(tmp_path / "masks" / f"a{index}.png", rng.choice([0, 127, 255], SHAPE))
     return tmp_path
 
 
 def build(folder, **kwargs):
-    return BinarySegDataset(data_root=str(folder), pipeline=PIPELINE, **kwargs)
+    return BinarySegDataset(data_root=str(folder), **{"pipeline": PIPELINE, **kwargs})
+
+
+def names(dataset):
+    return [os.path.basename(dataset.get_data_info(index)["img_path"]) for index in range(len(dataset))]
 
 
 def write_mask(folder, name, mask):
-    cv2.imwrite(str(folder / "masks" / name), np.asarray(mask, np.uint8))
+    write(folder / "masks" / name, mask)
 
 
 def test_pairs_and_threshold(folder):
-    dataset = build(folder)
-    assert [dataset.get_data_info(i)["img_path"][-6:] for i in (0, 9)] == ["a0.jpg", "a9.jpg"]
+    dataset = build(folder, name="mine")
+    assert names(dataset) == [f"a{index}.jpg" for index in range(10)]
     grey = cv2.imread(str(folder / "masks" / "a3.png"), cv2.IMREAD_GRAYSCALE)
-    np.testing.assert_array_equal(dataset[3]["data_samples"].gt_sem_seg.data[0], grey > 128)
+    sample = dataset[3]["data_samples"]
+    np.testing.assert_array_equal(sample.gt_sem_seg.data[0], grey > 128)
+    assert sample.dataset_name == "mine"
+    assert build(folder)[0]["data_samples"].dataset_name == folder.name
 
 
 def test_zero_one_masks(folder):
     for index in range(10):
-        write_mask(folder, f"a{index}.png", np.eye(20, 30) if index else np.zeros((20, 30)))
+        write_mask(folder, f"a{index}.png", np.eye(*SHAPE) if index else np.zeros(SHAPE))
     assert build(folder)[5]["data_samples"].gt_sem_seg.data.sum() == 20
 
 
-def test_split_is_disjoint_complete_and_stable(folder):
-    parts = [
-        {info["img_path"] for info in build(folder, part=p, val_fraction=0.4).load_data_list()}
-        for p in ("train", "val")
-    ]
-    assert not parts[0] & parts[1]
-    assert len(parts[0] | parts[1]) == 10
-    for part in ("images", "masks"):
-        suffix = "jpg" if part == "images" else "png"
-        (folder / part / f"new.{suffix}").write_bytes((folder / part / f"a0.{suffix}").read_bytes())
-    again = {info["img_path"] for info in build(folder, part="val", val_fraction=0.4).load_data_list()}
-    assert parts[1] <= again
+def test_values_by_name_and_ignore(folder):
+    for index in range(10):
+        write_mask(folder, f"a{index}.png", np.arange(600).reshape(SHAPE) % 3)
+    rule = dict(foreground=[1], background=[0], ignore=[2])
+    labels = build(folder, mask_values=rule)[0]["data_samples"].gt_sem_seg.data
+    assert {value: int((labels == value).sum()) for value in (0, 1, 255)} == {0: 200, 1: 200, 255: 200}
+    with pytest.raises(
+        DataError, match="foreground="
+    ):  # a label map is no binary mask: the message shows what to write
+        build(folder).full_init()
+
+
+def test_suffixes_in_one_folder(tmp_path):
+    for index in range(3):
+        write(tmp_path / "all" / f"{index}.jpg", picture(index))
+        write(tmp_path / "all" / f"{index}_mask.png", np.eye(*SHAPE) * 255)
+    dataset = build(tmp_path, image_dir="all", mask_dir="all", img_suffix=".jpg", seg_map_suffix="_mask.png")
+    assert names(dataset) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert build(tmp_path, image_dir="all", mask_dir="all", seg_map_suffix="_mask.png").found == 3
+    with pytest.raises(ValueError, match="set img_suffix and seg_map_suffix"):
+        build(tmp_path, image_dir="all", mask_dir="all")
+
+
+def test_recursive_and_include(tmp_path):
+    for part in ("x", "y"):
+        for kind, suffix in (("images", "jpg"), ("masks", "png")):
+            write(tmp_path / kind / part / f"1.{suffix}", np.eye(*SHAPE) * 255)
+    assert len(build(tmp_path, recursive=True)) == 2
+    assert len(build(tmp_path, recursive=True, include="y/*")) == 1
+    with pytest.raises(DataError, match="holds no images"):
+        build(tmp_path)
+
+
+def test_masks_of_another_split(folder):
+    write_mask(folder, "other.png", np.zeros(SHAPE))
+    with pytest.raises(DataError, match=r"other\.png: has no image of the same name.*extra_masks"):
+        build(folder)
+    assert len(build(folder, extra_masks=True)) == 10
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    "lines",
     [
-        (lambda f: (f / "masks" / "a3.png").unlink(), r"1 files have no partner.*a3\.jpg"),
-        (lambda f: write_mask(f, "stray.png", np.zeros((20, 30))), r"stray\.png"),
-        (lambda f: write_mask(f, "a3.tif", np.zeros((20, 30))), r"a3\.png and .*a3\.tif have the same stem"),
-        (lambda f: [p.unlink() for p in (f / "images").iterdir()], "holds no images"),
-        (lambda f: (f / "masks").rename(f / "gt"), "masks does not exist"),
-        (lambda f: write_mask(f, "a0.png", np.eye(20, 30)), r"a0\.png is a 0/1 mask"),
-        (lambda f: (f / "masks" / "a0.png").write_bytes(b""), r"a0\.png is empty"),
-        (lambda f: (f / "masks" / "a0.png").write_text("no"), r"a0\.png .* is no image"),
+        "images/a1.jpg masks/a1.png\n# comment\n\n/images/a2.jpg\tmasks/a2.png",
+        "images/a1.jpg,masks/a1.png\r\nimages/a2.jpg, masks/a2.png",
+        "\ufeffa1\na2",
+        "a1.jpg\na2.jpg",
     ],
 )
-def test_broken_folders_are_explained(folder, damage, message):
-    damage(folder)
-    with pytest.raises(DataError, match=message):
-        build(folder)
+def test_list_file(folder, lines):
+    (folder / "list.txt").write_text(lines, encoding="utf-8")
+    assert names(build(folder, ann_file="list.txt")) == ["a1.jpg", "a2.jpg"]
 
 
-def test_broken_samples_are_explained(folder):
-    write_mask(folder, "a1.png", np.zeros((21, 30)))
-    write_mask(folder, "a2.png", np.eye(20, 30))
+def test_list_file_problems(folder):
+    (folder / "list.txt").write_text("a1\na77\na1\nimages/a2.jpg x y\nimages/a2.jpg masks/a3.gif\n")
+    with pytest.raises(DataError) as caught:
+        build(folder, ann_file="list.txt")
+    for message in (
+        "4 problems", "entry 2: there is no file a77 in", "entry 3: a1 is listed twice", "entry 4: 'images/a2.jpg x y' has 3 parts",
+        "entry 5: there is no file", "a3.gif",
+    ):  # fmt: skip
+        assert message in str(caught.value)
+    (folder / "empty.txt").write_text("\n# nothing\n")
+    with pytest.raises(DataError, match="is empty"):
+        build(folder, ann_file="empty.txt")
+    with pytest.raises(DataError, match=r"missing\.txt does not exist"):
+        build(folder, ann_file="missing.txt")
+
+
+def test_split_is_disjoint_complete_and_stable(folder):
+    parts = [set(names(build(folder, part=part, val_fraction=0.4))) for part in ("train", "val")]
+    assert not parts[0] & parts[1]
+    assert len(parts[0] | parts[1]) == 10
+    write(folder / "images" / "new.jpg", picture())
+    write_mask(folder, "new.png", np.zeros(SHAPE))
+    assert parts[1] <= set(names(build(folder, part="val", val_fraction=0.4)))
+
+
+def test_all_problems_are_listed_together_or_skipped(folder, capsys):
+    (folder / "masks" / "a3.png").unlink()
+    write_mask(folder, "stray.png", np.zeros(SHAPE))
     (folder / "images" / "a4.jpg").write_bytes(b"")
-    dataset = build(folder, mask_values="0/255")
-    with pytest.raises(DataError, match=r"mask .*a1\.png is 30x21, its image .*a1\.jpg is 30x20"):
-        dataset[1]
-    with pytest.raises(DataError, match=r"a2\.png holds 0/1"):
-        dataset[2]
-    with pytest.raises(DataError, match=r"a4\.jpg is empty"):
-        dataset[4]
-    with pytest.raises(DataError, match="up to 255 in a dataset of 0/1"):
-        build(folder, mask_values="0/1")[0]
+    write_mask(folder, "a5.png", np.zeros((21, 30)))
+    with pytest.raises(DataError, match="2 problems") as caught:  # what pairing finds, before anything is read
+        build(folder)
+    assert "a3.jpg" in str(caught.value)
+    assert "stray.png" in str(caught.value)
+
+    dataset = build(folder, on_error="skip")
+    assert names(dataset) == [f"a{index}.jpg" for index in (0, 1, 2, 6, 7, 8, 9)]
+    assert len(dataset.skipped) == 4
+    assert "30x21" in dataset.skipped["a5"]
+    assert "a4.jpg" in dataset.skipped["a4"]
+    (folder / "masks" / "stray.png").unlink()
+    (folder / "images" / "a3.jpg").unlink()
+    with pytest.raises(DataError, match="2 problems") as caught:
+        build(folder, check="all")
+    assert "a4.jpg" in str(caught.value)
+    assert "30x21" in str(caught.value)
+
+
+def test_resize_rule(folder):
+    write_mask(folder, "a5.png", np.kron(np.eye(2), np.ones((20, 30))) * 255)
+    labels = build(folder, size_mismatch="resize_mask")[5]["data_samples"].gt_sem_seg.data[0]
+    np.testing.assert_array_equal(labels, np.kron(np.eye(2), np.ones((10, 15))))
+
+
+def test_index_follows_the_files(folder, tmp_path_factory, monkeypatch):
+    """A second start reads nothing; a file that changed is read again."""
+    from samplug.datasets import scan
+
+    monkeypatch.setenv("SAMPLUG_CACHE", str(tmp_path_factory.mktemp("cache")))
+    read = []
+    examine = scan.examine
+    monkeypatch.setattr(scan, "examine", lambda pair, *rest: (read.append(pair.name), examine(pair, *rest))[1])
+    build(folder, check="all", mask_values="0/255")
+    assert sorted(read) == [f"a{index}" for index in range(10)]
+    read.clear()
+    facts = build(folder, check="all", mask_values="0/255").facts
+    assert read == []
+    write_mask(folder, "a7.png", np.full(SHAPE, 255))
+    changed = build(folder, check="all", mask_values="0/255").facts
+    assert read == ["a7"]
+    assert {name for name in facts if facts[name] != changed[name]} == {"a7"}
+    assert changed["a7"].foreground == 1
+    # A rule is part of what was found.
+    read.clear()
+    build(folder, check="all", mask_values=dict(foreground=[255], background=[0, 127]))
+    assert len(read) == 10
+    # A damaged index is made anew.
+    for path in (tmp_path_factory.getbasetemp()).glob("cache*/index/*.json"):
+        path.write_text("{")
+    read.clear()
+    build(folder, check="all", mask_values="0/255")
+    assert len(read) == 10
+
+
+def test_unwritable_cache_is_no_obstacle(folder, monkeypatch):
+    monkeypatch.setenv("SAMPLUG_CACHE", str(folder / "images" / "a0.jpg"))  # a file, where no folder can be made
+    assert len(build(folder, check="all")) == 10
+
+
+def test_start_up_lines(folder, capsys):
+    write_mask(folder, "a1.png", np.zeros(SHAPE))
+    write_mask(folder, "a2.png", np.full(SHAPE, 255))
+    write(folder / "images" / "a9.jpg", picture(shape=(40, 50)))
+    write_mask(folder, "a9.png", np.zeros((40, 50)))
+    dataset = build(folder, name="mine", published=dict(images=12))
+    from samplug.datasets.scan import describe
+
+    text = describe(dataset.facts)
+    assert "30x20 to 50x40" in text
+    assert "2 of the masks empty (a1, a9)" in text
+    assert "1 of the masks foreground over 95% (a2)" in text
+    assert dataset.found == 10
+    assert dataset.published["images"] == 12
+
+
+def test_concatenation(folder):
+    options = dict(type="BinarySegDataset", data_root=str(folder), pipeline=PIPELINE)
+    both = ConcatDataset([dict(options, name="A", part="train"), dict(options, name="B", part="val", val_fraction=0.2)])
+    assert [both[index]["data_samples"].dataset_name for index in (0, len(both) - 1)] == ["A", "B"]
 
 
 def test_wrong_options():
-    with pytest.raises(ValueError, match="part='test'"):
-        BinarySegDataset(data_root="x", part="test")
-    with pytest.raises(ValueError, match="mask_values='1'"):
-        BinarySegDataset(data_root="x", mask_values="1")
+    for options, message in (
+        (dict(part="test"), "part='test'"),
+        (dict(mask_values="1"), "'1'"),
+        (dict(on_error="ignore"), "on_error='ignore'"),
+        (dict(size_mismatch="resize"), "size_mismatch='resize'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            BinarySegDataset(data_root="x", **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "images", "masks"),
-    [
-        ("camo", "CAMO-V.1.0-CVIU2019/Images/Test", None),
-        ("duts/DUTS-TR", "DUTS-TR-Image", "DUTS-TR-Mask"),
-        ("river", "images", "masks"),
-        ("shadow_sbu_like", "ShadowImages", "ShadowMasks"),
-    ],
-)
-def test_real_sets(test_data, tmp_path, name, images, masks):
-    root = test_data / "data" / name
-    count = len(list((root / images).iterdir()))
-    if masks is None:  # CAMO keeps the masks of both parts in one folder: link those of this part
-        masks = tmp_path / "masks"
-        masks.mkdir()
-        for image in (root / images).iterdir():
-            (masks / f"{image.stem}.png").symlink_to(root / "CAMO-V.1.0-CVIU2019" / "GT" / f"{image.stem}.png")
-    dataset = BinarySegDataset(data_root=str(root), image_dir=images, mask_dir=str(masks), pipeline=PIPELINE)
-    assert len(dataset) == count
-    shares = [
-        dataset[index]["data_samples"].gt_sem_seg.data.float().mean().item() for index in range(0, count, count // 8)
-    ]
-    assert 0.02 < np.mean(shares) < 0.7
+def test_sample_is_checked_before_the_run(folder):
+    (folder / "images" / "a4.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 problems.*\n.*a4\.jpg"):
+        build(folder)
+
+
+# Base config, options, share of the pictures that is foreground.
+SETS = {
+    "camo": (dict(data_root="data/camo/CAMO-V.1.0-CVIU2019"), (0.05, 0.5)),
+    "duts": (dict(data_root="data/duts"), (0.1, 0.5)),
+    "cvc_clinicdb": (dict(data_root="data/cvc_clinicdb/CVC-ClinicDB", val_fraction=0.3), (0.02, 0.3)),
+}
+FOLDERS = {
+    "river": (dict(), (0.1, 0.7)),
+    "shadow_sbu_like": (dict(image_dir="ShadowImages", mask_dir="ShadowMasks"), (0.1, 0.6)),
+    "oxford_pets": (
+        dict(mask_dir="annotations/label", mask_values=dict(foreground=[1, 2], background=[0], ignore=[255])),
+        (0.1, 0.6),
+    ),
+}
+
+
+def share(dataset):
+    shares = []
+    for index in range(len(dataset)):
+        labels = dataset[index]["data_samples"].gt_sem_seg.data
+        shares.append((labels == 1).sum().item() / (labels != 255).sum().item())
+    return np.mean(shares)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_real_sets_by_their_configs(test_data, name):
+    from samplug.config import load_config
+    from samplug.registry import DATASETS
+    from tests.conftest import ROOT
+
+    options, (low, high) = SETS[name]
+    options = {**options, "data_root": str(test_data / options["data_root"])}
+    cfg = load_config(ROOT / "configs/_base_/datasets" / f"{name}.py", options).train_dataloader.dataset
+    cfg.pipeline = PIPELINE
+    dataset = DATASETS.build({**cfg, "check": "all"})
+    assert low < share(dataset) < high
+    assert not dataset.skipped
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_real_folders(test_data, name):
+    options, (low, high) = FOLDERS[name]
+    dataset = build(test_data / "data" / name, check="all", **options)
+    assert low < share(dataset) < high
+    images = test_data / "data" / name / options.get("image_dir", "images")
+    assert len(dataset) == len(list(images.iterdir()))
+
+
+def test_json_facts_are_plain(folder):
+    """What the index stores can be read by anything."""
+    facts = build(folder, check="all").facts
+    assert json.loads(json.dumps({name: vars(fact) for name, fact in facts.items()}))

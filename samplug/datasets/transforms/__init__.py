@@ -1,3 +1,4 @@
+from samplug.datasets.transforms.formatting import PackSegInputs
 from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage
 
-__all__ = ["LoadBinaryMask", "LoadImage"]
+__all__ = ["LoadBinaryMask", "LoadImage", "PackSegInputs"]

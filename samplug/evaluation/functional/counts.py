@@ -34,6 +34,11 @@ def check_pair(pred: Map, gt: Mask) -> None:
 
 def histogram(pred: Map, mask: Mask | None = None) -> NDArray[np.int64]:
     """(256,) int64 counts of the levels of ``pred`` (H, W) uint8, where ``mask`` (H, W) bool is True."""
+    if mask is not None:
+        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+        if not width:
+            return np.zeros(256, np.int64)
+        pred, mask = pred[y : y + height, x : x + width], mask[y : y + height, x : x + width]
     rows = max(1, (_EXACT - 1) // pred.shape[1])
     total = np.zeros(256, np.int64)
     for start in range(0, pred.shape[0], rows):

@@ -1,0 +1,30 @@
+# Pipelines and loaders of binary segmentation from files: squashed to a square, mirrored at random, scored at the original size.
+img_size = 1024
+batch_size = 2
+num_workers = 4
+
+# Pillow's bilinear resize smooths what it shrinks, as the published systems' does; OpenCV's leaves out pixels.
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='LoadBinaryMask'),
+    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False, backend='pillow'),
+    dict(type='mmseg.RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+# The truth is loaded after the resize: predictions are scored at the original size.
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False, backend='pillow'),
+    dict(type='LoadBinaryMask'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    persistent_workers=num_workers > 0,
+    sampler=dict(type='DefaultSampler', shuffle=True))
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=num_workers,
+    persistent_workers=num_workers > 0,
+    sampler=dict(type='DefaultSampler', shuffle=False))

@@ -1,0 +1,35 @@
+# BKAI-IGH NeoPolyp (Lan et al., ISVC 2021): 1,000 images of polyps with masks; a tenth, chosen by name, is the test set here (the official
+# test set of 200 has no public masks).
+# Layout: train, train_gt; both jpeg. Masks are coloured: red neoplastic, green non-neoplastic; both are foreground here.
+# For one class alone: --cfg-options mask_values=red (or green).
+# Source: https://www.kaggle.com/c/bkai-igh-neopolyp. Licence: the competition's rules.
+_base_ = '../binary_seg.py'
+
+data_root = 'data/bkai-igh-neopolyp'
+mask_values = 'red/green'
+val_fraction = 0.1
+train_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='BKAI-train',
+        data_root=data_root,
+        image_dir='train',
+        mask_dir='train_gt',
+        mask_values=mask_values,
+        part='train',
+        val_fraction=val_fraction,
+        published=dict(images=1000),
+        pipeline=_base_.train_pipeline))
+test_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='BKAI',
+        data_root=data_root,
+        image_dir='train',
+        mask_dir='train_gt',
+        mask_values=mask_values,
+        part='val',
+        val_fraction=val_fraction,
+        published=dict(images=1000),
+        pipeline=_base_.test_pipeline))
+test_evaluator = [dict(type='OverlapMetric'), dict(type='SaliencyMetric')]

@@ -1,0 +1,30 @@
+# Camouflaged objects, the joint bundle of SINet: train on CAMO + COD10K, test on CAMO, CHAMELEON, COD10K and NC4K.
+# Layout: TrainDataset/{Imgs,GT}, TestDataset/<SET>/{Imgs,GT}; images jpg, masks png 0/255.
+# Source: https://github.com/DengPingFan/SINet (CHAMELEON's own page is gone). Licence: none stated for the bundle; research use.
+_base_ = '../binary_seg.py'
+
+data_root = 'data/COD'
+train_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='COD-train',
+        data_root=data_root,
+        image_dir='TrainDataset/Imgs',
+        mask_dir='TrainDataset/GT',
+        published=dict(images=4040),
+        pipeline=_base_.train_pipeline))
+test_dataloader = dict(
+    dataset=dict(
+        type='ConcatDataset',
+        datasets=[
+            dict(
+                type='BinarySegDataset',
+                name=name,
+                data_root=data_root,
+                image_dir=f'TestDataset/{name}/Imgs',
+                mask_dir=f'TestDataset/{name}/GT',
+                published=dict(images=images),
+                pipeline=_base_.test_pipeline)
+            for name, images in (('CAMO', 250), ('CHAMELEON', 76), ('COD10K', 2026), ('NC4K', 4121))
+        ]))
+test_evaluator = [dict(type='SaliencyMetric')]

@@ -1,0 +1,25 @@
+# ISTD (Wang et al., CVPR 2018): shadows, 1,330 images to train and 540 to test, 640x480.
+# Layout: {train,test}/<split>_A images, <split>_B masks, <split>_C without shadow (not used); all png.
+# Source: https://github.com/DeepInsight-PCALab/ST-CGAN. Licence: none stated; research use.
+_base_ = '../binary_seg.py'
+
+data_root = 'data/ISTD_Dataset'
+train_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='ISTD-train',
+        data_root=data_root,
+        image_dir='train/train_A',
+        mask_dir='train/train_B',
+        published=dict(images=1330, size=(640, 480)),
+        pipeline=_base_.train_pipeline))
+test_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='ISTD',
+        data_root=data_root,
+        image_dir='test/test_A',
+        mask_dir='test/test_B',
+        published=dict(images=540, size=(640, 480)),
+        pipeline=_base_.test_pipeline))
+test_evaluator = [dict(type='BERMetric')]

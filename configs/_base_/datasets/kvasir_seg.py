@@ -1,0 +1,29 @@
+# Kvasir-SEG (Jha et al., MMM 2020): 1,000 images of polyps. There is no single official split: a tenth, chosen by name, is the test set here
+# (papers use the PraNet bundle, see polyp.py, or Medico 2020: their numbers do not compare with each other).
+# Layout: images, masks; both jpg, so that masks have grey edges (foreground above 128).
+# Source: https://datasets.simula.no/kvasir-seg/. Licence: research and education.
+_base_ = '../binary_seg.py'
+
+data_root = 'data/Kvasir-SEG'
+val_fraction = 0.1
+train_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='Kvasir-SEG-train',
+        data_root=data_root,
+        mask_values='0/255',
+        part='train',
+        val_fraction=val_fraction,
+        published=dict(images=1000),
+        pipeline=_base_.train_pipeline))
+test_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='Kvasir-SEG',
+        data_root=data_root,
+        mask_values='0/255',
+        part='val',
+        val_fraction=val_fraction,
+        published=dict(images=1000),
+        pipeline=_base_.test_pipeline))
+test_evaluator = [dict(type='OverlapMetric'), dict(type='SaliencyMetric')]

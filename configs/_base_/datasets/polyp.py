@@ -1,0 +1,33 @@
+# Polyps, the bundle of PraNet (Fan et al., MICCAI 2020): train on 900 images of Kvasir and 550 of CVC-ClinicDB, test on five sets.
+# Layout: TrainDataset/{image,mask}, TestDataset/<SET>/{images,masks}; all png, masks with grey edges (foreground above 128).
+# Source: https://github.com/DengPingFan/PraNet. Licence: each set's own; research use.
+_base_ = '../binary_seg.py'
+
+data_root = 'data/Polyp'
+train_dataloader = dict(
+    dataset=dict(
+        type='BinarySegDataset',
+        name='Polyp-train',
+        data_root=data_root,
+        image_dir='TrainDataset/image',
+        mask_dir='TrainDataset/mask',
+        mask_values='0/255',
+        published=dict(images=1450),
+        pipeline=_base_.train_pipeline))
+test_dataloader = dict(
+    dataset=dict(
+        type='ConcatDataset',
+        datasets=[
+            dict(
+                type='BinarySegDataset',
+                name=name,
+                data_root=data_root,
+                image_dir=f'TestDataset/{name}/images',
+                mask_dir=f'TestDataset/{name}/masks',
+                mask_values='0/255',
+                published=dict(images=images),
+                pipeline=_base_.test_pipeline)
+            for name, images in (('CVC-300', 60), ('CVC-ClinicDB', 62), ('CVC-ColonDB', 380),
+                                 ('ETIS-LaribPolypDB', 196), ('Kvasir', 100))
+        ]))
+test_evaluator = [dict(type='OverlapMetric'), dict(type='SaliencyMetric')]

@@ -1,0 +1,118 @@
+"""The command ``tools/check_data.py``: whether the sets of a config are there, whole, and as published."""
+
+import argparse
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.logging import MMLogger
+
+from samplug.datasets import BinarySegDataset
+from samplug.datasets.io import DataError
+from samplug.datasets.scan import by_suspicion
+
+_LISTED = 10
+
+
+def main() -> None:
+    from mmengine.config import DictAction
+    from mmengine.registry import init_default_scope
+
+    from samplug.config import load_config
+
+    parser = argparse.ArgumentParser(
+        description="Read every image and mask of a config's sets: what is missing, broken or suspicious, and whether number and sizes "
+        "are those of the published sets. Exit code 1 if anything is not as it should be."
+    )
+    parser.add_argument("config", help="config file, also one of configs/_base_/datasets")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="such as data_root=..."
+    )
+    args = parser.parse_args()
+
+    init_default_scope("samplug")
+    MMLogger.get_current_instance().setLevel(logging.ERROR)  # the dataset's own lines would say it twice
+    cfg = load_config(args.config, args.cfg_options)
+    wrong = 0
+    sets = {(phase, str(dataset)): dataset for phase, dataset in _datasets(cfg)}
+    for (phase, _), dataset in sets.items():
+        lines = check(dataset)
+        wrong += bool(lines.problems)
+        print(f"{'  !!' if lines.problems else '  ok'}  {phase:5s} {lines.title}")
+        for line in [*lines.problems, *lines.remarks]:
+            print(f"            {line}")
+    if not sets:
+        raise DataError(f"check: {args.config} has no BinarySegDataset in its loaders")
+    if wrong:
+        raise DataError(f"check: {wrong} of {len(sets)} sets are not as they should be (marked !!)")
+
+
+class Finding:
+    """What was found of one set.
+
+    Attributes:
+        title: Name and summary.
+        problems: What keeps it from being the published set, or from being used.
+        remarks: What a person should look at.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.problems: list[str] = []
+        self.remarks: list[str] = []
+
+
+def check(dataset: Mapping[str, Any]) -> Finding:
+    """Read a set whole.
+
+    Args:
+        dataset: Config of a ``BinarySegDataset``.
+    """
+    settings = {key: value for key, value in dataset.items() if key not in ("type", "pipeline")}
+    settings |= dict(check="all", on_error="skip", part=None, lazy_init=True)
+    built = BinarySegDataset(**settings)
+    finding = Finding(built.name)
+    try:
+        built.full_init()
+    except DataError as error:
+        finding.problems.append(str(error).removeprefix("data: "))
+        return finding
+    finding.title += f": {len(built)} sound pairs"
+    for name, why in list(built.skipped.items())[:_LISTED]:
+        finding.problems.append(f"{name}: {why}")
+    if len(built.skipped) > _LISTED:
+        finding.problems.append(f"and {len(built.skipped) - _LISTED} more")
+    _compare(finding, built)
+    return finding
+
+
+def _compare(finding: Finding, built: BinarySegDataset) -> None:
+    facts = built.facts
+    sizes = Counter((fact.width, fact.height) for fact in facts.values() if not fact.error)
+    expected = built.published
+    if "images" in expected and expected["images"] != built.found:
+        finding.problems.append(f"the published set has {expected['images']} images, {built.found} pairs are here")
+    if "size" in expected and (
+        other := {size: number for size, number in sizes.items() if size != tuple(expected["size"])}
+    ):
+        width, height = expected["size"]
+        found = ", ".join(f"{number} of {w}x{h}" for (w, h), number in list(other.items())[:3])
+        finding.problems.append(f"published images are {width}x{height}; {found} are here")
+    for what, names in by_suspicion(facts).items():
+        finding.remarks.append(
+            f"look at {len(names)} masks, {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        )
+
+
+def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:
+    """Phase and config of every BinarySegDataset in the loaders."""
+    for phase in ("train", "val", "test"):
+        waiting = [(cfg.get(f"{phase}_dataloader") or {}).get("dataset")]
+        while waiting:
+            dataset = waiting.pop(0)
+            if not dataset:
+                continue
+            if dataset.get("type", "").rpartition(".")[2] == BinarySegDataset.__name__:
+                yield phase, dataset
+            waiting += [dataset.get("dataset"), *(dataset.get("datasets") or [])]

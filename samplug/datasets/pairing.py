@@ -1,0 +1,176 @@
+"""Which image belongs to which mask."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from samplug.datasets.io import DataError
+
+# Files that are taken for images where no suffix is given; what they hold is decided when they are read.
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image, its mask, and the name they share."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+@dataclass
+class Pairs:
+    """Pairs by name, and what was found wrong: file or name -> what, and what to do."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def list_files(
+    folder: Path, suffix: str | None = None, recursive: bool = False
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """The image files of a folder by name, and those that share one.
+
+    Args:
+        folder: Where.
+        suffix: Ending of the file names, which is no part of the name (``'.jpg'``, ``'_mask.png'``); None: any image suffix.
+        recursive: Look into subfolders too; the name then has the folders in it.
+
+    Raises:
+        DataError: The folder does not exist or cannot be read.
+    """
+    if not folder.is_dir():
+        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}")
+    files: dict[str, Path] = {}
+    problems: dict[str, str] = {}
+    try:
+        found = sorted(folder.rglob("*") if recursive else folder.iterdir())
+    except OSError as error:
+        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}") from error
+    for path in found:
+        ending = path.suffix if suffix is None else suffix
+        if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending or path.is_dir():
+            continue
+        if suffix is None and path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        name = path.relative_to(folder).as_posix().removesuffix(ending)
+        if name in files:
+            problems[str(path)] = (
+                f"has the same name as {files[name].name}: pairs would be ambiguous, rename or remove one"
+            )
+        else:
+            files[name] = path
+    return files, problems
+
+
+def match(
+    images: Mapping[str, Path], masks: Mapping[str, Path], include: str = "*", extra_masks: bool = False
+) -> Pairs:
+    """Pair files of the same name; files without a partner are problems.
+
+    Args:
+        images: Name -> file.
+        masks: Name -> file.
+        include: Shell pattern of the names that are wanted.
+        extra_masks: Masks without an image are those of another split, and no problem.
+    """
+    result = Pairs()
+    wanted = {name: path for name, path in images.items() if fnmatchcase(name, include)}
+    for name, path in sorted(wanted.items()):
+        if name in masks:
+            result.pairs.append(Pair(name, path, masks[name]))
+        else:
+            result.problems[str(path)] = "has no mask of the same name: add it, or remove or rename the image"
+    if not extra_masks:
+        for name, path in sorted(masks.items()):
+            if name not in wanted and fnmatchcase(name, include):
+                result.problems[str(path)] = (
+                    "has no image of the same name: add it, or remove or rename the mask (extra_masks=True if it belongs to another split)"
+                )
+    return result
+
+
+def read_list(
+    path: Path, root: Path, image_dir: Path, mask_dir: Path, img_suffix: str | None, seg_map_suffix: str | None
+) -> Pairs:
+    """Pairs that a text file lists, a line each; empty lines and lines that begin with ``#`` do not count.
+
+    A line is ``IMAGE MASK``, two files separated by a tab, a comma or blanks, relative to ``root`` (a leading slash is none); or one name:
+    of an image file, or of a pair without its suffixes, in the two folders.
+
+    Raises:
+        DataError: The file is missing, no text, or empty.
+    """
+    if not path.is_file():
+        raise DataError(f"data: the list {path} does not exist")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"data: the list {path} is no UTF-8 text: {error.reason}") from error
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise DataError(f"data: the list {path} is empty: it needs a line for each pair")
+    folders: dict[str, Path] = {}
+    mask_files: dict[str, Path] = {}
+    if any(len(_fields(line, root)) == 1 for line in lines):
+        folders, problems = list_files(image_dir, img_suffix, recursive=True)
+        mask_files, mask_problems = list_files(mask_dir, seg_map_suffix, recursive=True)
+        ambiguous = problems | mask_problems
+    else:
+        ambiguous = {}
+    result = Pairs()
+    seen: set[str] = set()
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, entry {number}"
+        fields = _fields(line, root)
+        if len(fields) == 2:
+            image, mask = (root / part.lstrip("/") for part in fields)
+            name = Path(fields[0].lstrip("/")).with_suffix("").as_posix()
+            missing = [str(file) for file in (image, mask) if not file.is_file()]
+        elif len(fields) == 1:
+            name = _bare(fields[0].lstrip("/"), img_suffix)
+            missing = [
+                f"{name} in {folder}"
+                for files, folder in ((folders, image_dir), (mask_files, mask_dir))
+                if name not in files
+            ]
+            image, mask = folders.get(name, image_dir), mask_files.get(name, mask_dir)
+        else:
+            result.problems[where] = f"{line!r} has {len(fields)} parts: write IMAGE<tab>MASK or one name"
+            continue
+        if missing:
+            result.problems[where] = f"there is no file {' and no '.join(missing)}: mend the list or add the files"
+        elif name in seen:
+            result.problems[where] = f"{name} is listed twice: remove one line"
+        elif str(image) in ambiguous or str(mask) in ambiguous:
+            result.problems[where] = ambiguous.get(str(image)) or ambiguous[str(mask)]
+        else:
+            result.pairs.append(Pair(name, image, mask))
+        seen.add(name)
+    return result
+
+
+def _fields(line: str, root: Path) -> list[str]:
+    """The parts of a line; blanks separate only if there is no tab or comma and the whole line is no file."""
+    for separator in ("\t", ","):
+        if separator in line:
+            return [part.strip() for part in line.split(separator)]
+    return [line] if (root / line.lstrip("/")).is_file() else line.split()
+
+
+def _bare(name: str, suffix: str | None) -> str:
+    if suffix is not None:
+        return name.removesuffix(suffix)
+    ending = Path(name).suffix
+    return name.removesuffix(ending) if ending.lower() in IMAGE_SUFFIXES else name
+
+
+def _similar(folder: Path) -> str:
+    """What the parent holds, where one exists: most often the folder has another name or sits one level deeper."""
+    for parent in folder.parents:
+        if parent.is_dir():
+            inside = sorted(item.name for item in parent.iterdir() if item.is_dir() and not item.name.startswith("."))
+            return f"; {parent} holds {', '.join(inside[:8]) or 'no folders'}{', ...' if len(inside) > 8 else ''}"
+    return ""

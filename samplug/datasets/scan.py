@@ -1,0 +1,171 @@
+"""Reading a set's files once, ahead of the run: what is broken, and what is worth saying.
+
+Results are kept in an index file. An entry counts only as long as both files have the size and the modification time they had.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from samplug.datasets.io import DataError, read_image
+from samplug.datasets.mask_values import MaskSpec, load_labels
+from samplug.datasets.pairing import Pair
+from samplug.utils.cache import cache_dir
+
+SAMPLED_PAIRS = 64
+_SHOW_PROGRESS_FROM = 500
+_VERSION = 1
+_TINY = 1e-4
+_NEARLY_ALL = 0.95
+
+
+@dataclass(frozen=True)
+class PairFacts:
+    """What one pair was found to be.
+
+    Attributes:
+        width: Of the image in pixels, after EXIF rotation.
+        height: Of the image.
+        foreground: Share of the foreground among the pixels that are not ignored.
+        ignored: Share of ignored pixels.
+        error: Why the pair cannot be used, if it cannot.
+    """
+
+    width: int = 0
+    height: int = 0
+    foreground: float = 0.0
+    ignored: float = 0.0
+    error: str | None = None
+
+    @property
+    def suspicion(self) -> str | None:
+        """What a person should look at, if anything."""
+        if self.error:
+            return None
+        if self.ignored == 1:
+            return "all ignored"
+        if self.foreground == 0:
+            return "empty"
+        if self.foreground < _TINY:
+            return f"foreground under {_TINY:.2%}"
+        return f"foreground over {_NEARLY_ALL:.0%}" if self.foreground > _NEARLY_ALL else None
+
+
+def examine(pair: Pair, spec: MaskSpec, size_mismatch: str) -> PairFacts:
+    """Read both files of a pair."""
+    try:
+        height, width = read_image(pair.image).shape[:2]
+        labels = load_labels(pair.mask, (height, width), pair.image, spec, size_mismatch)
+    except DataError as error:
+        return PairFacts(error=str(error).removeprefix("data: "))
+    known = int(np.count_nonzero(labels != 255))
+    foreground = int(np.count_nonzero(labels == 1))
+    return PairFacts(width, height, foreground / known if known else 0.0, 1 - known / labels.size)
+
+
+def scan(
+    pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: str, sample: int | None = SAMPLED_PAIRS
+) -> dict[str, PairFacts]:
+    """Facts of the pairs by name, or of a seeded sample of them.
+
+    Args:
+        pairs: All pairs of the set.
+        spec: What mask values mean.
+        size_mismatch: See ``LoadBinaryMask``.
+        sample: Number of pairs to read; None: all.
+    """
+    if sample is not None and len(pairs) > sample:
+        pairs = random.Random(0).sample(list(pairs), sample)
+    index = _Index(pairs, spec, size_mismatch)
+    stamps = {pair.name: _stamp(pair) for pair in pairs}
+    facts = {pair.name: index.get(pair.name, stamps[pair.name]) for pair in pairs}
+    unknown = [pair for pair in pairs if facts[pair.name] is None]
+    if unknown:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # OpenCV decodes without the interpreter's lock
+            found = threads.map(lambda pair: examine(pair, spec, size_mismatch), unknown)
+            quiet = len(unknown) < _SHOW_PROGRESS_FROM
+            for pair, result in zip(
+                unknown, track(found, "checking files", total=len(unknown), disable=quiet, transient=True), strict=True
+            ):
+                facts[pair.name] = result
+        index.update({pair.name: (stamps[pair.name], facts[pair.name]) for pair in unknown})  # type: ignore[misc]
+    return facts  # type: ignore[return-value]
+
+
+def describe(facts: Mapping[str, PairFacts]) -> str:
+    """Sizes, share of foreground and suspicious masks of the sound pairs, in one line."""
+    sound = {name: fact for name, fact in facts.items() if not fact.error}
+    if not sound:
+        return "no sound pair"
+    smallest = min(sound.values(), key=lambda fact: fact.width * fact.height)
+    largest = max(sound.values(), key=lambda fact: fact.width * fact.height)
+    sizes = f"{smallest.width}x{smallest.height}"
+    if (smallest.width, smallest.height) != (largest.width, largest.height):
+        sizes += f" to {largest.width}x{largest.height}"
+    shares = [fact.foreground for fact in sound.values()]
+    text = f"{sizes}, foreground {np.mean(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
+    if ignored := np.mean([fact.ignored for fact in sound.values()]):
+        text += f", ignored {ignored:.1%}"
+    for suspicion, names in by_suspicion(sound).items():
+        text += f"; {len(names)} of the masks {suspicion} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+    return text
+
+
+def by_suspicion(facts: Mapping[str, PairFacts]) -> dict[str, list[str]]:
+    """Names of the pairs that a person should look at, by the reason."""
+    groups: dict[str, list[str]] = {}
+    for name, fact in sorted(facts.items()):
+        if fact.suspicion:
+            groups.setdefault(fact.suspicion, []).append(name)
+    return groups
+
+
+class _Index:
+    """Facts of an earlier run, in a file named by the set's files' folders and settings."""
+
+    def __init__(self, pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: str) -> None:
+        folders = sorted({str(path.parent.absolute()) for pair in pairs for path in (pair.image, pair.mask)})
+        identity = json.dumps([_VERSION, folders, spec, size_mismatch], sort_keys=True)
+        self.path = cache_dir() / "index" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
+        self.entries: dict[str, Any] = {}
+        try:
+            self.entries = json.loads(self.path.read_text())
+        except (OSError, ValueError):  # none yet, or not readable: made anew
+            self.entries = {}
+
+    def get(self, name: str, stamp: list[int] | None) -> PairFacts | None:
+        entry = self.entries.get(name)
+        if stamp is None or not entry or entry["stamp"] != stamp:
+            return None
+        return PairFacts(**entry["facts"])
+
+    def update(self, found: Mapping[str, tuple[list[int] | None, PairFacts]]) -> None:
+        for name, (stamp, facts) in found.items():
+            if stamp is not None:
+                self.entries[name] = {"stamp": stamp, "facts": asdict(facts)}
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(self.entries))
+            os.replace(partial, self.path)
+        except OSError:  # no place to keep it: the next run reads the files again
+            with contextlib.suppress(OSError):
+                partial.unlink()
+
+
+def _stamp(pair: Pair) -> list[int] | None:
+    """Size and modification time of both files; None if one cannot be asked."""
+    try:
+        stats = [path.stat() for path in (pair.image, pair.mask)]
+    except OSError:
+        return None
+    return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]

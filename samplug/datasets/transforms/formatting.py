@@ -1,0 +1,24 @@
+"""Packing transforms."""
+
+from collections.abc import Sequence
+
+from mmseg.datasets.transforms import PackSegInputs as _PackSegInputs
+
+from samplug.registry import TRANSFORMS
+
+META_KEYS = (
+    "img_path", "seg_map_path", "dataset_name", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip", "flip_direction",
+    "reduce_zero_label",
+)  # fmt: skip
+
+
+@TRANSFORMS.register_module()
+class PackSegInputs(_PackSegInputs):
+    """mmseg's, which also passes on ``dataset_name``: metrics give each set its own row.
+
+    Args:
+        meta_keys: Entries of ``results`` that go into the sample's metainfo; those that are absent are left out.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
+        super().__init__(meta_keys=tuple(meta_keys))
