@@ -27,6 +27,7 @@ setup(
         "onedl-mmengine>=0.10.12",
         "onedl-mmsegmentation>=1.4.2",
         "opencv-python-headless>=4.8",
+        "pillow>=11.0",
         "safetensors>=0.5",
         "scipy>=1.11",
         "torch>=2.6",
