@@ -1,13 +1,15 @@
 """Image and mask folders as a dataset."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from samplug.datasets.io import IMAGE_SUFFIXES, DataError, read_mask
+from samplug.datasets.io import IMAGE_SUFFIXES, DataError
+from samplug.datasets.mask_values import MaskValues, decide
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError
 
@@ -23,8 +25,8 @@ class BinarySegDataset(BaseDataset):
         data_root: Folder that holds both.
         image_dir: Folder of images under ``data_root``.
         mask_dir: Folder of masks under ``data_root``.
-        mask_values: ``'0/255'``: foreground above 128; ``'0/1'``: above 0; ``'auto'``: decided once from a sample of the masks.
-            A mask of the other kind stops the run when it is read.
+        mask_values: Which values mean foreground, a spec of :class:`samplug.datasets.mask_values.MaskValues`; ``'auto'``: ``'0/1'``
+            or ``'0/255'``, decided once from a sample of the masks. A mask that does not fit stops the run when it is read.
         part: None: all pairs. ``'train'`` or ``'val'``: a split by the hash of the stem, the same on every machine, and stable
             when files are added.
         val_fraction: Expected share of the ``'val'`` part.
@@ -41,18 +43,16 @@ class BinarySegDataset(BaseDataset):
         data_root: str,
         image_dir: str = "images",
         mask_dir: str = "masks",
-        mask_values: Literal["auto", "0/255", "0/1"] = "auto",
+        mask_values: str | Mapping[str, Any] = "auto",
         part: Literal["train", "val"] | None = None,
         val_fraction: float = 0.2,
         **kwargs: Any,
     ) -> None:
         if part not in (None, "train", "val"):
             raise ConfigError(f"BinarySegDataset: part={part!r} is not 'train', 'val' or None")
-        if mask_values not in ("auto", "0/255", "0/1"):
-            raise ConfigError(f"BinarySegDataset: mask_values={mask_values!r} is not 'auto', '0/255' or '0/1'")
         self.image_dir = Path(data_root).expanduser() / image_dir
         self.mask_dir = Path(data_root).expanduser() / mask_dir
-        self.mask_values = mask_values
+        self.mask_values = mask_values if mask_values == "auto" else MaskValues.parse(mask_values).spec
         self.part = part
         self.val_fraction = val_fraction
         super().__init__(data_root=data_root, **kwargs)
@@ -68,7 +68,8 @@ class BinarySegDataset(BaseDataset):
                 f"{', '.join(sorted(alone)[:_LISTED])}{more}: rename or remove them"
             )
         stems = sorted(images)
-        kind = _mask_kind([masks[stem] for stem in stems]) if self.mask_values == "auto" else self.mask_values
+        sample = [masks[stem] for stem in stems[:: max(1, len(stems) // _SAMPLED_MASKS)]]
+        kind = decide(sample) if self.mask_values == "auto" else self.mask_values
         if self.part is not None:
             stems = [stem for stem in stems if (_unit_hash(stem) < self.val_fraction) == (self.part == "val")]
             if not stems:
@@ -96,19 +97,6 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     if not files:
         raise DataError(f"data: {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return files
-
-
-def _mask_kind(paths: list[Path]) -> str:
-    """Whether a sample of masks is 0/1 or 0/255; all-background masks fit both."""
-    step = max(1, len(paths) // _SAMPLED_MASKS)
-    highest = {path: int(read_mask(path).max()) for path in paths[::step]}
-    ones = [path for path, value in highest.items() if value == 1]
-    larger = [path for path, value in highest.items() if value > 1]
-    if ones and larger:
-        raise DataError(
-            f"data: {ones[0]} is a 0/1 mask and {larger[0]} is not: one dataset must be of one kind, or set mask_values"
-        )
-    return "0/1" if ones else "0/255"
 
 
 def _unit_hash(stem: str) -> float:

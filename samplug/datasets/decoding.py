@@ -236,7 +236,9 @@ def _tiff_tags(content: bytes) -> dict[int, _Tag]:
             position = at + 4 + room
             if values * struct.calcsize(order + layout) > room:
                 (position,) = struct.unpack_from(order + count, content, position)
-            tags[tag] = _Tag(position, order + layout, struct.unpack_from(f"{order}{values}{layout}", content, position))
+            tags[tag] = _Tag(
+                position, order + layout, struct.unpack_from(f"{order}{values}{layout}", content, position)
+            )
     except struct.error as error:
         raise UndecodableError(f"is a truncated TIFF file: {_AGAIN}") from error
     return {tag: found for tag, found in tags.items() if found.values}
@@ -257,7 +259,9 @@ def _check_tiff(content: bytes, tags: dict[int, _Tag]) -> None:
         name = {2: "signed", 3: "float"}.get(values, "unsigned")
         raise UndecodableError(f"holds {bits}-bit {name} values: convert it to unsigned 8 or 16 bits")
     if bits == 16 and _value(tags, _SAMPLES) > 1 and _value(tags, _PLANAR) == 2:
-        raise UndecodableError("holds 16-bit colours in separate planes: convert it to interleaved colours or to 8 bits")
+        raise UndecodableError(
+            "holds 16-bit colours in separate planes: convert it to interleaved colours or to 8 bits"
+        )
 
 
 def _retag(content: bytes, tags: dict[int, _Tag]) -> bytes:
