@@ -1,7 +1,7 @@
 """From the bytes of an image file to its pixels: all of them, of one frame, upright.
 
 Pillow opens every file, which reads no more than its header. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF; Pillow decodes
-the rest, where OpenCV has no indices of a palette, the wrong colours (CMYK without Adobe's marker, TIFF with alpha) or no decoder.
+the rest, where OpenCV gives no indices of a palette, wrong values (TIFF with alpha or of 1 bit) or nothing.
 """
 
 import io
@@ -83,7 +83,7 @@ def decode(content: bytes) -> Picture:
     if frames != 1:
         raise UndecodableError(f"holds {frames} frames or pages: extract the one you mean to a file of its own")
     wide_colour = _value(tags, _BITS) == 16 and _value(tags, _SAMPLES) > 1
-    if wide_colour or (kind in ("JPEG", "PNG", "WEBP") and image.mode not in ("P", "1", "CMYK")):
+    if wide_colour or (kind in ("JPEG", "PNG", "WEBP") and image.mode not in ("P", "1")):
         picture = _by_opencv(content, kind)
     else:
         picture = _by_pillow(image, kind)
@@ -239,7 +239,7 @@ def _tiff_tags(content: bytes) -> dict[int, _Tag]:
             tags[tag] = _Tag(
                 position, order + layout, struct.unpack_from(f"{order}{values}{layout}", content, position)
             )
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise UndecodableError(f"is a truncated TIFF file: {_AGAIN}") from error
     return {tag: found for tag, found in tags.items() if found.values}
 
