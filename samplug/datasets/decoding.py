@@ -82,7 +82,8 @@ def decode(content: bytes) -> Picture:
     frames = 1 if kind == "JPEG" else _guard(kind, lambda: getattr(image, "n_frames", 1))
     if frames != 1:
         raise UndecodableError(f"holds {frames} frames or pages: extract the one you mean to a file of its own")
-    wide_colour = _value(tags, _BITS) == 16 and _value(tags, _SAMPLES) > 1
+    wide_colour = (_value(tags, _BITS), _value(tags, _PHOTOMETRIC)) in ((16, _BLACK_IS_ZERO), (16, _RGB))
+    wide_colour &= _value(tags, _SAMPLES) > 1
     if wide_colour or (kind in ("JPEG", "PNG", "WEBP") and image.mode not in ("P", "1")):
         picture = _by_opencv(content, kind)
     else:
@@ -118,10 +119,14 @@ def _kind(content: bytes) -> str:
 
 def _guard(kind: str, call: Callable[[], Any]) -> Any:
     """``call()``; what Pillow or OpenCV raises on damaged bytes (nearly anything) becomes one error."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         return call()
+    except UnidentifiedImageError as error:
+        raise UndecodableError(
+            f"is a {kind} file that is damaged, truncated or of a rare variant: {_AGAIN}, or convert it to PNG"
+        ) from error
     except Image.DecompressionBombError as error:
         raise UndecodableError(f"is too large ({error}): cut it into tiles") from error
     except Exception as error:

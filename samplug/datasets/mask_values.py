@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import reduce
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ class MaskValues:
     Specs:
         ``'0/255'``: foreground above 128 (16 bits: above 128 * 257), so that anti-aliased edges are cut in the middle.
         ``'0/1'``: foreground is 1; a value above 1 is an error.
-        ``'red'``, ``'green'``, ``'blue'``, ``'red/green'``: foreground is where the channel (either channel) is above 128 and more
-            than 64 above the channels that are not named; all else is background, other pure colours too: they are other classes.
-            JPEG blurs edges, so a thin line of any colour is accepted. An area of 7 x 7 pixels that is neither pure red, green
-            or blue nor nearly black (white, yellow, grey, dark red) is an error: nothing says what it means.
+        ``'red'``, ``'green'``, ``'blue'``, ``'red/green'``: foreground is where the channel (the sum of both) is above 128 and it
+            (the higher one) is more than 64 above the channels that are not named; all else is background, other pure colours
+            too: they are other classes. JPEG blurs edges, so a thin line of any colour is accepted. An area of 7 x 7 pixels that
+            is neither pure red, green or blue nor nearly black (white, yellow, grey, dark red) is an error: nothing says what
+            it means.
         ``dict(foreground=[1, 2], background=[0], ignore=[255])``: exact grey values, palette indices or, as ``[r, g, b]``, colours.
             Background is ``[0]`` or ``[[0, 0, 0]]`` if not given, ignore is empty. A value that none lists is an error.
 
@@ -58,7 +60,7 @@ class MaskValues:
             return spec
         if isinstance(spec, Mapping):
             return cls(_checked_lists(spec))
-        if spec in _NAMED:
+        if isinstance(spec, str) and spec in _NAMED:
             return cls(spec)
         raise ConfigError(
             f"mask_values={spec!r} is not {', '.join(map(repr, _NAMED))} or dict(foreground=[...], background=[...], ignore=[...])"
@@ -183,9 +185,14 @@ def _by_hue(channels: tuple[int, ...]) -> Callable[[NDArray[Any], str | Path], L
     return labels
 
 
-def _stands_out(channels: Sequence[NDArray[np.uint8]], others: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
-    highest, other = np.maximum.reduce(channels), np.maximum.reduce(others)
-    return (highest > 128) & (cv2.subtract(highest, other) > _HUE_MARGIN)
+def _stands_out(channels: Sequence[Any], others: Sequence[Any]) -> NDArray[np.bool_]:
+    # An edge between two named colours has half of each; OpenCV's sums and differences saturate.
+    total, highest, other = _combine(cv2.add, channels), _combine(cv2.max, channels), _combine(cv2.max, others)
+    return (total > 128) & (cv2.subtract(highest, other) > _HUE_MARGIN)
+
+
+def _combine(operation: Callable[[Any, Any], Any], planes: Sequence[Any]) -> Any:
+    return reduce(operation, planes)
 
 
 _NAMED: dict[str, Callable[[NDArray[Any], str | Path], Labels]] = {
@@ -221,32 +228,30 @@ def _by_lists(raw: NDArray[Any], path: str | Path, foreground: list, background:
 
 
 def _checked_lists(spec: Mapping[str, Any]) -> dict[str, list[Any]]:
-    unknown = set(spec) - {"foreground", "background", "ignore"}
-    if unknown or not spec.get("foreground"):
+    lists = all(isinstance(values, list | tuple) for values in spec.values())
+    if not lists or set(spec) - {"foreground", "background", "ignore"} or not spec.get("foreground"):
         raise ConfigError(
             f"mask_values={dict(spec)}: give foreground=[...] and, if needed, background=[...], ignore=[...]"
         )
-    colours = isinstance(spec["foreground"][0], Sequence)
-    lists = dict(
-        foreground=spec["foreground"],
-        background=spec.get("background", [[0] * 3 if colours else 0]),
-        ignore=spec.get("ignore", []),
-    )
-    plain = {name: [list(v) if isinstance(v, Sequence) else v for v in values] for name, values in lists.items()}
-    every = [value for values in plain.values() for value in values]
-    for value in every:
-        numbers, most = (value, 255) if colours else ([value], 65535)
-        if not (isinstance(value, list) == colours and len(numbers) == (3 if colours else 1)) or not all(
-            type(number) is int and 0 <= number <= most for number in numbers
-        ):
-            raise ConfigError(
-                f"mask_values: {value!r} is not {'a colour [r, g, b] of 0..255' if colours else 'a whole number of 0..65535'} as "
-                f"the first value of foreground is"
-            )
-    for one, next_one in pairwise(sorted(every)):
+    colours = isinstance(spec["foreground"][0], list | tuple)
+    checked = {
+        "foreground": [_checked(value, colours) for value in spec["foreground"]],
+        "background": [_checked(value, colours) for value in spec.get("background", [[0, 0, 0] if colours else 0])],
+        "ignore": [_checked(value, colours) for value in spec.get("ignore", [])],
+    }
+    for one, next_one in pairwise(sorted(chain(*checked.values()))):
         if one == next_one:
             raise ConfigError(f"mask_values lists {one} twice")
-    return plain
+    return checked
+
+
+def _checked(value: Any, colour: bool) -> Any:
+    numbers, count, highest = (value, 3, 255) if colour else ([value], 1, 65535)
+    fits = isinstance(numbers, list | tuple) and len(numbers) == count
+    if fits and all(type(number) is int and 0 <= number <= highest for number in numbers):
+        return list(numbers) if colour else value
+    wanted = "a colour [r, g, b] of 0..255" if colour else "a whole number of 0..65535"
+    raise ConfigError(f"mask_values: {value!r} is not {wanted}; all values are greys or all are colours")
 
 
 def _code(colour: Sequence[int]) -> int:

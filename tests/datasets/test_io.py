@@ -284,7 +284,7 @@ def test_signed_and_planar_tiffs(write):
         (b"\xff\xd8\xff\xe0", "truncated JPEG"),
         (b"\x89PNG\r\n\x1a\n", "truncated PNG"),
         (b"II*\0\x08\0\0\0", "truncated TIFF"),
-        (b"BM", "BMP file that cannot be decoded"),
+        (b"BM", "BMP file that is damaged"),
     ],
 )
 def test_no_image(write, content, message):
