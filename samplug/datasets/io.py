@@ -1,14 +1,16 @@
 """Reading image and mask files, with errors that name them."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.datasets.decoding import Picture, UndecodableError, decode
 from samplug.utils.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 class DataError(UserError, RuntimeError):
@@ -16,31 +18,66 @@ class DataError(UserError, RuntimeError):
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """An image as (H, W, 3) uint8 BGR; EXIF rotation is applied.
+    """An image as (H, W, 3) uint8 BGR, whatever its suffix, turned as its EXIF orientation says.
+
+    16 bits are scaled from 0..65535 to 0..255 and rounded; alpha is dropped, not blended.
 
     Raises:
-        DataError: Missing, empty or undecodable.
+        DataError: The file cannot be read, is no whole JPEG, PNG, TIFF, WEBP, BMP or GIF, has more than one frame, or values that
+            are not unsigned 8 or 16 bits.
     """
-    return _decode(path, cv2.IMREAD_COLOR)
+    picture = _read(path)
+    if picture.palette is not None:
+        return np.ascontiguousarray(picture.palette[picture.pixels][..., ::-1])
+    pixels = _eight_bits(picture.pixels)
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels  # type: ignore[return-value]
 
 
-def read_mask(path: str | Path) -> NDArray[np.uint8]:
-    """A mask as (H, W) uint8 grey values; rotated by EXIF as images are.
+def read_mask(path: str | Path) -> NDArray[Any]:
+    """The values of a mask; turned by EXIF as images are.
+
+    What they mean is for :class:`samplug.datasets.mask_values.MaskValues` to say.
+
+    Returns:
+        (H, W) uint8 or uint16: grey values, or indices where the file has a palette with any colour in it (a palette of greys
+        gives grey values); (H, W, 3) uint8 RGB where the channels of a colour file differ.
 
     Raises:
-        DataError: Missing, empty or undecodable.
+        DataError: As :func:`read_image`; or the colour is constant and only alpha varies.
     """
-    return _decode(path, cv2.IMREAD_GRAYSCALE)
+    picture = _read(path)
+    pixels = picture.pixels
+    if picture.palette is not None:
+        grey = (picture.palette == picture.palette[:, :1]).all()
+        return picture.palette[:, 0][pixels] if grey else pixels
+    if picture.alpha is not None and _is_constant(picture.alpha) < _is_constant(pixels):
+        raise DataError(
+            f"data: mask {path} is of one colour: the mask is in its alpha channel; save that channel as a grey PNG"
+        )
+    if pixels.ndim == 2:
+        return pixels
+    blue, green, red = cv2.split(pixels)
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return red
+    return cv2.cvtColor(_eight_bits(pixels), cv2.COLOR_BGR2RGB)
 
 
-def _decode(path: str | Path, flags: int) -> NDArray[np.uint8]:
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"data: {path} does not exist")
-    content = np.fromfile(path, np.uint8)
-    if not content.size:
-        raise DataError(f"data: {path} is empty (0 bytes): restore or remove it")
-    decoded = cv2.imdecode(content, flags)
-    if decoded is None:
-        raise DataError(f"data: {path} ({content.size:,} bytes) is no image that OpenCV can read: convert or remove it")
-    return decoded  # type: ignore[return-value]
+def _read(path: str | Path) -> Picture:
+    try:
+        return decode(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"data: {path} does not exist") from error
+    except OSError as error:
+        raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
+    except UndecodableError as error:
+        raise DataError(f"data: {path} {error}") from error
+
+
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _is_constant(values: NDArray[Any]) -> bool:
+    return bool((values == values[:1, :1]).all())

@@ -1,12 +1,16 @@
 """Loading transforms."""
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
+import cv2
 from mmcv.transforms import BaseTransform
 
 from samplug.datasets.io import DataError, read_image, read_mask
+from samplug.datasets.mask_values import Labels, MaskValues
 from samplug.registry import TRANSFORMS
+from samplug.utils.errors import ConfigError
 
 
 @TRANSFORMS.register_module()
@@ -27,34 +31,63 @@ class LoadImage(BaseTransform):
 class LoadBinaryMask(BaseTransform):
     """Reads ``seg_map_path``, unless the dataset made the mask.
 
-    Adds ``gt_seg_map`` (H, W) uint8, 1 = foreground, 0 = background. ``mask_values``, which the dataset supplies, says where the
-    foreground is: ``'0/255'`` above 128, ``'0/1'`` above 0.
+    Adds ``gt_seg_map`` (H, W) uint8, 1 = foreground, 0 = background, 255 = ignored. The dataset supplies ``mask_values``, a spec of
+    :class:`samplug.datasets.mask_values.MaskValues`, and may supply ``size_mismatch``: ``'stop'`` (default) or ``'resize_mask'``.
 
     Raises:
-        DataError: A mask of another size than its image, or of the other kind than its dataset's.
+        DataError: A mask of another size than its image, or of values that ``mask_values`` gives no meaning.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         if "gt_seg_map" not in results:
-            results["gt_seg_map"] = self._read(results)
+            results["gt_seg_map"] = load_labels(
+                results["seg_map_path"],
+                results["ori_shape"],
+                results["img_path"],
+                results["mask_values"],
+                results.get("size_mismatch", "stop"),
+            )
         results.setdefault("seg_fields", []).append("gt_seg_map")
         return results
 
-    def _read(self, results: dict[str, Any]) -> np.ndarray:
-        path = results["seg_map_path"]
-        mask = read_mask(path)
-        if mask.shape != results["ori_shape"]:
+
+def load_labels(
+    mask_path: str | Path,
+    image_shape: tuple[int, int],
+    image_path: str | Path,
+    spec: str | Mapping[str, Any] | MaskValues,
+    size_mismatch: Literal["stop", "resize_mask"] = "stop",
+) -> Labels:
+    """The labels of an image's mask file.
+
+    Args:
+        mask_path: File of the mask.
+        image_shape: (H, W) of the image.
+        image_path: The image's file, for messages.
+        spec: Which values mean foreground, see :class:`MaskValues`.
+        size_mismatch: ``'resize_mask'``: a mask of another size is resized to the image, by the nearest pixel; ``'stop'``: it is an
+            error.
+
+    Returns:
+        (H, W) uint8: 1 foreground, 0 background, 255 ignored.
+
+    Raises:
+        ConfigError: A wrong spec or ``size_mismatch``.
+        DataError: The mask cannot be read, has another size than its image, or values without meaning.
+    """
+    if size_mismatch not in ("stop", "resize_mask"):
+        raise ConfigError(f"size_mismatch={size_mismatch!r} is not 'stop' or 'resize_mask'")
+    values = MaskValues.parse(spec)
+    raw = read_mask(mask_path)
+    height, width = image_shape
+    if raw.shape[:2] != (height, width):
+        if size_mismatch == "stop":
+            rotated = ""
+            if raw.shape[:2] == (width, height):
+                rotated = ", or the picture has an EXIF rotation that the mask lacks: save both upright"
             raise DataError(
-                f"data: mask {path} is {mask.shape[1]}x{mask.shape[0]}, its image {results['img_path']} is "
-                f"{results['ori_shape'][1]}x{results['ori_shape'][0]}: masks must have the size of their images"
+                f"data: mask {mask_path} is {raw.shape[1]}x{raw.shape[0]}, its image {image_path} is {width}x{height}: masks must "
+                f"have the size of their images (size_mismatch='resize_mask' resizes them){rotated}"
             )
-        highest = int(mask.max())
-        if results["mask_values"] == "0/1":
-            if highest > 1:
-                raise DataError(
-                    f"data: mask {path} has values up to {highest} in a dataset of 0/1 masks: set mask_values or mend it"
-                )
-            return mask
-        if highest == 1:
-            raise DataError(f"data: mask {path} holds 0/1 in a dataset of 0/255 masks: set mask_values or mend it")
-        return (mask > 128).astype(np.uint8)
+        raw = cv2.resize(raw, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return values.labels(raw, mask_path)

@@ -1,0 +1,278 @@
+"""Which values of a mask mean foreground."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samplug.datasets.io import DataError, read_mask
+from samplug.utils.errors import ConfigError
+
+BACKGROUND, FOREGROUND, IGNORED = 0, 1, 255
+
+Labels = NDArray[np.uint8]
+
+_SHOWN = 8
+_SMALL_LABEL = 31  # blurred or compressed edges have brighter greys than this, label maps have not
+_WHITE = 200  # of 255: a mask of black and white comes at least as near to white as this
+_HUE_MARGIN = _NEARLY_BLACK = 64
+_COLOUR_HINT = (
+    "for colours use mask_values='red', 'green', 'blue' or 'red/green', or list them, as in "
+    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]])"
+)
+
+
+@dataclass(frozen=True)
+class MaskValues:
+    """Which values of a mask mean foreground; build it with :meth:`parse`.
+
+    Specs:
+        ``'0/255'``: foreground above 128 (16 bits: above 128 * 257), so that anti-aliased edges are cut in the middle.
+        ``'0/1'``: foreground is 1; a value above 1 is an error.
+        ``'red'``, ``'green'``, ``'blue'``, ``'red/green'``: foreground is where the channel (the sum of both) is above 128 and it
+            (the higher one) is more than 64 above the channels that are not named; all else is background, other pure colours
+            too: they are other classes. JPEG blurs edges, so a thin line of any colour is accepted. An area of 7 x 7 pixels that
+            is neither pure red, green or blue nor nearly black (white, yellow, grey, dark red) is an error: nothing says what
+            it means.
+        ``dict(foreground=[1, 2], background=[0], ignore=[255])``: exact grey values, palette indices or, as ``[r, g, b]``, colours.
+            Background is ``[0]`` or ``[[0, 0, 0]]`` if not given, ignore is empty. A value that none lists is an error.
+
+    Attributes:
+        spec: What it was parsed from, of plain types: it pickles and goes to JSON.
+    """
+
+    spec: str | dict[str, list[Any]]
+
+    @classmethod
+    def parse(cls, spec: "str | Mapping[str, Any] | MaskValues") -> "MaskValues":
+        """Check a spec.
+
+        Raises:
+            ConfigError: It is none of those above, or lists a value twice.
+        """
+        if isinstance(spec, MaskValues):
+            return spec
+        if isinstance(spec, Mapping):
+            return cls(_checked_lists(spec))
+        if isinstance(spec, str) and spec in _NAMED:
+            return cls(spec)
+        raise ConfigError(
+            f"mask_values={spec!r} is not {', '.join(map(repr, _NAMED))} or dict(foreground=[...], background=[...], ignore=[...])"
+        )
+
+    def labels(self, raw: NDArray[Any], path: str | Path) -> Labels:
+        """What each pixel of a mask is.
+
+        Args:
+            raw: What :func:`read_mask` returned: (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB.
+            path: The mask's file, for messages.
+
+        Returns:
+            (H, W) uint8: 1 foreground, 0 background, 255 ignored.
+
+        Raises:
+            DataError: Values that this spec gives no meaning.
+        """
+        return _NAMED[self.spec](raw, path) if isinstance(self.spec, str) else _by_lists(raw, path, **self.spec)
+
+
+def decide(paths: Sequence[Path]) -> str:
+    """Whether masks are ``'0/1'`` or ``'0/255'``; masks of background alone fit both and count as ``'0/255'``.
+
+    Args:
+        paths: The masks to look at.
+
+    Raises:
+        DataError: They are of mixed kinds, or neither: colours, or more labels than two.
+    """
+    kinds: dict[str, Path] = {}
+    seen: set[int] = set()
+    greys: set[int] = set()  # what lies between black and white
+    for path in paths:
+        raw = read_mask(path)
+        if raw.ndim == 3:
+            raise DataError(f"data: mask {path} holds colours, mostly {_listing(raw.reshape(-1, 3))}: {_COLOUR_HINT}")
+        values = np.flatnonzero(np.bincount(raw.ravel())).tolist()
+        seen.update(values)
+        white = np.iinfo(raw.dtype).max
+        if values[-1] <= 1:
+            kinds.setdefault("0/1" if values[-1] else "blank", path)
+            continue
+        kinds.setdefault("0/255" if values[-1] * 255 >= _WHITE * white else "labels", path)
+        found = set(values) - {0, white}
+        greys |= found
+        if found:
+            kinds.setdefault("grey", path)
+    # Blurred or compressed edges take greys of all sizes; a single mask may by chance have only small ones, a sample has not.
+    if greys and max(greys) <= _SMALL_LABEL:
+        kinds.setdefault("labels", kinds["grey"])
+    if "labels" in kinds:
+        ignore = [255] if 255 in seen and seen - {0, 255} else []
+        raise DataError(
+            f"data: mask {kinds['labels']} is neither 0/1 nor 0/255 (values of the masks looked at: "
+            f"{_shorten(sorted(seen))}): say what they mean, as in mask_values=dict(foreground=["
+            f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if all above "
+            f"128 is foreground"
+        )
+    if {"0/1", "0/255"} <= kinds.keys():
+        raise DataError(
+            f"data: {kinds['0/1']} is a 0/1 mask and {kinds['0/255']} is not: one dataset must be of one kind, or set mask_values"
+        )
+    return "0/1" if "0/1" in kinds else "0/255"
+
+
+def _by_threshold(raw: NDArray[Any], path: str | Path) -> Labels:
+    _check_grey(raw, path, "0/255")
+    highest = int(raw.max())
+    if highest == 1:
+        raise DataError(f"data: mask {path} holds 0/1 in a dataset of 0/255 masks: set mask_values or mend it")
+    if 0 < highest <= _SMALL_LABEL or (raw.dtype == np.uint16 and 0 < highest <= 255):
+        raise DataError(
+            f"data: {raw.itemsize * 8}-bit mask {path} holds {_listing(raw.ravel())} and nothing brighter in a dataset of 0/255 "
+            f"masks: say what they mean with mask_values=dict(foreground=[...], background=[...]), or set noise to 0"
+        )
+    return (raw > (128 if raw.dtype == np.uint8 else 128 * 257)).astype(np.uint8)
+
+
+def _by_one(raw: NDArray[Any], path: str | Path) -> Labels:
+    _check_grey(raw, path, "0/1")
+    highest = int(raw.max())
+    if highest > 1:
+        raise DataError(
+            f"data: mask {path} has values up to {highest} in a dataset of 0/1 masks: set mask_values or mend it"
+        )
+    return raw.astype(np.uint8, copy=False)
+
+
+def _check_grey(raw: NDArray[Any], path: str | Path, rule: str) -> None:
+    if raw.ndim == 3:
+        raise DataError(
+            f"data: mask {path} holds colours, mostly {_listing(raw.reshape(-1, 3))}, not {rule}: {_COLOUR_HINT}"
+        )
+
+
+def _by_hue(channels: tuple[int, ...]) -> Callable[[NDArray[Any], str | Path], Labels]:
+    def labels(raw: NDArray[Any], path: str | Path) -> Labels:
+        if raw.ndim == 2:
+            if raw.any():
+                raise DataError(
+                    f"data: mask {path} holds grey values or palette indices ({_listing(raw.ravel())}), not colours: use "
+                    f"mask_values='0/255', '0/1' or dict(foreground=[...], background=[...])"
+                )
+            return np.zeros(raw.shape, np.uint8)  # all black
+        planes: Any = cv2.split(raw)
+        others = [plane for index, plane in enumerate(planes) if index not in channels]
+        foreground = _stands_out([planes[index] for index in channels], others)
+        red, green, blue = planes
+        highest = cv2.max(cv2.max(red, green), blue)
+        middle = cv2.max(cv2.min(red, green), cv2.min(cv2.max(red, green), blue))
+        unclear = (highest > _NEARLY_BLACK) & ~_stands_out([highest], [middle])
+        areas = cv2.erode(unclear.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=0)
+        if areas.any():
+            raise DataError(
+                f"data: mask {path} has areas of another colour than red, green, blue and black, mostly "
+                f"{_listing(raw[areas > 0])}: list its colours, as in "
+                f"mask_values=dict(foreground=[[r, g, b], ...], background=[[0, 0, 0]], ignore=[]), or mend it"
+            )
+        return foreground.astype(np.uint8)
+
+    return labels
+
+
+def _stands_out(channels: Sequence[Any], others: Sequence[Any]) -> NDArray[np.bool_]:
+    # An edge between two named colours has half of each; OpenCV's sums and differences saturate.
+    total, highest, other = _combine(cv2.add, channels), _combine(cv2.max, channels), _combine(cv2.max, others)
+    return (total > 128) & (cv2.subtract(highest, other) > _HUE_MARGIN)
+
+
+def _combine(operation: Callable[[Any, Any], Any], planes: Sequence[Any]) -> Any:
+    return reduce(operation, planes)
+
+
+_NAMED: dict[str, Callable[[NDArray[Any], str | Path], Labels]] = {
+    "0/255": _by_threshold,
+    "0/1": _by_one,
+    "red": _by_hue((0,)),
+    "green": _by_hue((1,)),
+    "blue": _by_hue((2,)),
+    "red/green": _by_hue((0, 1)),
+}
+
+
+def _by_lists(raw: NDArray[Any], path: str | Path, foreground: list, background: list, ignore: list) -> Labels:
+    colours = isinstance(foreground[0], list)
+    if raw.ndim == 3 and not colours:
+        raise DataError(
+            f"data: mask {path} holds colours, mostly {_listing(raw.reshape(-1, 3))}, not grey values: {_COLOUR_HINT}"
+        )
+    codes = _codes(raw) if colours else raw
+    labels = np.zeros(raw.shape[:2], np.uint8)
+    unlisted = np.ones(raw.shape[:2], bool)
+    for label, listed in ((BACKGROUND, background), (FOREGROUND, foreground), (IGNORED, ignore)):
+        for value in listed:
+            here = codes == (_code(value) if colours else value)
+            labels[here] = label
+            unlisted &= ~here
+    if unlisted.any():
+        raise DataError(
+            f"data: mask {path} holds {_listing(raw[unlisted])} which mask_values does not list: add it to foreground, background or "
+            f"ignore"
+        )
+    return labels
+
+
+def _checked_lists(spec: Mapping[str, Any]) -> dict[str, list[Any]]:
+    lists = all(isinstance(values, list | tuple) for values in spec.values())
+    if not lists or set(spec) - {"foreground", "background", "ignore"} or not spec.get("foreground"):
+        raise ConfigError(
+            f"mask_values={dict(spec)}: give foreground=[...] and, if needed, background=[...], ignore=[...]"
+        )
+    colours = isinstance(spec["foreground"][0], list | tuple)
+    checked = {
+        "foreground": [_checked(value, colours) for value in spec["foreground"]],
+        "background": [_checked(value, colours) for value in spec.get("background", [[0, 0, 0] if colours else 0])],
+        "ignore": [_checked(value, colours) for value in spec.get("ignore", [])],
+    }
+    for one, next_one in pairwise(sorted(chain(*checked.values()))):
+        if one == next_one:
+            raise ConfigError(f"mask_values lists {one} twice")
+    return checked
+
+
+def _checked(value: Any, colour: bool) -> Any:
+    numbers, count, highest = (value, 3, 255) if colour else ([value], 1, 65535)
+    fits = isinstance(numbers, list | tuple) and len(numbers) == count
+    if fits and all(type(number) is int and 0 <= number <= highest for number in numbers):
+        return list(numbers) if colour else value
+    wanted = "a colour [r, g, b] of 0..255" if colour else "a whole number of 0..65535"
+    raise ConfigError(f"mask_values: {value!r} is not {wanted}; all values are greys or all are colours")
+
+
+def _code(colour: Sequence[int]) -> int:
+    return (colour[0] << 16) | (colour[1] << 8) | colour[2]
+
+
+def _codes(raw: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each colour of (H, W, 3), or for each grey value or index as if it were the grey colour of that value."""
+    planes = raw.astype(np.int64)
+    red, green, blue = np.moveaxis(planes, -1, 0) if raw.ndim == 3 else (planes, planes, planes)
+    return (red << 16) | (green << 8) | blue
+
+
+def _listing(pixels: NDArray[Any]) -> str:
+    """The most frequent of values (N,) or colours (N, 3), with their counts."""
+    coloured = pixels.ndim == 2
+    values, counts = np.unique(_codes(pixels[None]) if coloured else pixels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[: _SHOWN + 1]
+    names = [[v >> 16, v >> 8 & 255, v & 255] if coloured else v for v in values[order].tolist()]
+    return _shorten([f"{name} ({count:,} pixels)" for name, count in zip(names, counts[order], strict=True)])
+
+
+def _shorten(values: Sequence[Any]) -> str:
+    return f"{', '.join(map(str, values[:_SHOWN]))}{', ...' if len(values) > _SHOWN else ''}"
