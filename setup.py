@@ -27,7 +27,7 @@ setup(
         "onedl-mmengine>=0.10.12",
         "onedl-mmsegmentation>=1.4.2",
         "opencv-python-headless>=4.8",
-"pillow>=11.0",
+        "pillow>=11.0",
         "pycocotools>=2.0.7",
         "PyYAML",
         "rich",

@@ -17,6 +17,8 @@ from samplug.utils.errors import ConfigError
 BACKGROUND, FOREGROUND, IGNORED = 0, 1, 255
 
 Labels = NDArray[np.uint8]
+# A rule by name, or a mapping of the lists foreground, background and ignore.
+MaskSpec = str | dict[str, Any]
 
 _SHOWN = 8
 _SMALL_LABEL = 31  # blurred or compressed edges have brighter greys than this, label maps have not

@@ -17,7 +17,8 @@ import numpy as np
 from rich.progress import track
 
 from samplug.datasets.io import DataError, read_image
-from samplug.datasets.mask_values import MaskSpec, load_labels
+from samplug.datasets.mask_values import MaskSpec
+from samplug.datasets.transforms.loading import load_labels
 from samplug.datasets.pairing import Pair
 from samplug.utils.cache import cache_dir
 

@@ -148,15 +148,14 @@ def evaluate(
         problems[name] = missing | {image: result for image, result in results.items() if isinstance(result, str)}
         if problems[name] and (on_error == "stop" or not scored[name]):
             _stop(method, problems[name])
-    shared = set.intersection(*(set(results) for results in scored.values()))
+    shared = set.intersection(*(set(of) for of in scored.values()))
     if not shared:
         raise DataError(f"evaluate: there is no image that all of {', '.join(methods)} can be scored on")
-    for name, results in scored.items():
-        for image in sorted(results.keys() - shared):
+    for name, of in scored.items():
+        for image in sorted(of.keys() - shared):
             problems[name][image] = "left out: another method cannot be scored on it"
     return {
-        name: Report.of(protocol, {image: results[image] for image in shared}, problems[name])
-        for name, results in scored.items()
+        name: Report.of(protocol, {image: of[image] for image in shared}, problems[name]) for name, of in scored.items()
     }
 
 

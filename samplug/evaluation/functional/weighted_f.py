@@ -62,7 +62,8 @@ def _foreground_error(pred: Map, gt: Mask, levels: NDArray[np.float64]) -> float
     error[~reach] = 0
     _fill_from_nearest(error, inside, np.flatnonzero(reach & ~inside))
     smooth = cv2.sepFilter2D(error, cv2.CV_32F, _KERNEL, _KERNEL, borderType=cv2.BORDER_CONSTANT)
-    return cv2.mean(cv2.min(error, smooth), inside.view(np.uint8))[0] * np.count_nonzero(inside)
+    chosen = cv2.min(error, smooth)[inside]
+    return float(chosen.sum(dtype=np.float64))
 
 
 def _fill_from_nearest(error: NDArray[np.float32], inside: Mask, unknown: NDArray[np.intp]) -> None:
@@ -91,7 +92,7 @@ def _background_error(pred: Map, gt: Mask, levels: NDArray[np.float64]) -> float
     error = cv2.LUT(pred * background, error_of)
     distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     forgiven = np.exp(distance * np.float32(np.log(0.5) / 5))
-    return 2 * cv2.sumElems(error)[0] - cv2.sumElems(cv2.multiply(error, forgiven))[0]
+    return float(2 * error.sum(dtype=np.float64) - (error * forgiven).sum(dtype=np.float64))
 
 
 def _extent(line: Mask) -> tuple[int, int]:
