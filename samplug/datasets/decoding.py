@@ -2,6 +2,9 @@
 
 Pillow opens every file, which reads no more than its header. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF; Pillow decodes
 the rest, where OpenCV gives no indices of a palette, wrong values (TIFF with alpha or of 1 bit) or nothing.
+
+Truncation is found in the structure of JPEG, PNG, WEBP and TIFF files; for BMP and GIF it is Pillow that raises, unless a program
+sets ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``.
 """
 
 import io

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -188,13 +187,9 @@ def _by_hue(channels: tuple[int, ...]) -> Callable[[NDArray[Any], str | Path], L
 
 
 def _stands_out(channels: Sequence[Any], others: Sequence[Any]) -> NDArray[np.bool_]:
-    # An edge between two named colours has half of each; OpenCV's sums and differences saturate.
-    total, highest, other = _combine(cv2.add, channels), _combine(cv2.max, channels), _combine(cv2.max, others)
-    return (total > 128) & (cv2.subtract(highest, other) > _HUE_MARGIN)
-
-
-def _combine(operation: Callable[[Any, Any], Any], planes: Sequence[Any]) -> Any:
-    return reduce(operation, planes)
+    total = np.add.reduce(channels, dtype=np.uint16)  # an edge between two named colours has half of each
+    margin = cv2.subtract(np.maximum.reduce(channels), np.maximum.reduce(others))  # saturating
+    return (total > 128) & (margin > _HUE_MARGIN)
 
 
 _NAMED: dict[str, Callable[[NDArray[Any], str | Path], Labels]] = {

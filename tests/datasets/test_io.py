@@ -8,7 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from samplug.datasets.io import DataError, read_image, read_mask
 
@@ -212,6 +212,16 @@ def test_truncated_files(rgb, write, kind, mode, options):
     size = len(whole)
     for kept in (size - 3, size - 12, size - 40, size * 9 // 10, size // 2, size // 4, 30, 9):
         with pytest.raises(DataError, match=r"file\.png .*(truncated|no image)"):
+            read_image(write(whole[:kept]))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_truncation_is_seen_where_pillow_is_told_to_accept_it(rgb, write, monkeypatch, kind):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as some libraries do
+    whole = encode(Image.fromarray(rgb), kind)
+    read_image(write(whole))
+    for kept in (len(whole) - 3, len(whole) // 2):
+        with pytest.raises(DataError, match="truncated"):
             read_image(write(whole[:kept]))
 
 
