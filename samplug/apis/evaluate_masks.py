@@ -135,10 +135,10 @@ def _print(reports: dict[str, Report], protocol: Protocol, truths: Truths) -> No
             if len(report.skipped) > _LISTED:
                 print(f"  and {len(report.skipped) - _LISTED} more")
         worst, best = extremes(report, metric, lower)
-        for caption, images in (("worst", worst), ("best", best)):
+        for caption, chosen in (("worst", worst), ("best", best)):
             print(
                 f"\n{name}, {caption} by {metric}: "
-                + ", ".join(f"{i} ({report.images[i][metric]:.3f})" for i in images)
+                + ", ".join(f"{i} ({report.images[i][metric]:.3f})" for i in chosen)
             )
     if len(reports) > 1:
         print("\n" + "\n".join(differences(reports, metric, lower)))

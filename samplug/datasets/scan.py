@@ -18,8 +18,8 @@ from rich.progress import track
 
 from samplug.datasets.io import DataError, read_image
 from samplug.datasets.mask_values import MaskSpec
-from samplug.datasets.transforms.loading import load_labels
 from samplug.datasets.pairing import Pair
+from samplug.datasets.transforms.loading import SizeMismatch, load_labels
 from samplug.utils.cache import cache_dir
 
 SAMPLED_PAIRS = 64
@@ -61,7 +61,7 @@ class PairFacts:
         return f"foreground over {_NEARLY_ALL:.0%}" if self.foreground > _NEARLY_ALL else None
 
 
-def examine(pair: Pair, spec: MaskSpec, size_mismatch: str) -> PairFacts:
+def examine(pair: Pair, spec: MaskSpec, size_mismatch: SizeMismatch) -> PairFacts:
     """Read both files of a pair."""
     try:
         height, width = read_image(pair.image).shape[:2]
@@ -74,7 +74,7 @@ def examine(pair: Pair, spec: MaskSpec, size_mismatch: str) -> PairFacts:
 
 
 def scan(
-    pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: str, sample: int | None = SAMPLED_PAIRS
+    pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: SizeMismatch, sample: int | None = SAMPLED_PAIRS
 ) -> dict[str, PairFacts]:
     """Facts of the pairs by name, or of a seeded sample of them.
 
@@ -133,7 +133,7 @@ def by_suspicion(facts: Mapping[str, PairFacts]) -> dict[str, list[str]]:
 class _Index:
     """Facts of an earlier run, in a file named by the set's files' folders and settings."""
 
-    def __init__(self, pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: str) -> None:
+    def __init__(self, pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: SizeMismatch) -> None:
         folders = sorted({str(path.parent.absolute()) for pair in pairs for path in (pair.image, pair.mask)})
         identity = json.dumps([_VERSION, folders, spec, size_mismatch], sort_keys=True)
         self.path = cache_dir() / "index" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"

@@ -1,15 +1,19 @@
-"""Scoring in worker processes while the model goes on."""
+"""Scoring in worker processes while the model goes on.
 
-import multiprocessing
+Workers are fresh interpreters that are spoken to through pipes. Forks would inherit OpenCV's and CUDA's threads in an unknown state and were
+seen to hang; multiprocessing's other ways run the user's script again in every worker.
+"""
+
 import os
+import pickle
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Generic, Literal, TypeVar
-
-import cv2
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import IO, Any, Generic, Literal, TypeVar
 
 from samplug.utils.errors import ConfigError, UserError
 
@@ -38,7 +42,8 @@ class ScoringPool(Generic[Key, Result]):
             raise ConfigError(f"workers={workers!r} is not 'auto' or a number of processes")
         self._workers = workers
         self._spent = 0.0
-        self._executor: ProcessPoolExecutor | None = None
+        self._threads: ThreadPoolExecutor | None = None  # one waits for each process
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._pending: deque[tuple[Key, Future[Result]]] = deque()
         self._results: dict[Key, Result] = {}
 
@@ -46,16 +51,26 @@ class ScoringPool(Generic[Key, Result]):
         return key in self._results or any(key == waiting for waiting, _ in self._pending)
 
     def submit(self, key: Key, task: Callable[..., Result], *args: Any) -> None:
-        """Run ``task(*args)``; waits while too many are under way, so that memory stays flat."""
+        """Run ``task(*args)``; waits while too many are under way, so that memory stays flat.
+
+        Args:
+            key: Of the result.
+            task: A function that can be imported.
+            *args: What can be pickled.
+
+        Raises:
+            WorkerDied: A process was ended from outside.
+            Exception: What an earlier task raised.
+        """
         if not self._use_processes():
             start = time.perf_counter()
             self._results[key] = task(*args)
             self._spent += time.perf_counter() - start
             return
-        assert self._executor is not None
+        assert self._threads is not None
         while len(self._pending) >= _QUEUE_PER_WORKER * self._number():
             self._take()
-        self._pending.append((key, self._executor.submit(task, *args)))
+        self._pending.append((key, self._threads.submit(self._run, task, *args)))
 
     def finish(self) -> dict[Key, Result]:
         """Wait for all tasks, end the processes, and hand the results over.
@@ -73,20 +88,29 @@ class ScoringPool(Generic[Key, Result]):
 
     def close(self) -> None:
         """End the processes and forget everything."""
-        if self._executor:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-        self._executor, self._results, self._spent = None, {}, 0.0
+        if self._threads:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            while not self._idle.empty():
+                self._idle.get().close()
+        self._threads, self._results, self._spent = None, {}, 0.0
         self._pending.clear()
 
     def _take(self) -> None:
         key, future = self._pending.popleft()
         try:
             self._results[key] = future.result()
-        except BrokenProcessPool as error:
+        except EOFError as error:
             self.close()
             raise WorkerDied(
                 f"a scoring process died while {key} was waited for, most likely for lack of memory: set workers=0, or fewer"
             ) from error
+
+    def _run(self, task: Callable[..., Result], *args: Any) -> Result:
+        worker = self._idle.get()
+        try:
+            return worker.run(task, *args)
+        finally:
+            self._idle.put(worker)
 
     def _number(self) -> int:
         if self._workers != "auto":
@@ -95,8 +119,71 @@ class ScoringPool(Generic[Key, Result]):
         return max(1, min(4, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
     def _use_processes(self) -> bool:
-        if self._executor is None and (self._spent > _PATIENCE_S if self._workers == "auto" else self._workers > 0):
-            # Started as the data loaders' processes are (mp_start_method of the config).
-            context = multiprocessing.get_context()
-            self._executor = ProcessPoolExecutor(self._number(), context, initializer=cv2.setNumThreads, initargs=(1,))
-        return self._executor is not None
+        wanted = self._spent > _PATIENCE_S if self._workers == "auto" else self._workers > 0
+        if self._threads is None and wanted:
+            self._threads = ThreadPoolExecutor(self._number())
+            for _ in range(self._number()):
+                self._idle.put(_Worker())
+        return self._threads is not None
+
+
+class _Worker:
+    """A process that runs one task after another."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # What can be imported here can be imported there; and a worker has one core.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        )
+
+    def run(self, task: Callable[..., Result], *args: Any) -> Result:
+        """The task's result, or its exception; EOFError if the process is gone."""
+        request, reply = self._process.stdin, self._process.stdout
+        assert request
+        assert reply
+        try:
+            pickle.dump((task, args), request, protocol=pickle.HIGHEST_PROTOCOL)
+            request.flush()
+            failed, value = pickle.load(reply)  # from our own process
+        except (BrokenPipeError, pickle.UnpicklingError) as error:
+            raise EOFError from error
+        if failed:
+            raise value
+        return value
+
+    def close(self) -> None:
+        """Let the process end."""
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def serve() -> None:
+    """Run tasks that come through standard input until it ends; what they print goes to standard error."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    requests: IO[bytes] = sys.stdin.buffer
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        while True:
+            try:
+                task, args = pickle.load(requests)
+            except EOFError:
+                return
+            except KeyboardInterrupt:  # the parent's terminal; it says what to do
+                return
+            try:
+                answer = (False, task(*args))
+            except Exception as error:
+                answer = (True, error)
+            pickle.dump(answer, replies, protocol=pickle.HIGHEST_PROTOCOL)
+            replies.flush()
