@@ -220,7 +220,7 @@ def test_batch_samplers_find_images_by_draws():
     grouped = dict(type="mmdet.AspectRatioBatchSampler")
     loader = build(dict(type="SizedScenes"), batch_sampler=grouped)
     batches = [list(batch) for batch in loader.batch_sampler]
-    assert sorted(sum(batches, [])) == list(range(8))
+    assert sorted(index for batch in batches for index in batch) == list(range(8))
     assert all(len({index % 2 for index in batch}) == 1 for batch in batches)
     loader.batch_sampler.sampler.set_epoch(3)
     assert {draw.epoch for batch in loader.batch_sampler for draw in batch} == {3}
