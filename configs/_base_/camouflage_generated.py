@@ -14,14 +14,14 @@ train_pipeline = [
     dict(type='LoadBinaryMask'),
     dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False),
     dict(type='mmseg.RandomFlip', prob=0.5),
-    dict(type='mmseg.PackSegInputs'),
+    dict(type='PackSegInputs'),
 ]
 # The truth is loaded after the resize: predictions are scored at the original size.
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False),
     dict(type='LoadBinaryMask'),
-    dict(type='mmseg.PackSegInputs'),
+    dict(type='PackSegInputs'),
 ]
 train_dataset = dict(
     type='CamouflageSceneDataset',

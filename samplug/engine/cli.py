@@ -1,4 +1,4 @@
-"""What tools/train.py and tools/test.py share: OpenMMLab's arguments, turned into a Runner."""
+"""What the commands share: OpenMMLab's arguments, turned into a config and a Runner."""
 
 import argparse
 import os
@@ -18,12 +18,11 @@ TRAIN_SECTIONS = (
 )
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """OpenMMLab's arguments of both commands."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """The config file and changes of it."""
     from mmengine.config import DictAction
 
     parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -31,6 +30,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override settings; a declared variable (data_root=..., img_size=...) changes all that is built from it",
     )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """OpenMMLab's arguments of commands that build a Runner."""
+    add_config_arguments(parser)
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto", help="cpu: leave GPUs alone")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import is_main_process, sync_random_seed
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from samplug.checkpoints import (
     LoadReport,
@@ -22,8 +23,10 @@ from samplug.checkpoints import (
     read_checkpoint,
     state_dict_of,
 )
+from samplug.datasets.draws import DrawSampler, SeededDataset
 from samplug.engine.hooks import OMITTED_KEY
 from samplug.registry import RUNNERS
+from samplug.utils.errors import ConfigError
 
 # Values of CHECKPOINT that are no files.
 FROM_INIT_CFG = "none"
@@ -42,6 +45,8 @@ class SamplugRunner(Runner):
     * A test takes weights from ``init_cfg``, overlaid by the checkpoint, and stops if a parameter came from neither.
       ``load_from='none'`` tests what ``init_cfg`` gives, ``'untrained'`` the random start (a floor to compare with).
     * Frozen parameters are not in the optimiser.
+    * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an interruption
+      change it (:mod:`samplug.datasets.draws`).
     * A checkpoint is written to a temporary file and renamed.
     """
 
@@ -53,6 +58,31 @@ class SamplugRunner(Runner):
     def bare_model(self) -> nn.Module:
         """The model without a data-parallel wrapper."""
         return self.model.module if is_model_wrapper(self.model) else self.model
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """MMEngine's, with a :class:`DrawSampler` and a :class:`SeededDataset` around the sampler and the dataset.
+
+        Args:
+            dataloader: Config of a DataLoader; a DataLoader is returned as it is, its workers' randomness unchanged.
+            seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
+            diff_rank_seed: Says that ``seed`` differs between ranks: samplers and augmentation get a common random one.
+        """
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        if dataloader.get("sampler") is None:
+            raise ConfigError(
+                "data: a dataloader needs a sampler, e.g. sampler=dict(type='DefaultSampler', shuffle=True)"
+            )
+        common = sync_random_seed() if seed is None or diff_rank_seed else seed
+        wrapped = {
+            **dataloader,
+            "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
+            "sampler": dict(type=DrawSampler, sampler=dataloader["sampler"]),
+        }
+        return Runner.build_dataloader(wrapped, seed, diff_rank_seed)
 
     def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
         if isinstance(optim_wrapper, Mapping):

@@ -4,6 +4,7 @@ Workers are fresh interpreters that are spoken to through pipes. Forks would inh
 seen to hang; multiprocessing's other ways run the user's script again in every worker.
 """
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -158,10 +159,8 @@ class _Worker:
         """Let the process end."""
         assert self._process.stdin
         assert self._process.stdout
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         self._process.stdout.close()
         self._process.wait()
 

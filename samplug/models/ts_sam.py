@@ -36,7 +36,8 @@ class TSSAM(StrictInit, BaseSegmentor):
         decode_head: Config of a :class:`FeatureFusionDecoder`; ``num_classes`` is filled in.
         num_classes: 1: binary, a sigmoid over one logit. More: a softmax over that many classes.
         loss: Name or config of a loss. None: ``bce_iou`` for one class, ``cross_entropy`` for more.
-        data_preprocessor: None: mmseg's ``SegDataPreProcessor`` for BGR images in 0..255, with the encoder's statistics.
+        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
+            statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=...)`` with a whole TS-SAM.
 
     Raises:
@@ -58,7 +59,7 @@ class TSSAM(StrictInit, BaseSegmentor):
         encoder = MODELS.build({"frozen": True, **backbone})
         if data_preprocessor is None:
             data_preprocessor = dict(
-                type="mmseg.SegDataPreProcessor",
+                type="LetterboxPreProcessor",
                 mean=encoder.mean,
                 std=encoder.std,
                 bgr_to_rgb=True,

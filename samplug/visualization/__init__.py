@@ -1,3 +1,3 @@
-from samplug.visualization.overlay import compare_sheet, draw_overlay
+from samplug.visualization.overlay import add_caption, compare_sheet, contact_sheet, draw_overlay, write_picture
 
-__all__ = ["compare_sheet", "draw_overlay"]
+__all__ = ["add_caption", "compare_sheet", "contact_sheet", "draw_overlay", "write_picture"]

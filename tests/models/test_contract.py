@@ -21,7 +21,15 @@ MODEL_VARIANTS = {
 
 def test_every_component_is_covered():
     MODELS.import_from_location()
-    parts = {"TSSAMSideNetwork", "FeatureFusionDecoder", "bce_iou", "bce_iou_original", "balanced_bce", "cross_entropy"}
+    parts = {
+        "LetterboxPreProcessor",
+        "TSSAMSideNetwork",
+        "FeatureFusionDecoder",
+        "bce_iou",
+        "bce_iou_original",
+        "balanced_bce",
+        "cross_entropy",
+    }
     assert set(MODELS.module_dict) == set(BACKBONES) | {name.split("-")[0] for name in MODEL_VARIANTS} | parts
 
 

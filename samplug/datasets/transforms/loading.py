@@ -12,6 +12,8 @@ from samplug.datasets.mask_values import Labels, MaskValues
 from samplug.registry import TRANSFORMS
 from samplug.utils.errors import ConfigError
 
+SizeMismatch = Literal["stop", "resize_mask"]
+
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
@@ -56,7 +58,7 @@ def load_labels(
     image_shape: tuple[int, int],
     image_path: str | Path,
     spec: str | Mapping[str, Any] | MaskValues,
-    size_mismatch: Literal["stop", "resize_mask"] = "stop",
+    size_mismatch: SizeMismatch = "stop",
 ) -> Labels:
     """The labels of an image's mask file.
 

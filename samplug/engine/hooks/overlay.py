@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from samplug.datasets.io import DataError, read_image
 from samplug.registry import HOOKS
-from samplug.visualization import draw_overlay
+from samplug.visualization import draw_overlay, write_picture
 
 
 @HOOKS.register_module()
@@ -40,11 +40,11 @@ class OverlayHook(Hook):
                 logits = sample.seg_logits.data
                 binary = logits.shape[0] == 1
                 mask = (logits[0].sigmoid() * 255).round().byte().cpu().numpy() if binary else decision
-                _write(self.mask_dir / name, mask)
+                write_picture(self.mask_dir / name, mask.astype(np.uint8))
             if self.overlay_dir:
                 image = self._image(sample, data_batch["inputs"][index])
                 gt = sample.gt_sem_seg.data[0].cpu().numpy() == 1 if "gt_sem_seg" in sample else None
-                _write(self.overlay_dir / name, draw_overlay(image, decision > 0, gt))
+                write_picture(self.overlay_dir / name, draw_overlay(image, decision > 0, gt))
 
     def _name(self, source: str) -> str:
         """The image's name with .png; two images of one name are an error, not one file."""
@@ -61,11 +61,3 @@ class OverlayHook(Hook):
         image = np.ascontiguousarray(network_input.permute(1, 2, 0).byte().cpu().numpy())
         height, width = sample.ori_shape
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, content = cv2.imencode(".png", picture.astype(np.uint8))
-    if not done:
-        raise DataError(f"data: {path} could not be encoded")
-    path.write_bytes(content.tobytes())
