@@ -72,7 +72,7 @@ def test_quickstart_writes_table_and_pictures(tmp_path):
     assert list(table) == ["TS-SAM, trained here", "TS-SAM, untrained", "centre prior", "constant 0"]
     for method, scores in table.items():
         assert method in run.stdout
-        assert set(scores) == {"S", "MAE", "IoU"}
+        assert set(scores) >= {"S", "MAE", "IoU"}
     assert cv2.imread(str(tmp_path / "comparison.png")) is not None
 
 

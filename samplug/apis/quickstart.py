@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from samplug.config import load_config
 from samplug.datasets.io import read_mask
 from samplug.evaluation import baselines
-from samplug.evaluation.protocols import Overlap, Saliency
+from samplug.evaluation.protocols import ImageResult, Overlap, Saliency
 from samplug.registry import DATASETS
 from samplug.visualization import compare_sheet, draw_overlay
 
@@ -79,7 +79,8 @@ def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, di
     init_default_scope("samplug")
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     methods = {"centre prior": baselines.centre_prior, "constant 0": baselines.constant}
-    scores: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    protocols = (Saliency(), Overlap())
+    results: dict[str, list[list[ImageResult]]] = {name: [[] for _ in protocols] for name in methods}
     rows = []
     for index in range(len(dataset)):
         item: dict[str, Any] = dataset[index]
@@ -87,13 +88,12 @@ def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, di
         gt: NDArray[np.bool_] = sample.gt_sem_seg.data[0].numpy() == 1
         for name, method in methods.items():
             pred = method(np.zeros((*gt.shape, 3), np.uint8))
-            scores[name].append(Saliency().score(pred, gt).scores | Overlap().score(pred, gt).scores)
+            for protocol, so_far in zip(protocols, results[name], strict=True):
+                so_far.append(protocol.score(pred, gt))
         if index < _SHEET_ROWS:
             rows.append(_sheet_row(item, gt, out))
     cv2.imwrite(str(out / "comparison.png"), compare_sheet(rows))
-    return {
-        name: {metric: float(np.mean([s[metric] for s in of])) for metric in _METRICS} for name, of in scores.items()
-    }
+    return {name: protocols[0].summarise(of[0]) | protocols[1].summarise(of[1]) for name, of in results.items()}
 
 
 def _sheet_row(item: dict[str, Any], gt: NDArray[np.bool_], out: Path) -> dict[str, NDArray[np.uint8]]:
