@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from mmseg.datasets.transforms import PackSegInputs as _PackSegInputs
-
 from samplug.registry import TRANSFORMS
+from samplug.utils.imports import quiet_optional_operators
+
+with quiet_optional_operators():
+    from mmseg.datasets.transforms import PackSegInputs as _PackSegInputs
 
 META_KEYS = (
     "img_path", "seg_map_path", "dataset_name", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip", "flip_direction",
