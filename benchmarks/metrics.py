@@ -95,7 +95,7 @@ def _overlap(pred: NDArray[np.uint8], gt: NDArray[np.bool_]) -> None:
     overlap_scores(counts), dice_curve(counts), iou_curve(counts)
 
 
-def _run(pairs: list[Pair], model_s: float, metric: Any, repeat: int = 6) -> float:
+def _run(pairs: list[Pair], model_s: float, metric: Any, repeat: int = 20) -> float:
     """Images per second of a test loop."""
     samples = []
     for index, (pred, gt) in enumerate(pairs):

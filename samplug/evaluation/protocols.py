@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import cv2
 import numpy as np
 
+from samplug.datasets.io import DataError
 from samplug.evaluation import functional as F
 from samplug.evaluation.functional.counts import Map, Mask
 from samplug.evaluation.functional.shadow import TSSAM_THRESHOLD
@@ -213,6 +214,18 @@ class Overlap(Protocol):
 
 
 PROTOCOLS: dict[str, type[Protocol]] = {cls.name: cls for cls in (Saliency, Shadow, Overlap)}
+
+
+def score_image(protocol: Protocol, name: str, pred: Map, gt: Mask, valid: Mask | None = None) -> ImageResult:
+    """:meth:`Protocol.score` whose errors name the image; here so that worker processes need not import torch.
+
+    Raises:
+        DataError: The maps cannot be scored.
+    """
+    try:
+        return protocol.score(pred, gt, valid)
+    except ValueError as error:
+        raise DataError(f"{protocol.name}: {name}: {error}") from error
 
 
 def _curve_maxima(results: Sequence[ImageResult]) -> Scores:

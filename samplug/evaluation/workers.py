@@ -22,8 +22,8 @@ Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 # Below this, starting processes costs more than it saves.
-_PATIENCE_S = 1.0
-_QUEUE_PER_WORKER = 4
+_PATIENCE_S = 0.25
+_QUEUE_PER_WORKER = 16
 
 
 class WorkerDied(UserError, RuntimeError):
@@ -34,7 +34,7 @@ class ScoringPool(Generic[Key, Result]):
     """Runs tasks in order of submission and keeps their results by key.
 
     Args:
-        workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a second has been spent on
+        workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a quarter of a second has been spent on
             tasks, then up to four, as cores allow.
     """
 

@@ -121,10 +121,10 @@ def _sleep_and_return(value):
 
 def test_pool_keeps_all_and_waits():
     pool = ScoringPool(workers=2)
-    for index in range(40):
+    for index in range(80):
         pool.submit(index, _sleep_and_return, index * 2)
-        assert len(pool._pending) <= 8  # memory stays flat
-    assert pool.finish() == {index: index * 2 for index in range(40)}
+        assert len(pool._pending) <= 32  # memory stays flat
+    assert pool.finish() == {index: index * 2 for index in range(80)}
     assert pool.finish() == {}
 
 

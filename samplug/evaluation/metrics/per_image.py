@@ -13,8 +13,7 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samplug.datasets.io import DataError
-from samplug.evaluation.protocols import ImageResult, Overlap, Protocol, Saliency, Scores, Shadow
+from samplug.evaluation.protocols import ImageResult, Overlap, Protocol, Saliency, Scores, Shadow, score_image
 from samplug.evaluation.report import Report, table
 from samplug.evaluation.workers import ScoringPool
 from samplug.registry import METRICS
@@ -77,7 +76,7 @@ class PerImageMetric(BaseMetric):
         name = sample["img_path"]
         key = (sample.get("dataset_name") or "", row, name)
         if key not in self.pool:
-            self.pool.submit(key, _score, protocol, name, *maps)
+            self.pool.submit(key, score_image, protocol, name, *maps)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Gather all ranks' results and sum them up.
@@ -192,13 +191,6 @@ class OverlapMetric(PerImageMetric):
 
     def __init__(self, threshold: float = 0.5, **kwargs: Any) -> None:
         super().__init__(Overlap(threshold=threshold), None, **kwargs)
-
-
-def _score(protocol: Protocol, name: str, *maps: Any) -> ImageResult:
-    try:
-        return protocol.score(*maps)
-    except ValueError as error:
-        raise DataError(f"{protocol.name}: {name}: {error}") from error
 
 
 def foreground_map(logits: Tensor) -> NDArray[np.uint8]:
