@@ -27,6 +27,8 @@ def main(rank, ranks):
     metric = SaliencyMetric(workers=0)
     metric.process(None, list(samples(rank, ranks)))
     print("RESULT", json.dumps(metric.evaluate(size=7)))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 def test_two_ranks_equal_one():

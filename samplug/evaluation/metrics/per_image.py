@@ -44,6 +44,8 @@ class PerImageMetric(BaseMetric):
         prefix: Put before the metric names, ``prefix/S``.
     """
 
+    default_prefix = ""  # names are unique without one; None would make MMEngine warn
+
     def __init__(
         self,
         protocol: Protocol,
