@@ -16,7 +16,7 @@ from samplug.visualization import draw_overlay, write_picture
 
 @HOOKS.register_module()
 class OverlayHook(Hook):
-    """Writes predictions during a test: masks to score elsewhere, and overlays to look at.
+    """Writes predictions during a test: masks to score elsewhere, and overlays to look at; of several sets in a folder each.
 
     Args:
         mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes). None: not written.
@@ -27,6 +27,10 @@ class OverlayHook(Hook):
         self.mask_dir = Path(mask_dir) if mask_dir else None
         self.overlay_dir = Path(overlay_dir) if overlay_dir else None
         self._written: dict[str, str] = {}
+        self._several_sets = False
+
+    def before_test(self, runner: Runner) -> None:
+        self._several_sets = len(getattr(runner.test_dataloader.dataset, "datasets", ())) > 1
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
@@ -34,7 +38,7 @@ class OverlayHook(Hook):
         if self.mask_dir is None and self.overlay_dir is None:
             return
         for index, sample in enumerate(outputs or ()):
-            name = self._name(sample.img_path)
+            name = self._name(sample)
             decision = sample.pred_sem_seg.data[0].cpu().numpy()
             if self.mask_dir:
                 logits = sample.seg_logits.data
@@ -46,9 +50,11 @@ class OverlayHook(Hook):
                 gt = sample.gt_sem_seg.data[0].cpu().numpy() == 1 if "gt_sem_seg" in sample else None
                 write_picture(self.overlay_dir / name, draw_overlay(image, decision > 0, gt))
 
-    def _name(self, source: str) -> str:
-        """The image's name with .png; two images of one name are an error, not one file."""
-        name = f"{Path(source).stem}.png"
+    def _name(self, sample: Any) -> str:
+        """The image's name with .png, in its set's folder; two images of one name are an error, not one file."""
+        source = sample.img_path
+        folder = f"{sample.get('dataset_name')}/" if self._several_sets and sample.get("dataset_name") else ""
+        name = f"{folder}{Path(source).stem}.png"
         if self._written.setdefault(name, source) != source:
             raise DataError(f"data: {source} and {self._written[name]} would both be written as {name}: rename one")
         return name

@@ -1,0 +1,57 @@
+"""A test run over several sets: a row for each, by the base config of a published bundle."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from samplug.config import load_config
+from samplug.datasets.synthetic import camouflage_scene
+from samplug.engine.cli import build_runner
+from samplug.evaluation.folders import Method, Truths, evaluate
+from samplug.evaluation.protocols import Saliency
+from tests.builders import tiny_tssam_cfg
+from tests.conftest import ROOT
+
+SETS = ("CAMO", "CHAMELEON", "COD10K", "NC4K")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    for number, name in enumerate(SETS):
+        for part in ("Imgs", "GT"):
+            (tmp_path / "TestDataset" / name / part).mkdir(parents=True)
+        for index in range(2 + number):
+            image, mask = camouflage_scene(number, index, 40)
+            folder = tmp_path / "TestDataset" / name
+            cv2.imwrite(str(folder / "Imgs" / f"{index}.jpg"), image[: 30 + index])
+            cv2.imwrite(str(folder / "GT" / f"{index}.png"), mask[: 30 + index] * np.uint8(255))
+    return tmp_path
+
+
+def test_a_row_for_each_set(bundle, tmp_path):
+    options = dict(data_root=str(bundle), img_size=32, num_workers=0, batch_size=2)
+    cfg = Config.fromfile(ROOT / "configs/_base_/default_runtime.py")
+    cfg.merge_from_dict(dict(load_config(ROOT / "configs/_base_/datasets/cod.py", options)))
+    cfg.pop("train_dataloader")
+    cfg.update(
+        model=tiny_tssam_cfg(backbone=dict(img_size=32)),
+        test_cfg=dict(type="TestLoop"),
+        work_dir=str(tmp_path / "w"),
+        load_from="untrained",
+    )
+    cfg.test_evaluator = [dict(type="SaliencyMetric", out_file=str(tmp_path / "s.json"))]
+    cfg.default_hooks.visualization = dict(type="OverlayHook", mask_dir=str(tmp_path / "masks"))
+    cfg.launcher = "none"
+    metrics = build_runner(cfg).test()
+    for number, name in enumerate(SETS):
+        report = json.loads((tmp_path / f"s.{name}.json").read_text())
+        assert len(report["images"]) == 2 + number
+        for metric in ("S", "wF", "tssam/S", "tssam/wF"):
+            assert metrics[f"{name}/{metric}"] == pytest.approx(report["summary"][metric])
+        # The written masks give the same scores.
+        truths = Truths.find(bundle / "TestDataset" / name / "GT")
+        again = evaluate({"m": Method.find(str(tmp_path / "masks" / name), truths)}, truths, Saliency())["m"]
+        assert again.summary == pytest.approx({k: v for k, v in report["summary"].items() if "/" not in k}, abs=1e-9)
