@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process, sync_random_seed
-from mmengine.model import is_model_wrapper
+import torch
+from mmengine.dist import is_distributed, is_main_process, sync_random_seed
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -25,6 +26,7 @@ from samplug.checkpoints import (
 )
 from samplug.datasets.draws import DrawSampler, SeededDataset
 from samplug.engine.hooks import OMITTED_KEY
+from samplug.engine.launch import join_on_cpu
 from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
 
@@ -45,6 +47,7 @@ class SamplugRunner(Runner):
     * A test takes weights from ``init_cfg``, overlaid by the checkpoint, and stops if a parameter came from neither.
       ``load_from='none'`` tests what ``init_cfg`` gives, ``'untrained'`` the random start (a floor to compare with).
     * Frozen parameters are not in the optimiser.
+    * Several processes run without GPUs too, over gloo.
     * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an interruption
       change it (:mod:`samplug.datasets.draws`).
     * A checkpoint is written to a temporary file and renamed.
@@ -83,6 +86,26 @@ class SamplugRunner(Runner):
             "sampler": dict(type=DrawSampler, sampler=dataloader["sampler"]),
         }
         return Runner.build_dataloader(wrapped, seed, diff_rank_seed)
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        if self.distributed and not is_distributed() and not torch.cuda.is_available():
+            join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        if (
+            self.distributed
+            and not torch.cuda.is_available()
+            and model_wrapper_cfg is None
+            and not is_model_wrapper(model)
+        ):
+            if self.cfg.get("sync_bn"):
+                raise ConfigError("train: sync_bn needs GPUs: leave it out, or train on GPUs")
+            # MMEngine names a GPU for each process.
+            return MMDistributedDataParallel(
+                model, broadcast_buffers=False, find_unused_parameters=self.cfg.get("find_unused_parameters", False)
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
         if isinstance(optim_wrapper, Mapping):

@@ -1,0 +1,51 @@
+"""Joining the other processes of a run where there is no GPU; with GPUs MMEngine does it."""
+
+import datetime
+import os
+import subprocess
+from collections.abc import Mapping
+
+import torch.distributed as dist
+
+from samplug.utils.errors import ConfigError
+
+# What a launcher calls them: rank, number of processes, rank on this machine.
+_NAMES = {
+    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+}
+_DEFAULT_PORT = "29500"
+
+
+def join_on_cpu(launcher: str, timeout: float | None = None) -> None:
+    """Join the process group over gloo. MMEngine's own way takes a GPU for each process.
+
+    Args:
+        launcher: ``'pytorch'``, ``'slurm'`` or ``'mpi'``: whose environment variables to read.
+        timeout: Seconds after which a process that waits for another gives up; None: torch's default.
+
+    Raises:
+        ConfigError: The launcher's variables are missing, so the command was not started by it.
+    """
+    names = _NAMES[launcher]
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        started = {"pytorch": "tools/dist_train.sh or torchrun", "slurm": "srun", "mpi": "mpirun"}[launcher]
+        raise ConfigError(
+            f"launch: --launcher {launcher} without {', '.join(missing)}: start the command with {started}"
+        )
+    for name, value in zip(("RANK", "WORLD_SIZE", "LOCAL_RANK"), names, strict=True):
+        os.environ[name] = os.environ[value]
+    os.environ.setdefault("MASTER_PORT", _DEFAULT_PORT)
+    os.environ.setdefault("MASTER_ADDR", _first_node(os.environ))
+    dist.init_process_group("gloo", timeout=None if timeout is None else datetime.timedelta(seconds=timeout))
+
+
+def _first_node(environment: Mapping[str, str]) -> str:
+    """Where rank 0 runs: the first node of a Slurm job, else this machine."""
+    nodes = environment.get("SLURM_NODELIST")
+    if not nodes:
+        return "127.0.0.1"
+    listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    return listed.stdout.split()[0]

@@ -1,0 +1,191 @@
+"""Training and testing in several processes, without GPUs."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from samplug.engine.launch import join_on_cpu
+from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
+from tests.builders import tiny_tssam_cfg
+from tests.conftest import ROOT
+
+TINY = ["data_size=48", "img_size=32", "train_length=8", "test_length=5", "max_iters=2", "num_workers=0"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def shell(script, *arguments, ok=True, **environment):
+    run = subprocess.run(
+        ["bash", f"tools/{script}", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PORT": str(free_port()), **environment},
+    )  # fmt: skip
+    assert (run.returncode == 0) == ok, run.stdout[-2000:] + run.stderr[-4000:]
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("two")
+    run = shell("dist_train.sh", "configs/quickstart.py", 2, "--work-dir", out, "--cfg-options", *TINY)
+    return out, run
+
+
+def test_two_processes_train(trained):
+    out, run = trained
+    assert (out / "last_checkpoint").read_text().endswith("iter_2.pth")
+    assert len(list(out.glob("*/*.log"))) == 1  # rank 0 speaks for both
+    assert re.search(r"Iter\(train\) +\[2/2\]", run.stdout + run.stderr) or (out / "iter_2.pth").is_file()
+
+
+def test_two_processes_test_as_one(trained, tmp_path):
+    """Five images over two ranks: one is padded, none counts twice."""
+    out, _ = trained
+    evaluators = ["test_evaluator.0.out_file={}/{}.json"]
+    scores = {}
+    for name, processes in (("two", 2), ("one", 1)):
+        options = [*TINY, *(line.format(tmp_path, name) for line in evaluators), "test_dataloader.batch_size=2"]
+        shell(
+            "dist_test.sh",
+            "configs/quickstart.py",
+            out / "iter_2.pth",
+            processes,
+            "--work-dir",
+            tmp_path / name,
+            "--cfg-options",
+            *options,
+        )
+        scores[name] = json.loads((tmp_path / f"{name}.json").read_text())
+    assert set(scores["two"]["images"]) == set(scores["one"]["images"])
+    assert len(scores["one"]["images"]) == 5
+    assert scores["two"]["summary"] == pytest.approx(scores["one"]["summary"], abs=1e-4)
+
+
+def test_two_nodes_on_one_host(tmp_path):
+    """The same command on each node, told apart by NODE_RANK."""
+    port = str(free_port())
+    nodes = [
+        subprocess.Popen(
+            ["bash", "tools/dist_train.sh", "configs/quickstart.py", "1", "--work-dir", str(tmp_path), "--cfg-options", *TINY],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={
+                **os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "NNODES": "2", "NODE_RANK": str(rank),
+                "MASTER_ADDR": "127.0.0.1", "PORT": port,
+            },
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for node in nodes:
+        out, _ = node.communicate(timeout=240)
+        assert node.returncode == 0, out[-4000:]
+    assert (tmp_path / "iter_2.pth").is_file()
+
+
+def test_mistakes(tmp_path, monkeypatch):
+    assert "CONFIG GPUS" in shell("dist_train.sh", ok=False).stderr
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"without RANK, WORLD_SIZE, LOCAL_RANK.*dist_train\.sh"):
+        join_on_cpu("pytorch")
+    with pytest.raises(ConfigError, match="start the command with srun"):
+        join_on_cpu("slurm")
+
+
+@pytest.mark.parametrize(
+    ("script", "fourth", "tool"), [("slurm_train.sh", "work", "train.py"), ("slurm_test.sh", "best.pth", "test.py")]
+)
+def test_slurm_scripts(tmp_path, script, fourth, tool):
+    """What srun is asked for, by a stand-in that prints its arguments."""
+    (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    asked = shell(
+        script, "gpu", "job", "cfg.py", fourth, "--cfg-options", "a.b=c d", GPUS="16", QOS="high", ACCOUNT="lab",
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+    ).stdout.splitlines()  # fmt: skip
+    for argument in (
+        "-p",
+        "gpu",
+        "--job-name=job",
+        "--qos=high",
+        "--account=lab",
+        "--ntasks=16",
+        "--ntasks-per-node=8",
+        "--gres=gpu:8",
+    ):
+        assert argument in asked
+    assert asked[-5 if tool == "test.py" else -6 :][-4:] == ["--launcher", "slurm", "--cfg-options", "a.b=c d"]
+    assert any(argument.endswith(tool) for argument in asked)
+    assert fourth in asked
+
+
+def gradients(loss, part, ranks):
+    """Gradients of a tiny model for the samples of one rank; BatchNorm frozen, since its statistics are of a rank's own batch."""
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_tssam_cfg(backbone=dict(img_size=32), loss=loss))
+    model.init_weights()
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 3, 32, 32, generator=generator)
+    target = (
+        torch.rand(4, 1, 32, 32, generator=generator) < torch.tensor([0.1, 0.2, 0.5, 0.9])[:, None, None, None]
+    ).long()
+    chosen = slice(part * 4 // ranks, (part + 1) * 4 // ranks)
+    wrapped = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
+    logits = wrapped(images[chosen], mode="tensor")
+    sum(model.loss_fn(logits, target[chosen]).values()).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("loss", ["bce_iou", "balanced_bce"])
+def test_two_processes_equal_one(loss, tmp_path):
+    """Gradients of two synchronised processes are those of one process with the whole batch."""
+    port = free_port()
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.engine.test_distributed", loss, str(rank), str(tmp_path / f"{rank}.pt")],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            env={
+                **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+            },
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for run in runs:
+        _, error = run.communicate(timeout=120)
+        assert run.returncode == 0, error
+    expected = gradients(dict(type=loss, **(dict(sync=True) if loss == "balanced_bce" else {})), 0, 1)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert found.keys() == expected.keys()
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
+
+
+def main(loss, rank, out):
+    from mmengine.registry import init_default_scope
+
+    init_default_scope("samplug")
+    join_on_cpu("pytorch")
+    torch.save(gradients(dict(type=loss, **(dict(sync=True) if loss == "balanced_bce" else {})), rank, 2), out)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
