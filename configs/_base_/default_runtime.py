@@ -19,3 +19,5 @@ log_level = 'INFO'
 randomness = dict(seed=0)
 load_from = None
 resume = False
+# An unreadable newest checkpoint: go on from the one before it, with a warning. False: stop.
+resume_fall_back = True

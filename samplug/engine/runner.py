@@ -27,6 +27,7 @@ from samplug.checkpoints import (
 from samplug.datasets.draws import DrawSampler, SeededDataset
 from samplug.engine.hooks import OMITTED_KEY
 from samplug.engine.launch import join_on_cpu
+from samplug.engine.resume import latest_checkpoint
 from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
 
@@ -50,7 +51,8 @@ class SamplugRunner(Runner):
     * Several processes run without GPUs too, over gloo.
     * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an interruption
       change it (:mod:`samplug.datasets.draws`).
-    * A checkpoint is written to a temporary file and renamed.
+    * A checkpoint is written to a temporary file and renamed; ``resume`` without a file takes the newest that can be read
+      (``resume_fall_back=False``: an unreadable newest one stops the run).
     """
 
     _read_ahead: dict[str, Any] | None = None  # the checkpoint that resume() has opened already
@@ -114,10 +116,22 @@ class SamplugRunner(Runner):
 
     def load_or_resume(self) -> None:
         if isinstance(self._train_loop, BaseLoop):  # training: init_weights has run
-            super().load_or_resume()
+            if self._resume and self._load_from is None and not self._has_loaded:
+                self._resume_latest()
+            else:
+                super().load_or_resume()
         elif not self._has_loaded:
             self._load_for_evaluation()
             self._has_loaded = True
+
+    def _resume_latest(self) -> None:
+        found = latest_checkpoint(self.work_dir, self.cfg.get("resume_fall_back", True))
+        if found is None:
+            self.logger.info(f"resume: {self.work_dir} has no checkpoint, training starts at the beginning")
+            return
+        path, self._read_ahead = found
+        self.resume(str(path))
+        self._has_loaded = True
 
     def _load_for_evaluation(self) -> None:
         source = str(self._load_from or FROM_INIT_CFG)
@@ -197,7 +211,7 @@ class SamplugRunner(Runner):
         Raises:
             WeightsError: The file cannot be read safely, does not fit, or holds weights without training state.
         """
-        checkpoint = read_checkpoint(fetch(filename))
+        checkpoint, self._read_ahead = self._read_ahead or read_checkpoint(fetch(filename)), None
         lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
         if lacking:
             raise WeightsError(

@@ -1,4 +1,5 @@
+from samplug.engine.hooks.checkpoint import CheckpointHook
 from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
 from samplug.engine.hooks.overlay import OverlayHook
 
-__all__ = ["OMITTED_KEY", "OmitFrozenHook", "OverlayHook"]
+__all__ = ["OMITTED_KEY", "CheckpointHook", "OmitFrozenHook", "OverlayHook"]

@@ -1,0 +1,78 @@
+"""Saving checkpoints in an order that loses none."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as _CheckpointHook
+from mmengine.runner import Runner
+
+from samplug.registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckpointHook(_CheckpointHook):
+    """MMEngine's, which deletes before it writes: here the old file goes when the new one is there, whichever way the run ends.
+
+    ``last_checkpoint`` is replaced at once and names a file that exists. Arguments as MMEngine's.
+    """
+
+    best_ckpt_path: str | None
+    best_ckpt_path_dict: dict[str, str | None]
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        outdated = None
+        if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated = self.keep_ckpt_ids.popleft()
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if not is_main_process():
+            return
+        record = Path(runner.work_dir) / "last_checkpoint"
+        partial = record.with_name(".last_checkpoint.partial")
+        partial.write_text(str(self.last_ckpt))
+        os.replace(partial, record)
+        if outdated is not None:
+            self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
+        if not self.save_best:
+            return
+        # MMEngine deletes the previous best ones that it knows of: it is told of none, and they go afterwards.
+        several = len(self.key_indicators) > 1
+        before = dict(self.best_ckpt_path_dict) if several else {"": self.best_ckpt_path}
+        if several:
+            self.best_ckpt_path_dict = dict.fromkeys(before)
+        else:
+            self.best_ckpt_path = None
+        super()._save_best_checkpoint(runner, metrics)
+        for key, old in before.items():
+            new = self.best_ckpt_path_dict[key] if several else self.best_ckpt_path
+            if new is None and several:
+                self.best_ckpt_path_dict[key] = old
+            elif new is None:
+                self.best_ckpt_path = old
+            elif old is not None and old != new and is_main_process():
+                self._remove(old)
+
+    def _remove(self, path: str) -> None:
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):  # sharded checkpoints are folders
+            self.file_backend.rmtree(path)
