@@ -87,7 +87,7 @@ def decide(paths: Sequence[Path]) -> str:
     """Whether masks are ``'0/1'`` or ``'0/255'``; masks of background alone fit both and count as ``'0/255'``.
 
     Args:
-        paths: The masks to look at.
+        paths: The masks to look at. Those that cannot be read say nothing: reading them is an error when their turn comes.
 
     Raises:
         DataError: They are of mixed kinds, or neither: colours, or more labels than two.
@@ -96,7 +96,10 @@ def decide(paths: Sequence[Path]) -> str:
     seen: set[int] = set()
     greys: set[int] = set()  # what lies between black and white
     for path in paths:
-        raw = read_mask(path)
+        try:
+            raw = read_mask(path)
+        except DataError:
+            continue
         if raw.ndim == 3:
             raise DataError(f"data: mask {path} holds colours, mostly {_listing(raw.reshape(-1, 3))}: {_COLOUR_HINT}")
         values = np.flatnonzero(np.bincount(raw.ravel())).tolist()
