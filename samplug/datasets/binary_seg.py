@@ -144,6 +144,10 @@ class BinarySegDataset(BaseDataset):
             images = {name: path for name, path in images.items() if path not in set(masks.values())}
         result = match(images, masks, self.include, self.extra_masks)
         result.problems |= problems | mask_problems
+        # Which of two files of a name is meant, nobody knows: neither is used.
+        result.pairs = [
+            pair for pair in result.pairs if result.problems.keys().isdisjoint((str(pair.image), str(pair.mask)))
+        ]
         return result
 
     def _in_part(self, pairs: Sequence[Pair]) -> list[Pair]:

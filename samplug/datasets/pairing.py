@@ -31,7 +31,7 @@ class Pairs:
 def list_files(
     folder: Path, suffix: str | None = None, recursive: bool = False
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """The image files of a folder by name, and those that share one.
+    """The image files of a folder by name, and what cannot be one of them: files that share a name, folders.
 
     Args:
         folder: Where.
@@ -51,17 +51,20 @@ def list_files(
         raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}") from error
     for path in found:
         ending = path.suffix if suffix is None else suffix
-        if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending or path.is_dir():
+        if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending:
             continue
         if suffix is None and path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
+        if path.is_dir():
+            problems[str(path)] = "is a folder that is called like an image: rename or remove it"
+            continue
         name = path.relative_to(folder).as_posix().removesuffix(ending)
-        if name in files:
-            problems[str(path)] = (
-                f"has the same name as {files[name].name}: pairs would be ambiguous, rename or remove one"
-            )
-        else:
-            files[name] = path
+        first = files.setdefault(name, path)
+        if first != path:
+            for one, other in ((first, path), (path, first)):
+                problems[str(one)] = (
+                    f"has the same name as {other.name}: pairs would be ambiguous, rename or remove one"
+                )
     return files, problems
 
 
