@@ -42,13 +42,13 @@ def list_files(
         DataError: The folder does not exist or cannot be read.
     """
     if not folder.is_dir():
-        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}")
+        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}: correct its path")
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
     try:
         found = sorted(folder.rglob("*") if recursive else folder.iterdir())
     except OSError as error:
-        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}") from error
+        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; mend that first") from error
     for path in found:
         ending = path.suffix if suffix is None else suffix
         if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending:
@@ -107,11 +107,12 @@ def read_list(
         DataError: The file is missing, no text, or empty.
     """
     if not path.is_file():
-        raise DataError(f"data: the list {path} does not exist")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each pair")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise DataError(f"data: the list {path} is no UTF-8 text: {error.reason}") from error
+        raise DataError(f"data: the list {path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise DataError(f"data: the list {path} is empty: it needs a line for each pair")
@@ -124,7 +125,7 @@ def read_list(
     else:
         ambiguous = {}
     result = Pairs()
-    seen: set[str] = set()
+    seen: set[str | Path] = set()  # a pair may be listed by its name and by its files
     for number, line in enumerate(lines, start=1):
         where = f"{path}, entry {number}"
         fields = _fields(line, root)
@@ -145,13 +146,13 @@ def read_list(
             continue
         if missing:
             result.problems[where] = f"there is no file {' and no '.join(missing)}: mend the list or add the files"
-        elif name in seen:
+        elif not seen.isdisjoint((name, image)):
             result.problems[where] = f"{name} is listed twice: remove one line"
         elif str(image) in ambiguous or str(mask) in ambiguous:
             result.problems[where] = ambiguous.get(str(image)) or ambiguous[str(mask)]
         else:
             result.pairs.append(Pair(name, image, mask))
-        seen.add(name)
+        seen |= {name, image}
     return result
 
 
