@@ -25,7 +25,8 @@ _WHITE = 200  # of 255: a mask of black and white comes at least as near to whit
 _HUE_MARGIN = _NEARLY_BLACK = 64
 _COLOUR_HINT = (
     "for colours use mask_values='red', 'green', 'blue' or 'red/green', or list them, as in "
-    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]])"
+    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]]); if it is a photograph, the folders of images and masks are "
+    "swapped: exchange them"
 )
 
 
