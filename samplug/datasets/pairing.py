@@ -1,6 +1,7 @@
 """Which image belongs to which mask."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -68,6 +69,18 @@ def list_files(
     return files, problems
 
 
+def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
+    """Subfolders of pairs, which are there in both folders, as problems: without them the set is not whole."""
+    problems = {}
+    inside = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in (image_dir, mask_dir)]
+    for name in sorted(set.intersection(*inside)):
+        if not name.startswith(".") and any(p.suffix.lower() in IMAGE_SUFFIXES for p in (image_dir / name).rglob("*")):
+            problems[str(image_dir / name)] = (
+                f"is not looked into, nor is {mask_dir / name}: set recursive=True, or move both away"
+            )
+    return problems
+
+
 def match(
     images: Mapping[str, Path], masks: Mapping[str, Path], include: str = "*", extra_masks: bool = False
 ) -> Pairs:
@@ -81,18 +94,40 @@ def match(
     """
     result = Pairs()
     wanted = {name: path for name, path in images.items() if fnmatchcase(name, include)}
-    for name, path in sorted(wanted.items()):
-        if name in masks:
-            result.pairs.append(Pair(name, path, masks[name]))
-        else:
-            result.problems[str(path)] = "has no mask of the same name: add it, or remove or rename the image"
+    result.pairs = [Pair(name, path, masks[name]) for name, path in sorted(wanted.items()) if name in masks]
+    for name, near in _orphans({name: path for name, path in wanted.items() if name not in masks}, masks):
+        result.problems[str(wanted[name])] = (
+            f"has no mask of the same name{near}: add it, or remove or rename the image"
+        )
     if not extra_masks:
-        for name, path in sorted(masks.items()):
-            if name not in wanted and fnmatchcase(name, include):
-                result.problems[str(path)] = (
-                    "has no image of the same name: add it, or remove or rename the mask (extra_masks=True if it belongs to another split)"
-                )
+        orphans = {name: path for name, path in masks.items() if name not in wanted and fnmatchcase(name, include)}
+        for name, near in _orphans(orphans, images):
+            result.problems[str(masks[name])] = (
+                f"has no image of the same name{near}: add it, or remove or rename the mask (extra_masks=True if it belongs to another "
+                "split)"
+            )
     return result
+
+
+def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Names, and the file among the others or beside them that was perhaps meant.
+
+    It has the name in capitals, with blanks, with more at its end, of other bytes for the same letters, or a suffix that is not read.
+    """
+    heads: dict[str, str] = {}
+    for folder in sorted({path.parent for path in others.values()}) if files else ():
+        for path in sorted(folder.iterdir()):
+            plain = _plain(path.name)
+            for at in range(1, len(plain) + 1):
+                if not plain[at : at + 1].isalnum():
+                    heads.setdefault(plain[:at], path.name)
+    for name, path in sorted(files.items()):
+        near = heads.get(_plain(Path(name).name))
+        yield name, f" ({near!r} does not count)" if near and near != path.name else ""
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def read_list(
