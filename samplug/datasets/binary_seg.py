@@ -79,6 +79,8 @@ class BinarySegDataset(BaseDataset):
         _require("size_mismatch", size_mismatch, ("stop", "resize_mask"))
         _require("check", check, ("sample", "all"))
         _require("on_error", on_error, ("stop", "skip"))
+        if not 0 < val_fraction < 1:
+            raise ConfigError(f"BinarySegDataset: val_fraction={val_fraction!r} is not between 0 and 1")
         root = Path(data_root).expanduser()
         self.image_dir, self.mask_dir = root / image_dir, root / mask_dir
         if self.image_dir == self.mask_dir and img_suffix == seg_map_suffix and not kwargs.get("ann_file"):
