@@ -26,7 +26,9 @@ SILENT = {
 
 
 def build(root: Path, **options: Any) -> BinarySegDataset:
-    return BinarySegDataset(**{"data_root": str(root), "check": "all", "pipeline": PIPELINE, **options})
+    # Each serialisation collects garbage, which takes longer than all the rest.
+    defaults = dict(data_root=str(root), check="all", pipeline=PIPELINE, serialize_data=False)
+    return BinarySegDataset(**{**defaults, **options})
 
 
 def loaded(dataset: BinarySegDataset) -> list[str]:
