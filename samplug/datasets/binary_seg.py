@@ -50,7 +50,9 @@ class BinarySegDataset(BaseDataset):
         **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
 
     Raises:
-        DataError: Folders that are missing or empty, files without a partner, two files of one name, broken files, masks of mixed kinds.
+        ConfigError: An option of another value than those above.
+        DataError: Folders that are missing or empty, subfolders of pairs without ``recursive``, files without a partner, two files of one
+            name, broken files, masks of mixed kinds.
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
