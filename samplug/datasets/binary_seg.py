@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 
 from samplug.datasets.io import DataError
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
-from samplug.datasets.pairing import Pair, Pairs, list_files, match, read_list
+from samplug.datasets.pairing import Pair, Pairs, list_files, match, read_list, unread_subfolders
 from samplug.datasets.scan import SAMPLED_PAIRS, PairFacts, describe, scan
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError
@@ -50,7 +50,9 @@ class BinarySegDataset(BaseDataset):
         **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
 
     Raises:
-        DataError: Folders that are missing or empty, files without a partner, two files of one name, broken files, masks of mixed kinds.
+        ConfigError: An option of another value than those above.
+        DataError: Folders that are missing or empty, subfolders of pairs without ``recursive``, files without a partner, two files of one
+            name, broken files, masks of mixed kinds.
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
@@ -79,6 +81,8 @@ class BinarySegDataset(BaseDataset):
         _require("size_mismatch", size_mismatch, ("stop", "resize_mask"))
         _require("check", check, ("sample", "all"))
         _require("on_error", on_error, ("stop", "skip"))
+        if not 0 < val_fraction < 1:
+            raise ConfigError(f"BinarySegDataset: val_fraction={val_fraction!r} is not between 0 and 1")
         root = Path(data_root).expanduser()
         self.image_dir, self.mask_dir = root / image_dir, root / mask_dir
         if self.image_dir == self.mask_dir and img_suffix == seg_map_suffix and not kwargs.get("ann_file"):
@@ -101,8 +105,6 @@ class BinarySegDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         found = self._find()
-        if not found.pairs and not found.problems:
-            raise DataError(f"data: {self.image_dir} holds no images{self._wanted()}")
         problems = dict(found.problems)
         if problems and self.on_error == "stop":
             self._stop(problems)
@@ -142,8 +144,20 @@ class BinarySegDataset(BaseDataset):
         if self.image_dir == self.mask_dir and self.img_suffix is None:
             # Without a suffix of their own, images are what is left beside the masks.
             images = {name: path for name, path in images.items() if path not in set(masks.values())}
+        self._require_some(images, self.image_dir, "image_dir", "img_suffix")
+        self._require_some(masks, self.mask_dir, "mask_dir", "seg_map_suffix")
         result = match(images, masks, self.include, self.extra_masks)
+        if not result.pairs and not result.problems:
+            raise DataError(
+                f"data: none of the {len(images)} images in {self.image_dir} matches include={self.include!r}: change include"
+            )
         result.problems |= problems | mask_problems
+        if not self.recursive and self.image_dir != self.mask_dir:
+            result.problems |= unread_subfolders(self.image_dir, self.mask_dir)
+        # Which of two files of a name is meant, nobody knows: neither is used.
+        result.pairs = [
+            pair for pair in result.pairs if result.problems.keys().isdisjoint((str(pair.image), str(pair.mask)))
+        ]
         return result
 
     def _in_part(self, pairs: Sequence[Pair]) -> list[Pair]:
@@ -156,9 +170,16 @@ class BinarySegDataset(BaseDataset):
             )
         return chosen
 
-    def _wanted(self) -> str:
-        wanted = f" that end in {self.img_suffix}" if self.img_suffix else ""
-        return wanted + (f" and match {self.include!r}" if self.include != "*" else "")
+    def _require_some(self, files: Mapping[str, Path], folder: Path, *settings: str) -> None:
+        if files:
+            return
+        suffix = getattr(self, settings[1])
+        ways = [*(settings if suffix else settings[:1])]
+        if not self.recursive and any(path.is_dir() for path in folder.iterdir()):
+            ways.append("recursive=True to look into its subfolders")
+        raise DataError(
+            f"data: {folder} holds no images{f' that end in {suffix}' if suffix else ''}: add them, or set {' or '.join(ways)}"
+        )
 
     def _stop(self, problems: Mapping[str, str]) -> None:
         raise DataError(

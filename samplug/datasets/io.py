@@ -1,5 +1,6 @@
 """Reading image and mask files, with errors that name them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,13 @@ def _read(path: str | Path) -> Picture:
     try:
         return decode(Path(path).read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"data: {path} does not exist") from error
+        if Path(path).is_symlink():
+            raise DataError(
+                f"data: {path} is a link to {os.readlink(path)}, which does not exist: restore that file or remove the link"
+            ) from error
+        raise DataError(f"data: {path} does not exist: restore it, or start again without it") from error
     except OSError as error:
-        raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
+        raise DataError(f"data: {path} cannot be read: {error.strerror}; mend that or remove the file") from error
     except UndecodableError as error:
         raise DataError(f"data: {path} {error}") from error
 

@@ -25,7 +25,8 @@ _WHITE = 200  # of 255: a mask of black and white comes at least as near to whit
 _HUE_MARGIN = _NEARLY_BLACK = 64
 _COLOUR_HINT = (
     "for colours use mask_values='red', 'green', 'blue' or 'red/green', or list them, as in "
-    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]])"
+    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]]); if it is a photograph, the folders of images and masks are "
+    "swapped: exchange them"
 )
 
 
@@ -87,7 +88,7 @@ def decide(paths: Sequence[Path]) -> str:
     """Whether masks are ``'0/1'`` or ``'0/255'``; masks of background alone fit both and count as ``'0/255'``.
 
     Args:
-        paths: The masks to look at.
+        paths: The masks to look at. Those that cannot be read say nothing: reading them is an error when their turn comes.
 
     Raises:
         DataError: They are of mixed kinds, or neither: colours, or more labels than two.
@@ -96,7 +97,10 @@ def decide(paths: Sequence[Path]) -> str:
     seen: set[int] = set()
     greys: set[int] = set()  # what lies between black and white
     for path in paths:
-        raw = read_mask(path)
+        try:
+            raw = read_mask(path)
+        except DataError:
+            continue
         if raw.ndim == 3:
             raise DataError(f"data: mask {path} holds colours, mostly {_listing(raw.reshape(-1, 3))}: {_COLOUR_HINT}")
         values = np.flatnonzero(np.bincount(raw.ravel())).tolist()

@@ -1,6 +1,7 @@
 """Which image belongs to which mask."""
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,7 +32,7 @@ class Pairs:
 def list_files(
     folder: Path, suffix: str | None = None, recursive: bool = False
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """The image files of a folder by name, and those that share one.
+    """The image files of a folder by name, and what cannot be one of them: files that share a name, folders.
 
     Args:
         folder: Where.
@@ -42,27 +43,42 @@ def list_files(
         DataError: The folder does not exist or cannot be read.
     """
     if not folder.is_dir():
-        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}")
+        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}: correct its path")
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
     try:
         found = sorted(folder.rglob("*") if recursive else folder.iterdir())
     except OSError as error:
-        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}") from error
+        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; mend that first") from error
     for path in found:
         ending = path.suffix if suffix is None else suffix
-        if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending or path.is_dir():
+        if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending:
             continue
         if suffix is None and path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
+        if path.is_dir():
+            problems[str(path)] = "is a folder that is called like an image: rename or remove it"
+            continue
         name = path.relative_to(folder).as_posix().removesuffix(ending)
-        if name in files:
-            problems[str(path)] = (
-                f"has the same name as {files[name].name}: pairs would be ambiguous, rename or remove one"
-            )
-        else:
-            files[name] = path
+        first = files.setdefault(name, path)
+        if first != path:
+            for one, other in ((first, path), (path, first)):
+                problems[str(one)] = (
+                    f"has the same name as {other.name}: pairs would be ambiguous, rename or remove one"
+                )
     return files, problems
+
+
+def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
+    """Subfolders of pairs, which are there in both folders, as problems: without them the set is not whole."""
+    problems = {}
+    inside = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in (image_dir, mask_dir)]
+    for name in sorted(set.intersection(*inside)):
+        if not name.startswith(".") and any(p.suffix.lower() in IMAGE_SUFFIXES for p in (image_dir / name).rglob("*")):
+            problems[str(image_dir / name)] = (
+                f"is not looked into, nor is {mask_dir / name}: set recursive=True, or move both away"
+            )
+    return problems
 
 
 def match(
@@ -78,18 +94,40 @@ def match(
     """
     result = Pairs()
     wanted = {name: path for name, path in images.items() if fnmatchcase(name, include)}
-    for name, path in sorted(wanted.items()):
-        if name in masks:
-            result.pairs.append(Pair(name, path, masks[name]))
-        else:
-            result.problems[str(path)] = "has no mask of the same name: add it, or remove or rename the image"
+    result.pairs = [Pair(name, path, masks[name]) for name, path in sorted(wanted.items()) if name in masks]
+    for name, near in _orphans({name: path for name, path in wanted.items() if name not in masks}, masks):
+        result.problems[str(wanted[name])] = (
+            f"has no mask of the same name{near}: add it, or remove or rename the image"
+        )
     if not extra_masks:
-        for name, path in sorted(masks.items()):
-            if name not in wanted and fnmatchcase(name, include):
-                result.problems[str(path)] = (
-                    "has no image of the same name: add it, or remove or rename the mask (extra_masks=True if it belongs to another split)"
-                )
+        orphans = {name: path for name, path in masks.items() if name not in wanted and fnmatchcase(name, include)}
+        for name, near in _orphans(orphans, images):
+            result.problems[str(masks[name])] = (
+                f"has no image of the same name{near}: add it, or remove or rename the mask (extra_masks=True if it belongs to another "
+                "split)"
+            )
     return result
+
+
+def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Names, and the file among the others or beside them that was perhaps meant.
+
+    It has the name in capitals, with blanks, with more at its end, of other bytes for the same letters, or a suffix that is not read.
+    """
+    heads: dict[str, str] = {}
+    for folder in sorted({path.parent for path in others.values()}) if files else ():
+        for path in sorted(folder.iterdir()):
+            plain = _plain(path.name)
+            for at in range(1, len(plain) + 1):
+                if not plain[at : at + 1].isalnum():
+                    heads.setdefault(plain[:at], path.name)
+    for name, path in sorted(files.items()):
+        near = heads.get(_plain(Path(name).name))
+        yield name, f" ({near!r} does not count)" if near and near != path.name else ""
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def read_list(
@@ -104,11 +142,12 @@ def read_list(
         DataError: The file is missing, no text, or empty.
     """
     if not path.is_file():
-        raise DataError(f"data: the list {path} does not exist")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each pair")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise DataError(f"data: the list {path} is no UTF-8 text: {error.reason}") from error
+        raise DataError(f"data: the list {path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise DataError(f"data: the list {path} is empty: it needs a line for each pair")
@@ -121,7 +160,7 @@ def read_list(
     else:
         ambiguous = {}
     result = Pairs()
-    seen: set[str] = set()
+    seen: set[str | Path] = set()  # a pair may be listed by its name and by its files
     for number, line in enumerate(lines, start=1):
         where = f"{path}, entry {number}"
         fields = _fields(line, root)
@@ -142,13 +181,13 @@ def read_list(
             continue
         if missing:
             result.problems[where] = f"there is no file {' and no '.join(missing)}: mend the list or add the files"
-        elif name in seen:
+        elif not seen.isdisjoint((name, image)):
             result.problems[where] = f"{name} is listed twice: remove one line"
         elif str(image) in ambiguous or str(mask) in ambiguous:
             result.problems[where] = ambiguous.get(str(image)) or ambiguous[str(mask)]
         else:
             result.pairs.append(Pair(name, image, mask))
-        seen.add(name)
+        seen |= {name, image}
     return result
 
 

@@ -225,7 +225,9 @@ def _prediction(method: Method, name: str, shape: tuple[int, ...]) -> NDArray[np
     if values.dtype == np.uint16:
         values = np.round(values / 257).astype(np.uint8)
     if method.scale > 1 and values.max() > 1:
-        raise DataError(f"the prediction {path} has values up to {values.max()} among predictions of 0 and 1")
+        raise DataError(
+            f"the prediction {path} has values up to {values.max()} among predictions of 0 and 1: save all as 0..255"
+        )
     return values * np.uint8(method.scale)
 
 
@@ -245,7 +247,10 @@ def _files(folder: Path, suffix: str | None, recursive: bool) -> dict[str, Path]
     if problems:
         raise DataError("evaluate: " + "; ".join(f"{path} {what}" for path, what in problems.items()))
     if not files:
-        raise DataError(f"evaluate: {folder} holds no images" + (f" that end in {suffix}" if suffix else ""))
+        wanted, ways = (f" that end in {suffix}", "another suffix or folder") if suffix else ("", "another folder")
+        if not recursive and any(path.is_dir() for path in folder.iterdir()):
+            ways += ", or pass --recursive to look into its subfolders"
+        raise DataError(f"evaluate: {folder} holds no images{wanted}: name {ways}")
     return files
 
 
