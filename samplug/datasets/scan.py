@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 
-from samplug.datasets.io import DataError, read_image
+from samplug.datasets.io import DataError, read_image, read_mask
 from samplug.datasets.mask_values import MaskSpec
 from samplug.datasets.pairing import Pair
 from samplug.datasets.transforms.loading import SizeMismatch, load_labels
@@ -24,9 +25,10 @@ from samplug.utils.cache import cache_dir
 
 SAMPLED_PAIRS = 64
 _SHOW_PROGRESS_FROM = 500
-_VERSION = 1
+_VERSION = 2
 _TINY = 1e-4
 _NEARLY_ALL = 0.95
+_MOSTLY_GREY = 0.2
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class PairFacts:
         height: Of the image.
         foreground: Share of the foreground among the pixels that are not ignored.
         ignored: Share of ignored pixels.
+        grey: Share of values that are far from both black and white, in masks that should be black and white.
         error: Why the pair cannot be used, if it cannot.
     """
 
@@ -45,6 +48,7 @@ class PairFacts:
     height: int = 0
     foreground: float = 0.0
     ignored: float = 0.0
+    grey: float = 0.0
     error: str | None = None
 
     @property
@@ -54,6 +58,8 @@ class PairFacts:
             return None
         if self.ignored == 1:
             return "all ignored"
+        if self.grey > _MOSTLY_GREY:
+            return "mostly grey, as photographs and probability maps are"
         if self.foreground == 0:
             return "empty"
         if self.foreground < _TINY:
@@ -66,11 +72,18 @@ def examine(pair: Pair, spec: MaskSpec, size_mismatch: SizeMismatch) -> PairFact
     try:
         height, width = read_image(pair.image).shape[:2]
         labels = load_labels(pair.mask, (height, width), pair.image, spec, size_mismatch)
+        grey = _share_of_grey(read_mask(pair.mask)) if spec == "0/255" else 0.0
     except DataError as error:
         return PairFacts(error=str(error).removeprefix("data: "))
     known = int(np.count_nonzero(labels != 255))
     foreground = int(np.count_nonzero(labels == 1))
-    return PairFacts(width, height, foreground / known if known else 0.0, 1 - known / labels.size)
+    return PairFacts(width, height, foreground / known if known else 0.0, 1 - known / labels.size, grey)
+
+
+def _share_of_grey(raw: NDArray[Any]) -> float:
+    """Share of the pixels in the middle three quarters of the range."""
+    white = np.iinfo(raw.dtype).max
+    return float(np.mean((raw > white // 8) & (raw < white - white // 8)))
 
 
 def scan(

@@ -28,7 +28,7 @@ def folder(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(10):
         write(tmp_path / "images" / f"a{index}.jpg", picture(index))
-        write(tmp_path / "masks" / f"a{index}.png", rng.choice([0, 127, 255], SHAPE))
+        write(tmp_path / "masks" / f"a{index}.png", rng.choice([0, 127, 255], SHAPE, p=[0.5, 0.1, 0.4]))
     return tmp_path
 
 
@@ -217,6 +217,16 @@ def test_start_up_lines(folder, capsys):
     assert "1 of the masks foreground over 95% (a2)" in text
     assert dataset.found == 10
     assert dataset.published["images"] == 12
+
+
+def test_masks_that_are_no_masks_are_pointed_out(folder):
+    """Grey photographs and probability maps pass a threshold without an error."""
+    from samplug.datasets.scan import describe
+
+    write_mask(folder, "a4.png", np.linspace(0, 255, 600).reshape(SHAPE))
+    assert "1 of the masks mostly grey, as photographs and probability maps are (a4)" in describe(
+        build(folder, mask_values="0/255").facts
+    )
 
 
 def test_concatenation(folder):
