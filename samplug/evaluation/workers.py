@@ -31,7 +31,7 @@ class WorkerDied(UserError, RuntimeError):
 
 
 class ScoringPool(Generic[Key, Result]):
-    """Runs tasks in order of submission and keeps their results by key.
+    """Runs tasks in order of submission and keeps their results by key, the last one of each.
 
     Args:
         workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a quarter of a second has been spent on
@@ -47,9 +47,6 @@ class ScoringPool(Generic[Key, Result]):
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._pending: deque[tuple[Key, Future[Result]]] = deque()
         self._results: dict[Key, Result] = {}
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._results or any(key == waiting for waiting, _ in self._pending)
 
     def submit(self, key: Key, task: Callable[..., Result], *args: Any) -> None:
         """Run ``task(*args)``; waits while too many are under way, so that memory stays flat.

@@ -47,6 +47,18 @@ def test_scores_report_and_padding(tmp_path, workers):
     assert metric.evaluate(size=1)["S"] == pytest.approx(score(data[0]).scores["S"])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_scores_of_an_evaluation_that_was_broken_off_are_replaced(workers):
+    """Say by Ctrl-C in a notebook: the next one must not report scores of the weights before."""
+    old, new = some(2), some(2)
+    for item in old:
+        item["seg_logits"] = dict(data=-item["seg_logits"]["data"])
+    metric = SaliencyMetric(workers=workers)
+    metric.process(None, old)
+    metric.process(None, new)
+    assert metric.evaluate(size=2)["S"] == pytest.approx(np.mean([score(item).scores["S"] for item in new]))
+
+
 def test_rows_of_sets(tmp_path):
     data = some(4)
     for index, item in enumerate(data):

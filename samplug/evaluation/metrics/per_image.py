@@ -76,9 +76,8 @@ class PerImageMetric(BaseMetric):
 
     def _submit(self, row: str, sample: Mapping[str, Any], protocol: Protocol, *maps: Any) -> None:
         name = sample["img_path"]
-        key = (sample.get("dataset_name") or "", row, name)
-        if key not in self.pool:
-            self.pool.submit(key, score_image, protocol, name, *maps)
+        # A repeated key replaces its result: what an evaluation that was broken off left behind does not survive the next one.
+        self.pool.submit((sample.get("dataset_name") or "", row, name), score_image, protocol, name, *maps)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Gather all ranks' results and sum them up.
