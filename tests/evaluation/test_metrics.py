@@ -140,6 +140,42 @@ def test_pool_keeps_all_and_waits():
     assert pool.finish() == {}
 
 
+class _Unbuildable(Exception):
+    def __init__(self, what, why):
+        super().__init__(f"{what}: {why}")
+
+
+def _fail(how):
+    class Local(Exception): ...
+
+    if how == "result":
+        return lambda: None
+    raise Local("what happened") if how == "local" else _Unbuildable("what", "happened")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"), [("local", "what happened"), ("unbuildable", "what: happened"), ("result", "pickle")]
+)
+def test_what_a_task_ends_with_is_told(how, message):
+    """Not that memory ran out, where an exception or a result does not go through the pipe."""
+    pool = ScoringPool(workers=1)
+    pool.submit("x.png", _fail, how)
+    with pytest.raises(Exception, match=message):
+        pool.finish()
+
+
+def _interrupt(value):
+    os.kill(os.getpid(), signal.SIGINT)
+    return value
+
+
+def test_interrupt_is_the_parents():
+    """Ctrl-C reaches the workers too; each would print its own traceback."""
+    pool = ScoringPool(workers=1)
+    pool.submit("x.png", _interrupt, 3)
+    assert pool.finish() == {"x.png": 3}
+
+
 def _die(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
