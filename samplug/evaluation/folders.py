@@ -222,10 +222,10 @@ def _prediction(method: Method, name: str, shape: tuple[int, ...]) -> NDArray[np
     values: NDArray[Any] = read_mask(path)
     if values.ndim == 3:
         raise DataError(f"the prediction {path} is a colour picture: save grey maps, 255 = certain foreground")
-    if values.dtype == np.uint16:
-        values = np.round(values / 257).astype(np.uint8)
     if method.scale > 1 and values.max() > 1:
         raise DataError(f"the prediction {path} has values up to {values.max()} among predictions of 0 and 1")
+    if values.dtype == np.uint16:
+        values = (values if method.scale > 1 else np.round(values / 257)).astype(np.uint8)
     return values * np.uint8(method.scale)
 
 

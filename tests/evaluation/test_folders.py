@@ -114,6 +114,7 @@ def test_values_and_kinds(root):
     """0/1 predictions, 16-bit ones, 0/1 truths, ignored pixels, endings and subfolders."""
     for index in range(6):
         write(root / "one" / "sub" / f"{index}_p.png", (prediction(index) > 127).astype(np.uint8))
+        write(root / "deep one" / "sub" / f"{index}_p.png", (prediction(index) > 127).astype(np.uint16))
         write(root / "deep" / "sub" / f"{index}_p.png", prediction(index).astype(np.uint16) * 257)
         labels = truth(index).astype(np.uint8)
         write(root / "gt01" / "sub" / f"{index}_m.png", labels)
@@ -122,7 +123,7 @@ def test_values_and_kinds(root):
     rule = dict(foreground=[1], background=[0], ignore=[7])
     for folder, values in (("gt01", "auto"), ("ignore", rule)):
         truths = Truths.find(root / folder, "_m.png", values, recursive=True)
-        methods = {name: Method.find(str(root / name), truths, "_p.png") for name in ("one", "deep")}
+        methods = {name: Method.find(str(root / name), truths, "_p.png") for name in ("one", "deep", "deep one")}
         reports = evaluate(methods, truths, Overlap())
         for name in methods:
             scores = [
