@@ -81,16 +81,26 @@ def main() -> None:
     sources = [args.pred] if args.pred else args.compare
     methods: dict[str, Method] = {}
     for source in sources:
-        name, separator, folder = source.rpartition("=")
-        method = Method.find(folder if separator else source, truths, args.pred_suffix, name or None)
+        name, folder = ("", source) if args.pred else _named(source)
+        method = Method.find(folder, truths, args.pred_suffix, name or None)
         if method.name in methods:
             raise ConfigError(f"evaluate: two methods are called {method.name}: name them, as in a={source} b=...")
         methods[method.name] = method
+        if "/" in method.name or os.sep in method.name:
+            raise ConfigError(
+                f"evaluate: the name {method.name!r} has a slash, it becomes part of a file's name: choose another"
+            )
         if method.scale > 1:
             print(f"{method.name}: predictions hold 0 and 1, taken as 0 and 255")
     reports = evaluate(methods, truths, protocol, args.on_error, args.resize, args.workers, progress=True)
     _print(reports, protocol, truths)
     _write(args, reports)
+
+
+def _named(source: str) -> tuple[str, str]:
+    """Name and folder of ``[NAME=]DIR``; a folder may have a ``=`` in its path."""
+    name, _, folder = source.partition("=")
+    return ("", source) if not folder or Path(source).expanduser().is_dir() else (name, folder)
 
 
 def _protocol(args: argparse.Namespace) -> Protocol:

@@ -99,7 +99,7 @@ class Method:
         if not source.startswith(BASELINE_PREFIX):
             folder = Path(source).expanduser()
             found = _files(folder, suffix, truths.recursive)
-            return cls(name or folder.name, source, found, scale=_scale(found))
+            return cls(name or folder.resolve().name, source, found, scale=_scale(found))
         baseline = source.removeprefix(BASELINE_PREFIX)
         if baseline not in BASELINES:
             raise ConfigError(f"evaluate: there is no baseline {baseline!r}; there are {', '.join(BASELINES)}")

@@ -110,6 +110,15 @@ def test_compare(root, monkeypatch, capsys):
         assert {"a/S", "second/wF", "grabcut/MAE"} <= set(next(csv.reader(file)))
 
 
+def test_names_of_methods(root, monkeypatch):
+    """A folder with an equals sign, and the one that the command is run in."""
+    (root / "a").rename(root / "lr=0.1")
+    monkeypatch.chdir(root / "b")
+    command(monkeypatch, "overlap", "--pred", "../lr=0.1", "--gt", "../gt")
+    command(monkeypatch, "overlap", "--compare", ".", "../lr=0.1", "c=../lr=0.1", "--gt", "../gt", "--out", "../o.json")
+    assert {path.name for path in root.glob("o.*")} == {"o.b.json", "o.lr=0.1.json", "o.c.json"}
+
+
 def test_values_and_kinds(root):
     """0/1 predictions, 16-bit ones, 0/1 truths, ignored pixels, endings and subfolders."""
     for index in range(6):
@@ -196,6 +205,7 @@ def test_resize(root):
         (["overlap", "--pred", "baseline:best", "--gt", "gt"], ConfigError, "no baseline 'best'; there are constant"),
         (["overlap", "--pred", "baseline:grabcut", "--gt", "gt"], ConfigError, "--images"),
         (["overlap", "--compare", "a", "a", "--gt", "gt"], ConfigError, "two methods are called a"),
+        (["overlap", "--compare", "x/y=a", "--gt", "gt"], ConfigError, "'x/y' has a slash"),
         (["saliency", "--pred", "a", "--gt", "gt", "--size", "big"], ConfigError, "--size big"),
         (["overlap", "--pred", "a", "--gt", "gt", "--threshold", "1.5"], ConfigError, "--threshold 1.5"),
         (["overlap", "--pred", "a", "--gt", "gt", "--mask-values", "dict(foreground=x)"], ConfigError, "--mask-values"),
