@@ -154,9 +154,14 @@ def evaluate(
     for name, of in scored.items():
         for image in sorted(of.keys() - shared):
             problems[name][image] = "left out: another method cannot be scored on it"
-    return {
+    reports = {
         name: Report.of(protocol, {image: of[image] for image in shared}, problems[name]) for name, of in scored.items()
     }
+    for name, report in reports.items():
+        if not report.images:
+            image, why = next(iter(report.skipped.items()))
+            raise DataError(f"evaluate: none of the {len(shared)} images of {name} has a score; {image}: {why}")
+    return reports
 
 
 def _partners(method: Method, truths: Truths, on_error: str) -> tuple[list[str], dict[str, str]]:

@@ -186,6 +186,12 @@ def test_what_cannot_be_scored_is_named_or_counted(root, monkeypatch, name, cont
     assert len(report["images"]) == (6 if name == "9.png" else 5)
 
 
+def test_nothing_to_score_is_an_error(root):
+    truths = Truths.find(root / "gt", mask_values=dict(foreground=[1], background=[0, 255]))
+    with pytest.raises(DataError, match="none of the 6 images of a has a score; 0: BER as in TS-SAM is not defined"):
+        evaluate({"a": Method.find(str(root / "a"), truths)}, truths, Shadow(mode="tssam"))
+
+
 def test_resize(root):
     write(root / "a" / "2.png", cv2.resize(prediction(2), (60, 48)))
     truths = Truths.find(root / "gt")
