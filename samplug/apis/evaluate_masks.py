@@ -8,7 +8,7 @@ from typing import Any
 
 from samplug.evaluation.folders import BASELINE_PREFIX, Method, Truths, differences, evaluate, extremes
 from samplug.evaluation.protocols import Overlap, Protocol, Saliency, Shadow
-from samplug.evaluation.report import Report, table, write_csv
+from samplug.evaluation.report import Report, check_writable, table, write_csv
 from samplug.utils.errors import ConfigError
 
 _LISTED = 10
@@ -77,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     protocol = _protocol(args)
+    for path in filter(None, (args.out, args.csv)):
+        check_writable(path)
     truths = Truths.find(args.gt, args.gt_suffix, _mask_values(args.mask_values), args.images, args.recursive)
     sources = [args.pred] if args.pred else args.compare
     methods: dict[str, Method] = {}

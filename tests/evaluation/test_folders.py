@@ -212,6 +212,8 @@ def test_resize(root):
         (["overlap", "--pred", "baseline:grabcut", "--gt", "gt"], ConfigError, "--images"),
         (["overlap", "--compare", "a", "a", "--gt", "gt"], ConfigError, "two methods are called a"),
         (["overlap", "--compare", "x/y=a", "--gt", "gt"], ConfigError, "'x/y' has a slash"),
+        (["overlap", "--pred", "a", "--gt", "gt", "--out", "b"], ConfigError, "b is a folder: name a file"),
+        (["overlap", "--pred", "a", "--gt", "gt", "--csv", "a/1.png/x.csv"], ConfigError, "cannot be made"),
         (["saliency", "--pred", "a", "--gt", "gt", "--size", "big"], ConfigError, "--size big"),
         (["overlap", "--pred", "a", "--gt", "gt", "--threshold", "1.5"], ConfigError, "--threshold 1.5"),
         (["overlap", "--pred", "a", "--gt", "gt", "--mask-values", "dict(foreground=x)"], ConfigError, "--mask-values"),
