@@ -117,6 +117,15 @@ def test_misfits_are_named():
         SaliencyMetric().process(None, [sample("b.png", torch.zeros(3, 2, 2), torch.zeros(2, 2))])
 
 
+def test_what_has_no_score_is_an_error():
+    """NaN would be cast to background; a third class would count as background."""
+    broken = torch.tensor([[[1.0, float("nan")]]])
+    with pytest.raises(DataError, match=r"OverlapMetric: b\.png: .* NaN"):
+        OverlapMetric().process(None, [sample("b.png", broken, torch.zeros(1, 2))])
+    with pytest.raises(DataError, match=r"b\.png: the truth has the label 2.*LoadBinaryMask"):
+        OverlapMetric().process(None, [sample("b.png", torch.zeros(1, 1, 2), torch.tensor([[1, 2]]))])
+
+
 def test_missing_images_are_reported(monkeypatch):
     said = []
     monkeypatch.setattr("samplug.evaluation.metrics.per_image.print_log", lambda text, *rest: said.append(text))

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samplug.datasets.io import DataError
 from samplug.evaluation.protocols import ImageResult, Overlap, Protocol, Saliency, Scores, Shadow, score_image
 from samplug.evaluation.report import Report, table
 from samplug.evaluation.workers import ScoringPool
@@ -63,8 +64,11 @@ class PerImageMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         for sample in data_samples:
-            pred, gt, valid = foreground_map(sample["seg_logits"]["data"]), *truth_map(sample)
             name = sample["img_path"]
+            try:
+                pred, gt, valid = foreground_map(sample["seg_logits"]["data"]), *truth_map(sample)
+            except DataError as error:
+                raise DataError(f"{type(self).__name__}: {name}: {error}") from error
             if self.protocol.size is None and pred.shape != gt.shape:
                 raise ConfigError(
                     f"{type(self).__name__}: prediction {pred.shape} and truth {gt.shape} of {name} differ in size"
@@ -199,11 +203,14 @@ def foreground_map(logits: Tensor) -> NDArray[np.uint8]:
 
     Raises:
         ConfigError: The logits are those of several classes.
+        DataError: They hold NaN, which would be scored as background.
     """
     if logits.shape[0] != 1:
         raise ConfigError(
             f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric"
         )
+    if logits.isnan().any():
+        raise DataError("the model's logits hold NaN: its weights, or its precision, are broken")
     return (logits[0].float().sigmoid() * 255).round().to(torch.uint8).cpu().numpy()
 
 
@@ -211,7 +218,14 @@ def truth_map(sample: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.
     """The true foreground (H, W) bool of a data sample with ``gt_sem_seg`` (1, H, W), and where it is known (None: everywhere).
 
     Labels: 1 foreground, 0 background, 255 ignored.
+
+    Raises:
+        DataError: There are other labels.
     """
     labels = sample["gt_sem_seg"]["data"][0].cpu().numpy()
-    ignored = labels == 255
-    return labels == 1, ~ignored if ignored.any() else None
+    foreground, ignored = labels == 1, labels == 255
+    if (other := ~(foreground | ignored | (labels == 0))).any():
+        raise DataError(
+            f"the truth has the label {labels[other][0]}, a foreground metric knows 0, 1 and 255 (ignored): load it by LoadBinaryMask"
+        )
+    return foreground, ~ignored if ignored.any() else None
