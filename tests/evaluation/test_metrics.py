@@ -14,6 +14,7 @@ from samplug.evaluation.functional import quantise
 from samplug.evaluation.metrics import BERMetric, OverlapMetric, SaliencyMetric
 from samplug.evaluation.protocols import Saliency, Shadow
 from samplug.evaluation.workers import ScoringPool, WorkerDied
+from samplug.utils.errors import ConfigError
 
 
 def sample(name, logits, gt, **more):
@@ -108,6 +109,22 @@ def test_overlap_threshold():
         metric = OverlapMetric(threshold=threshold)
         metric.process(None, [sample("a", logits, gt)])
         assert metric.evaluate(size=1)["IoU"] == value
+
+
+@pytest.mark.parametrize(
+    ("metric", "setting"),
+    [
+        (SaliencyMetric, dict(size=0)),
+        (SaliencyMetric, dict(wf_beta2=-1.0)),
+        (BERMetric, dict(mode="tsam")),
+        (BERMetric, dict(threshold=50)),
+        (BERMetric, dict(pooling="set")),
+        (OverlapMetric, dict(threshold=128)),
+    ],
+)
+def test_settings_out_of_range_are_refused(metric, setting):
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))}="):
+        metric(**setting)
 
 
 def test_misfits_are_named():
