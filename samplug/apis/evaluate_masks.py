@@ -8,7 +8,7 @@ from typing import Any
 
 from samplug.evaluation.folders import BASELINE_PREFIX, Method, Truths, differences, evaluate, extremes
 from samplug.evaluation.protocols import Overlap, Protocol, Saliency, Shadow
-from samplug.evaluation.report import Report, table, write_csv
+from samplug.evaluation.report import Report, check_writable, table, write_csv
 from samplug.utils.errors import ConfigError
 
 _LISTED = 10
@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
                 "--mode",
                 choices=["standard", "tssam"],
                 default="standard",
-                help="tssam: what TS-SAM's own code computes",
+                help="tssam: S-measure 0 where TS-SAM's code meets NaN; its row of scores: add --size 1024 --wf-beta2 0.3"
+                if protocol is Saliency
+                else "tssam: threshold 125/255 and mean over images; TS-SAM's row of scores: add --size 1024",
             )
     return root
 
@@ -77,20 +79,32 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     args = parser().parse_args()
     protocol = _protocol(args)
+    for path in filter(None, (args.out, args.csv)):
+        check_writable(path)
     truths = Truths.find(args.gt, args.gt_suffix, _mask_values(args.mask_values), args.images, args.recursive)
     sources = [args.pred] if args.pred else args.compare
     methods: dict[str, Method] = {}
     for source in sources:
-        name, separator, folder = source.rpartition("=")
-        method = Method.find(folder if separator else source, truths, args.pred_suffix, name or None)
+        name, folder = ("", source) if args.pred else _named(source)
+        method = Method.find(folder, truths, args.pred_suffix, name or None)
         if method.name in methods:
             raise ConfigError(f"evaluate: two methods are called {method.name}: name them, as in a={source} b=...")
         methods[method.name] = method
+        if "/" in method.name or os.sep in method.name:
+            raise ConfigError(
+                f"evaluate: the name {method.name!r} has a slash, it becomes part of a file's name: choose another"
+            )
         if method.scale > 1:
             print(f"{method.name}: predictions hold 0 and 1, taken as 0 and 255")
     reports = evaluate(methods, truths, protocol, args.on_error, args.resize, args.workers, progress=True)
     _print(reports, protocol, truths)
     _write(args, reports)
+
+
+def _named(source: str) -> tuple[str, str]:
+    """Name and folder of ``[NAME=]DIR``; a folder may have a ``=`` in its path."""
+    name, _, folder = source.partition("=")
+    return ("", source) if not folder or Path(source).expanduser().is_dir() else (name, folder)
 
 
 def _protocol(args: argparse.Namespace) -> Protocol:
@@ -100,8 +114,6 @@ def _protocol(args: argparse.Namespace) -> Protocol:
     side = None if size == "native" else int(size)
     if args.protocol == Saliency.name:
         return Saliency(size=side, wf_beta2=args.wf_beta2, mode=args.mode)
-    if not 0 <= args.threshold < 1:
-        raise ConfigError(f"evaluate: --threshold {args.threshold} is not in [0, 1)")
     if args.protocol == Shadow.name:
         return Shadow(size=side, threshold=args.threshold, pooling=args.pooling, mode=args.mode)
     return Overlap(threshold=args.threshold)

@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from samplug.datasets.io import DataError
-
-# Files that are taken for images where no suffix is given; what they hold is decided when they are read.
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+from samplug.datasets.io import IMAGE_SUFFIXES, DataError
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """MMEngine's Runner with weights that are safe to open and never silently wrong."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ class SamplugRunner(Runner):
             "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
             "sampler": dict(type=DrawSampler, sampler=dataloader["sampler"]),
         }
-        return Runner.build_dataloader(wrapped, seed, diff_rank_seed)
+        loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
+        _check_names(getattr(loader.dataset, "datasets", ()))
+        return loader
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
@@ -231,3 +233,15 @@ class SamplugRunner(Runner):
             partial = f".{filename}.partial"
             super().save_checkpoint(out_dir, partial, *args, **kwargs)
             os.replace(Path(out_dir) / partial, Path(out_dir) / filename)
+
+
+def _check_names(datasets: Iterable[Any]) -> None:
+    """Two sets of one name would share a row of metrics."""
+    folders: dict[str, Path] = {}
+    for dataset in datasets:
+        name, folder = getattr(dataset, "name", None), getattr(dataset, "image_dir", None)
+        if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
+            raise ConfigError(
+                f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give each dataset "
+                f"a name=..."
+            )

@@ -99,7 +99,7 @@ class Method:
         if not source.startswith(BASELINE_PREFIX):
             folder = Path(source).expanduser()
             found = _files(folder, suffix, truths.recursive)
-            return cls(name or folder.name, source, found, scale=_scale(found))
+            return cls(name or folder.resolve().name, source, found, scale=_scale(found))
         baseline = source.removeprefix(BASELINE_PREFIX)
         if baseline not in BASELINES:
             raise ConfigError(f"evaluate: there is no baseline {baseline!r}; there are {', '.join(BASELINES)}")
@@ -154,9 +154,14 @@ def evaluate(
     for name, of in scored.items():
         for image in sorted(of.keys() - shared):
             problems[name][image] = "left out: another method cannot be scored on it"
-    return {
+    reports = {
         name: Report.of(protocol, {image: of[image] for image in shared}, problems[name]) for name, of in scored.items()
     }
+    for name, report in reports.items():
+        if not report.images:
+            image, why = next(iter(report.skipped.items()))
+            raise DataError(f"evaluate: none of the {len(shared)} images of {name} has a score; {image}: {why}")
+    return reports
 
 
 def _partners(method: Method, truths: Truths, on_error: str) -> tuple[list[str], dict[str, str]]:
@@ -209,7 +214,7 @@ def _score_files(
                 )
             pred = cv2.resize(pred, gt.shape[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
         return protocol.score(pred, gt, None if valid.all() else valid)
-    except (DataError, ValueError) as error:
+    except (DataError, ValueError, cv2.error, MemoryError) as error:
         return str(error).removeprefix("data: ")
 
 
@@ -222,12 +227,12 @@ def _prediction(method: Method, name: str, shape: tuple[int, ...]) -> NDArray[np
     values: NDArray[Any] = read_mask(path)
     if values.ndim == 3:
         raise DataError(f"the prediction {path} is a colour picture: save grey maps, 255 = certain foreground")
-    if values.dtype == np.uint16:
-        values = np.round(values / 257).astype(np.uint8)
     if method.scale > 1 and values.max() > 1:
         raise DataError(
             f"the prediction {path} has values up to {values.max()} among predictions of 0 and 1: save all as 0..255"
         )
+    if values.dtype == np.uint16:
+        values = (values if method.scale > 1 else np.round(values / 257)).astype(np.uint8)
     return values * np.uint8(method.scale)
 
 

@@ -46,6 +46,13 @@ class Protocol:
 
     size: int | None = None
 
+    def __post_init__(self) -> None:
+        self._require("size", self.size is None or self.size > 0, "a number of pixels above 0")
+
+    def _require(self, name: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            raise ConfigError(f"{self.name}: {name}={getattr(self, name)!r} is not {wanted}")
+
     def score(self, pred: Map, gt: Mask, valid: Mask | None = None) -> ImageResult:
         """Score one image.
 
@@ -97,6 +104,11 @@ class Saliency(Protocol):
 
     wf_beta2: float = 1.0
     mode: Literal["standard", "tssam"] = "standard"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("wf_beta2", self.wf_beta2 > 0, "above 0")
+        self._require("mode", self.mode in ("standard", "tssam"), "'standard' or 'tssam'")
 
     @classmethod
     def as_tssam(cls, size: int = 1024) -> "Saliency":
@@ -151,12 +163,14 @@ class Shadow(Protocol):
     mode: Literal["standard", "tssam"] = "standard"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
+        self._require("mode", self.mode in ("standard", "tssam"), "'standard' or 'tssam'")
+        self._require("pooling", self.pooling in ("dataset", "image"), "'dataset' or 'image'")
         if self.mode == "tssam" and self.threshold != 0.5:
             raise ConfigError(
                 f"shadow: mode='tssam' has its own threshold 125/255; threshold={self.threshold} has no effect"
             )
-        if self.pooling not in ("dataset", "image"):
-            raise ConfigError(f"shadow: pooling={self.pooling!r} is not 'dataset' or 'image'")
 
     @classmethod
     def as_tssam(cls, size: int = 1024) -> "Shadow":
@@ -196,6 +210,10 @@ class Overlap(Protocol):
     )  # fmt: skip
 
     threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("threshold", 0 <= self.threshold < 1, "in [0, 1)")
 
     def _score(self, pred: Map, gt: Mask, valid: Mask | None) -> ImageResult:
         counts = F.LevelCounts.of(pred, gt, valid)

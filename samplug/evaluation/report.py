@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from samplug.evaluation.protocols import ImageResult, Protocol, Scores
+from samplug.utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,23 @@ class Report:
         for name, scores in [*self.images.items(), ("(all)", self.summary)]:
             lines.append([name, *(repr(scores[column]) if column in scores else "" for column in columns)])
         write_csv(path, lines)
+
+
+def check_writable(path: str | Path) -> None:
+    """Whether a file can be written, before the work that it is for.
+
+    Raises:
+        ConfigError: It is a folder, or its folder cannot be made or written to.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ConfigError(f"evaluate: {target} is a folder: name a file")
+    try:
+        _prepared(target)
+    except OSError as error:
+        raise ConfigError(f"evaluate: the folder of {target} cannot be made: {error.strerror}") from error
+    if not os.access(target.parent, os.W_OK):
+        raise ConfigError(f"evaluate: {target.parent} cannot be written to")
 
 
 def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:

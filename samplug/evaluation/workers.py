@@ -31,7 +31,7 @@ class WorkerDied(UserError, RuntimeError):
 
 
 class ScoringPool(Generic[Key, Result]):
-    """Runs tasks in order of submission and keeps their results by key.
+    """Runs tasks in order of submission and keeps their results by key, the last one of each.
 
     Args:
         workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a quarter of a second has been spent on
@@ -47,9 +47,6 @@ class ScoringPool(Generic[Key, Result]):
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         self._pending: deque[tuple[Key, Future[Result]]] = deque()
         self._results: dict[Key, Result] = {}
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._results or any(key == waiting for waiting, _ in self._pending)
 
     def submit(self, key: Key, task: Callable[..., Result], *args: Any) -> None:
         """Run ``task(*args)``; waits while too many are under way, so that memory stays flat.
@@ -133,7 +130,12 @@ class _Worker:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            # Ctrl-C reaches the whole group: the parent says what to do, and closes the pipe.
+            [
+                sys.executable,
+                "-c",
+                f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from {__name__} import serve; serve()",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # What can be imported here can be imported there; and a worker has one core.
@@ -145,12 +147,13 @@ class _Worker:
         request, reply = self._process.stdin, self._process.stdout
         assert request
         assert reply
+        message = pickle.dumps((task, args), pickle.HIGHEST_PROTOCOL)  # whole, before anything is sent
         try:
-            pickle.dump((task, args), request, protocol=pickle.HIGHEST_PROTOCOL)
-            request.flush()
-            failed, value = pickle.load(reply)  # from our own process
-        except (BrokenPipeError, pickle.UnpicklingError) as error:
+            _send(request, message)
+            answer = _receive(reply)
+        except BrokenPipeError as error:
             raise EOFError from error
+        failed, value = pickle.loads(answer)  # from our own process
         if failed:
             raise value
         return value
@@ -175,14 +178,43 @@ def serve() -> None:
         os.dup2(2, 1)
         while True:
             try:
-                task, args = pickle.load(requests)
+                request = _receive(requests)
             except EOFError:
                 return
-            except KeyboardInterrupt:  # the parent's terminal; it says what to do
-                return
-            try:
-                answer = (False, task(*args))
-            except Exception as error:
-                answer = (True, error)
-            pickle.dump(answer, replies, protocol=pickle.HIGHEST_PROTOCOL)
-            replies.flush()
+            _send(replies, _answer(request))
+
+
+def _answer(request: bytes) -> bytes:
+    """Whether the task failed, and its result or exception, pickled."""
+    answer: tuple[bool, Any]
+    try:
+        task, args = pickle.loads(request)
+        answer = (False, task(*args))
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        try:
+            message = pickle.dumps((True, error), pickle.HIGHEST_PROTOCOL)
+            pickle.loads(message)  # some exceptions cannot be built again
+        except Exception:
+            text = f"{type(error).__name__}: {error}"
+            message = pickle.dumps((True, RuntimeError(f"a scoring process: {text}")), pickle.HIGHEST_PROTOCOL)
+        return message
+
+
+def _send(stream: IO[bytes], message: bytes) -> None:
+    stream.write(len(message).to_bytes(8, "little"))
+    stream.write(message)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> bytes:
+    """The next message; EOFError if there is none, or a part only."""
+    length = int.from_bytes(_exactly(stream, 8), "little")
+    return _exactly(stream, length)
+
+
+def _exactly(stream: IO[bytes], number: int) -> bytes:
+    read = stream.read(number)
+    if len(read) < number:
+        raise EOFError
+    return read

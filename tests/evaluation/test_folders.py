@@ -110,10 +110,20 @@ def test_compare(root, monkeypatch, capsys):
         assert {"a/S", "second/wF", "grabcut/MAE"} <= set(next(csv.reader(file)))
 
 
+def test_names_of_methods(root, monkeypatch):
+    """A folder with an equals sign, and the one that the command is run in."""
+    (root / "a").rename(root / "lr=0.1")
+    monkeypatch.chdir(root / "b")
+    command(monkeypatch, "overlap", "--pred", "../lr=0.1", "--gt", "../gt")
+    command(monkeypatch, "overlap", "--compare", ".", "../lr=0.1", "c=../lr=0.1", "--gt", "../gt", "--out", "../o.json")
+    assert {path.name for path in root.glob("o.*")} == {"o.b.json", "o.lr=0.1.json", "o.c.json"}
+
+
 def test_values_and_kinds(root):
     """0/1 predictions, 16-bit ones, 0/1 truths, ignored pixels, endings and subfolders."""
     for index in range(6):
         write(root / "one" / "sub" / f"{index}_p.png", (prediction(index) > 127).astype(np.uint8))
+        write(root / "deep one" / "sub" / f"{index}_p.png", (prediction(index) > 127).astype(np.uint16))
         write(root / "deep" / "sub" / f"{index}_p.png", prediction(index).astype(np.uint16) * 257)
         labels = truth(index).astype(np.uint8)
         write(root / "gt01" / "sub" / f"{index}_m.png", labels)
@@ -122,7 +132,7 @@ def test_values_and_kinds(root):
     rule = dict(foreground=[1], background=[0], ignore=[7])
     for folder, values in (("gt01", "auto"), ("ignore", rule)):
         truths = Truths.find(root / folder, "_m.png", values, recursive=True)
-        methods = {name: Method.find(str(root / name), truths, "_p.png") for name in ("one", "deep")}
+        methods = {name: Method.find(str(root / name), truths, "_p.png") for name in ("one", "deep", "deep one")}
         reports = evaluate(methods, truths, Overlap())
         for name in methods:
             scores = [
@@ -176,6 +186,12 @@ def test_what_cannot_be_scored_is_named_or_counted(root, monkeypatch, name, cont
     assert len(report["images"]) == (6 if name == "9.png" else 5)
 
 
+def test_nothing_to_score_is_an_error(root):
+    truths = Truths.find(root / "gt", mask_values=dict(foreground=[1], background=[0, 255]))
+    with pytest.raises(DataError, match="none of the 6 images of a has a score; 0: BER as in TS-SAM is not defined"):
+        evaluate({"a": Method.find(str(root / "a"), truths)}, truths, Shadow(mode="tssam"))
+
+
 def test_resize(root):
     write(root / "a" / "2.png", cv2.resize(prediction(2), (60, 48)))
     truths = Truths.find(root / "gt")
@@ -195,8 +211,11 @@ def test_resize(root):
         (["overlap", "--pred", "baseline:best", "--gt", "gt"], ConfigError, "no baseline 'best'; there are constant"),
         (["overlap", "--pred", "baseline:grabcut", "--gt", "gt"], ConfigError, "--images"),
         (["overlap", "--compare", "a", "a", "--gt", "gt"], ConfigError, "two methods are called a"),
+        (["overlap", "--compare", "x/y=a", "--gt", "gt"], ConfigError, "'x/y' has a slash"),
+        (["overlap", "--pred", "a", "--gt", "gt", "--out", "b"], ConfigError, "b is a folder: name a file"),
+        (["overlap", "--pred", "a", "--gt", "gt", "--csv", "a/1.png/x.csv"], ConfigError, "cannot be made"),
         (["saliency", "--pred", "a", "--gt", "gt", "--size", "big"], ConfigError, "--size big"),
-        (["overlap", "--pred", "a", "--gt", "gt", "--threshold", "1.5"], ConfigError, "--threshold 1.5"),
+        (["overlap", "--pred", "a", "--gt", "gt", "--threshold", "1.5"], ConfigError, "threshold=1.5"),
         (["overlap", "--pred", "a", "--gt", "gt", "--mask-values", "dict(foreground=x)"], ConfigError, "--mask-values"),
         (["shadow", "--pred", "a", "--gt", "gt", "--mode", "tssam", "--threshold", "0.4"], ConfigError, "125/255"),
     ],

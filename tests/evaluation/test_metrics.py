@@ -14,6 +14,7 @@ from samplug.evaluation.functional import quantise
 from samplug.evaluation.metrics import BERMetric, OverlapMetric, SaliencyMetric
 from samplug.evaluation.protocols import Saliency, Shadow
 from samplug.evaluation.workers import ScoringPool, WorkerDied
+from samplug.utils.errors import ConfigError
 
 
 def sample(name, logits, gt, **more):
@@ -45,6 +46,18 @@ def test_scores_report_and_padding(tmp_path, workers):
     # The next epoch starts anew.
     metric.process(None, data[:1])
     assert metric.evaluate(size=1)["S"] == pytest.approx(score(data[0]).scores["S"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_scores_of_an_evaluation_that_was_broken_off_are_replaced(workers):
+    """Say by Ctrl-C in a notebook: the next one must not report scores of the weights before."""
+    old, new = some(2), some(2)
+    for item in old:
+        item["seg_logits"] = dict(data=-item["seg_logits"]["data"])
+    metric = SaliencyMetric(workers=workers)
+    metric.process(None, old)
+    metric.process(None, new)
+    assert metric.evaluate(size=2)["S"] == pytest.approx(np.mean([score(item).scores["S"] for item in new]))
 
 
 def test_rows_of_sets(tmp_path):
@@ -98,11 +111,36 @@ def test_overlap_threshold():
         assert metric.evaluate(size=1)["IoU"] == value
 
 
+@pytest.mark.parametrize(
+    ("metric", "setting"),
+    [
+        (SaliencyMetric, dict(size=0)),
+        (SaliencyMetric, dict(wf_beta2=-1.0)),
+        (BERMetric, dict(mode="tsam")),
+        (BERMetric, dict(threshold=50)),
+        (BERMetric, dict(pooling="set")),
+        (OverlapMetric, dict(threshold=128)),
+    ],
+)
+def test_settings_out_of_range_are_refused(metric, setting):
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))}="):
+        metric(**setting)
+
+
 def test_misfits_are_named():
     with pytest.raises(ValueError, match=r"truth \(2, 2\) of b\.png differ"):
         SaliencyMetric().process(None, [sample("b.png", torch.zeros(1, 2, 3), torch.zeros(2, 2))])
     with pytest.raises(ValueError, match=r"got 3 classes: use mmseg\.IoUMetric"):
         SaliencyMetric().process(None, [sample("b.png", torch.zeros(3, 2, 2), torch.zeros(2, 2))])
+
+
+def test_what_has_no_score_is_an_error():
+    """NaN would be cast to background; a third class would count as background."""
+    broken = torch.tensor([[[1.0, float("nan")]]])
+    with pytest.raises(DataError, match=r"OverlapMetric: b\.png: .* NaN"):
+        OverlapMetric().process(None, [sample("b.png", broken, torch.zeros(1, 2))])
+    with pytest.raises(DataError, match=r"b\.png: the truth has the label 2.*LoadBinaryMask"):
+        OverlapMetric().process(None, [sample("b.png", torch.zeros(1, 1, 2), torch.tensor([[1, 2]]))])
 
 
 def test_missing_images_are_reported(monkeypatch):
@@ -126,6 +164,42 @@ def test_pool_keeps_all_and_waits():
         assert len(pool._pending) <= 32  # memory stays flat
     assert pool.finish() == {index: index * 2 for index in range(80)}
     assert pool.finish() == {}
+
+
+class _Unbuildable(Exception):
+    def __init__(self, what, why):
+        super().__init__(f"{what}: {why}")
+
+
+def _fail(how):
+    class Local(Exception): ...
+
+    if how == "result":
+        return lambda: None
+    raise Local("what happened") if how == "local" else _Unbuildable("what", "happened")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"), [("local", "what happened"), ("unbuildable", "what: happened"), ("result", "pickle")]
+)
+def test_what_a_task_ends_with_is_told(how, message):
+    """Not that memory ran out, where an exception or a result does not go through the pipe."""
+    pool = ScoringPool(workers=1)
+    pool.submit("x.png", _fail, how)
+    with pytest.raises(Exception, match=message):
+        pool.finish()
+
+
+def _interrupt(value):
+    os.kill(os.getpid(), signal.SIGINT)
+    return value
+
+
+def test_interrupt_is_the_parents():
+    """Ctrl-C reaches the workers too; each would print its own traceback."""
+    pool = ScoringPool(workers=1)
+    pool.submit("x.png", _interrupt, 3)
+    assert pool.finish() == {"x.png": 3}
 
 
 def _die(_):

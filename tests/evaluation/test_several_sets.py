@@ -55,3 +55,31 @@ def test_a_row_for_each_set(bundle, tmp_path):
         truths = Truths.find(bundle / "TestDataset" / name / "GT")
         again = evaluate({"m": Method.find(str(tmp_path / "masks" / name), truths)}, truths, Saliency())["m"]
         assert again.summary == pytest.approx({k: v for k, v in report["summary"].items() if "/" not in k}, abs=1e-9)
+
+
+def test_sets_of_one_name_are_refused(bundle):
+    """By default a set is called as its folder: two of them would be one row."""
+    from samplug.engine.runner import SamplugRunner
+    from samplug.utils.errors import ConfigError
+
+    def loader(*names):
+        sets = [
+            dict(
+                type="BinarySegDataset",
+                data_root=str(bundle / "TestDataset" / part),
+                image_dir="Imgs",
+                mask_dir="GT",
+                name=name,
+                pipeline=[],
+            )
+            for part, name in zip(("CAMO", "NC4K", "CAMO"), names, strict=True)
+        ]
+        return dict(
+            batch_size=1,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            dataset=dict(type="ConcatDataset", datasets=sets),
+        )
+
+    with pytest.raises(ConfigError, match="both called 'same'.*name="):
+        SamplugRunner.build_dataloader(loader("same", "same", "same"), seed=0)
+    assert len(SamplugRunner.build_dataloader(loader("a", "b", "a"), seed=0)) == 2 + 5 + 2  # a set may be there twice

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samplug.datasets.io import DataError
 from samplug.evaluation.protocols import ImageResult, Overlap, Protocol, Saliency, Scores, Shadow, score_image
 from samplug.evaluation.report import Report, table
 from samplug.evaluation.workers import ScoringPool
@@ -63,8 +64,11 @@ class PerImageMetric(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         for sample in data_samples:
-            pred, gt, valid = foreground_map(sample["seg_logits"]["data"]), *truth_map(sample)
             name = sample["img_path"]
+            try:
+                pred, gt, valid = foreground_map(sample["seg_logits"]["data"]), *truth_map(sample)
+            except DataError as error:
+                raise DataError(f"{type(self).__name__}: {name}: {error}") from error
             if self.protocol.size is None and pred.shape != gt.shape:
                 raise ConfigError(
                     f"{type(self).__name__}: prediction {pred.shape} and truth {gt.shape} of {name} differ in size"
@@ -76,9 +80,8 @@ class PerImageMetric(BaseMetric):
 
     def _submit(self, row: str, sample: Mapping[str, Any], protocol: Protocol, *maps: Any) -> None:
         name = sample["img_path"]
-        key = (sample.get("dataset_name") or "", row, name)
-        if key not in self.pool:
-            self.pool.submit(key, score_image, protocol, name, *maps)
+        # A repeated key replaces its result: what an evaluation that was broken off left behind does not survive the next one.
+        self.pool.submit((sample.get("dataset_name") or "", row, name), score_image, protocol, name, *maps)
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Gather all ranks' results and sum them up.
@@ -125,7 +128,9 @@ class PerImageMetric(BaseMetric):
                 printed[(name or "test set") if not row else f"{name or 'test set'}, as TS-SAM"] = part
             if self.out_file:
                 target = Path(self.out_file)
-                report.write_json(target.with_suffix(f".{name}{target.suffix}") if len(sets) > 1 else target)
+                report.write_json(
+                    target.with_suffix(f".{name.replace('/', '_')}{target.suffix}") if len(sets) > 1 else target
+                )
         print_log("\n" + table(printed, self.protocol.columns, self.protocol.name), "current")
         return metrics
 
@@ -200,11 +205,14 @@ def foreground_map(logits: Tensor) -> NDArray[np.uint8]:
 
     Raises:
         ConfigError: The logits are those of several classes.
+        DataError: They hold NaN, which would be scored as background.
     """
     if logits.shape[0] != 1:
         raise ConfigError(
             f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric"
         )
+    if logits.isnan().any():
+        raise DataError("the model's logits hold NaN: its weights, or its precision, are broken")
     return (logits[0].float().sigmoid() * 255).round().to(torch.uint8).cpu().numpy()
 
 
@@ -212,7 +220,16 @@ def truth_map(sample: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.
     """The true foreground (H, W) bool of a data sample with ``gt_sem_seg`` (1, H, W), and where it is known (None: everywhere).
 
     Labels: 1 foreground, 0 background, 255 ignored.
+
+    Raises:
+        DataError: There are other labels, or there is no truth.
     """
+    if "gt_sem_seg" not in sample:
+        raise DataError("there is no truth to score with: put LoadBinaryMask into the test pipeline, or use no metric")
     labels = sample["gt_sem_seg"]["data"][0].cpu().numpy()
-    ignored = labels == 255
-    return labels == 1, ~ignored if ignored.any() else None
+    foreground, ignored = labels == 1, labels == 255
+    if (other := ~(foreground | ignored | (labels == 0))).any():
+        raise DataError(
+            f"the truth has the label {labels[other][0]}, a foreground metric knows 0, 1 and 255 (ignored): load it by LoadBinaryMask"
+        )
+    return foreground, ~ignored if ignored.any() else None
