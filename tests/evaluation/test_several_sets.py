@@ -80,6 +80,6 @@ def test_sets_of_one_name_are_refused(bundle):
             dataset=dict(type="ConcatDataset", datasets=sets),
         )
 
-    with pytest.raises(ConfigError, match="both called 'same'.*name="):
+    with pytest.raises(ConfigError, match=r"both called 'same'.*name="):
         SamplugRunner.build_dataloader(loader("same", "same", "same"), seed=0)
     assert len(SamplugRunner.build_dataloader(loader("a", "b", "a"), seed=0)) == 2 + 5 + 2  # a set may be there twice
