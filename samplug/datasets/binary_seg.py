@@ -89,6 +89,10 @@ class BinarySegDataset(BaseDataset):
             raise ConfigError(
                 f"BinarySegDataset: images and masks are both in {self.image_dir}: set img_suffix and seg_map_suffix to tell them apart"
             )
+        if kwargs.get("ann_file") and (recursive or extra_masks or include != "*"):
+            raise ConfigError(
+                "BinarySegDataset: ann_file lists the pairs: leave out recursive, include and extra_masks"
+            )
         self.img_suffix, self.seg_map_suffix = img_suffix, seg_map_suffix
         self.recursive, self.include, self.extra_masks = recursive, include, extra_masks
         self.mask_values: MaskSpec | Literal["auto"]

@@ -241,6 +241,7 @@ def test_wrong_options():
         (dict(mask_values="1"), "'1'"),
         (dict(on_error="ignore"), "on_error='ignore'"),
         (dict(size_mismatch="resize"), "size_mismatch='resize'"),
+        (dict(ann_file="list.txt", include="a*"), "leave out recursive, include"),
     ):
         with pytest.raises(ValueError, match=message):
             BinarySegDataset(data_root="x", **options)
