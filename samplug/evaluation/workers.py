@@ -22,7 +22,7 @@ Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 # Below this, starting processes costs more than it saves.
-_PATIENCE_S = 0.25
+_PATIENCE_S = 0.1
 _QUEUE_PER_WORKER = 16
 
 
@@ -34,8 +34,8 @@ class ScoringPool(Generic[Key, Result]):
     """Runs tasks in order of submission and keeps their results by key, the last one of each.
 
     Args:
-        workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a quarter of a second has been spent on
-            tasks, then up to four, as cores allow.
+        workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a tenth of a second has
+            been spent on tasks, then up to four, as cores allow.
     """
 
     def __init__(self, workers: int | Literal["auto"] = "auto") -> None:
