@@ -20,7 +20,7 @@ from rich.progress import track
 from samplug.datasets.io import DataError, read_image, read_mask
 from samplug.datasets.mask_values import MaskSpec
 from samplug.datasets.pairing import Pair
-from samplug.datasets.transforms.loading import SizeMismatch, load_labels
+from samplug.datasets.transforms.loading import SizeMismatch, labels_of
 from samplug.utils.cache import cache_dir
 
 SAMPLED_PAIRS = 64
@@ -71,8 +71,9 @@ def examine(pair: Pair, spec: MaskSpec, size_mismatch: SizeMismatch) -> PairFact
     """Read both files of a pair."""
     try:
         height, width = read_image(pair.image).shape[:2]
-        labels = load_labels(pair.mask, (height, width), pair.image, spec, size_mismatch)
-        grey = _share_of_grey(read_mask(pair.mask)) if spec == "0/255" else 0.0
+        raw = read_mask(pair.mask)
+        labels = labels_of(raw, pair.mask, (height, width), pair.image, spec, size_mismatch)
+        grey = _share_of_grey(raw) if spec == "0/255" else 0.0
     except DataError as error:
         return PairFacts(error=str(error).removeprefix("data: "))
     known = int(np.count_nonzero(labels != 255))

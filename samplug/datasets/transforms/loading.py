@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import cv2
 from mmcv.transforms import BaseTransform
+from numpy.typing import NDArray
 
 from samplug.datasets.io import DataError, read_image, read_mask
 from samplug.datasets.mask_values import Labels, MaskValues
@@ -77,10 +78,21 @@ def load_labels(
         ConfigError: A wrong spec or ``size_mismatch``.
         DataError: The mask cannot be read, has another size than its image, or values without meaning.
     """
+    return labels_of(read_mask(mask_path), mask_path, image_shape, image_path, spec, size_mismatch)
+
+
+def labels_of(
+    raw: NDArray[Any],
+    mask_path: str | Path,
+    image_shape: tuple[int, int],
+    image_path: str | Path,
+    spec: str | Mapping[str, Any] | MaskValues,
+    size_mismatch: SizeMismatch = "stop",
+) -> Labels:
+    """:func:`load_labels` of a mask that has been read: ``raw`` is what ``read_mask`` returned for ``mask_path``."""
     if size_mismatch not in ("stop", "resize_mask"):
         raise ConfigError(f"size_mismatch={size_mismatch!r} is not 'stop' or 'resize_mask'")
     values = MaskValues.parse(spec)
-    raw = read_mask(mask_path)
     height, width = image_shape
     if raw.shape[:2] != (height, width):
         if size_mismatch == "stop":
