@@ -28,6 +28,7 @@ setup(
         "onedl-mmsegmentation>=1.4.2",
         "opencv-python-headless>=4.8",
         "pillow>=11.0",
+        "psutil",
         "pycocotools>=2.0.7",
         "PyYAML",
         "rich",

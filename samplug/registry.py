@@ -14,7 +14,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 RUNNERS = _child(root.RUNNERS, "samplug.engine")
 RUNNER_CONSTRUCTORS = _child(root.RUNNER_CONSTRUCTORS)
-LOOPS = _child(root.LOOPS)
+LOOPS = _child(root.LOOPS, "samplug.engine")
 HOOKS = _child(root.HOOKS, "samplug.engine")
 STRATEGIES = _child(root.STRATEGIES)
 
@@ -27,7 +27,7 @@ MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, "samplug.checkpoints")
 
 OPTIMIZERS = _child(root.OPTIMIZERS)
-OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "samplug.engine")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "samplug.engine")
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 

@@ -11,6 +11,10 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    selection=dict(type='SelectionHook'),
+    non_finite=dict(type='NonFiniteHook'),
+    unused_parameters=dict(type='UnusedParametersHook'),
+    memory=dict(type='MemoryHook'),
     visualization=dict(type='OverlayHook'))
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)

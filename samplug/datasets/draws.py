@@ -7,6 +7,7 @@ index in which epoch it is drawn, and the dataset seeds the generators from that
 import random
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ class DrawSampler(Sampler[Draw]):
 
     The epoch is the sampler's own ``epoch`` where it has one (``DefaultSampler``). A sampler without (``InfiniteSampler``) is
     taken as one stream that goes on with each ``iter()``; its epochs are the passes over the dataset, counted over all ranks.
-    All else (``set_epoch``, ``dataset``, ``shuffle``, ...) is the sampler's.
+    All else (``set_epoch``, ``dataset``, ``shuffle``, ...) is the sampler's. ``start`` is the number of draws that the next pass
+    leaves out (resuming within an epoch); the passes after it are whole.
 
     Args:
         sampler: Sampler, or its config.
@@ -58,10 +60,12 @@ class DrawSampler(Sampler[Draw]):
         self.length = len(dataset)
         self.rank, self.world_size = get_dist_info()
         self.position = 0  # in this rank's stream
+        self.start = 0
 
     def __iter__(self) -> Iterator[Draw]:
         epoch = getattr(self.sampler, "epoch", None)
-        for index in self.sampler:
+        start, self.start = self.start, 0
+        for index in islice(self.sampler, start, None):
             passes = (self.position * self.world_size + self.rank) // self.length
             self.position += 1
             yield Draw(index, passes if epoch is None else epoch)

@@ -1,5 +1,14 @@
 from samplug.engine.hooks import OmitFrozenHook, OverlayHook
-from samplug.engine.optim import TrainableOptimWrapperConstructor
+from samplug.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from samplug.engine.optim import AmpOptimWrapper, TrainableOptimWrapperConstructor
 from samplug.engine.runner import SamplugRunner
 
-__all__ = ["OmitFrozenHook", "OverlayHook", "SamplugRunner", "TrainableOptimWrapperConstructor"]
+__all__ = [
+    "AmpOptimWrapper",
+    "EpochBasedTrainLoop",
+    "IterBasedTrainLoop",
+    "OmitFrozenHook",
+    "OverlayHook",
+    "SamplugRunner",
+    "TrainableOptimWrapperConstructor",
+]

@@ -1,7 +1,12 @@
-"""Optimisers over the parameters that are trained."""
+"""Optimisers over the parameters that are trained, and their precision."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
@@ -34,3 +39,73 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         wrapper: dict[str, Any] = {"type": "OptimWrapper", **self.optim_wrapper_cfg}
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, "params": trained})
         return OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
+
+
+@OPTIM_WRAPPERS.register_module()
+class AmpOptimWrapper(_AmpOptimWrapper):
+    """Mixed precision: the forward pass under autocast, parameters and optimiser in float32. MMEngine's, and also for the CPU.
+
+    Args:
+        dtype: ``'bfloat16'``, ``'float16'`` (GPU only; the loss is scaled so that small gradients survive), or None: bfloat16 where the
+            device computes with it, else float16.
+        loss_scale: Of float16: ``'dynamic'``, a fixed number, or arguments of ``torch.amp.GradScaler``. bfloat16 needs none.
+        **kwargs: ``optimizer``, ``accumulative_counts``, ``clip_grad``, see ``OptimWrapper``.
+
+    Raises:
+        ConfigError: The device cannot compute with ``dtype``, or the setting is of another kind.
+    """
+
+    def __init__(
+        self,
+        dtype: Literal["bfloat16", "float16"] | None = None,
+        loss_scale: Literal["dynamic"] | float | dict[str, Any] = "dynamic",
+        **kwargs: Any,
+    ) -> None:
+        OptimWrapper.__init__(self, **kwargs)  # MMEngine's own __init__ wants a GPU
+        self.device_type = "cuda" if torch.cuda.is_available() else "cpu"
+        self.cast_dtype = _autocast_dtype(dtype, self.device_type)
+        print_log(f"mixed precision: {str(self.cast_dtype).removeprefix('torch.')} on {self.device_type}", "current")
+        scaler: dict[str, Any] = {}
+        self._scale_update_param = None
+        if isinstance(loss_scale, dict):
+            scaler = loss_scale
+        elif isinstance(loss_scale, int | float):
+            scaler, self._scale_update_param = dict(init_scale=float(loss_scale)), float(loss_scale)
+        elif loss_scale != "dynamic":
+            raise ConfigError(
+                f"optimiser: loss_scale={loss_scale!r} is none of 'dynamic', a number, a dict of GradScaler's arguments"
+            )
+        scaled = self.cast_dtype == torch.float16
+        self._scale_update_param = self._scale_update_param if scaled else None
+        self.loss_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled, **scaler)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also of a run in another precision: its loss scale is then left out."""
+        scale = state_dict.get("loss_scaler")
+        if "loss_scaler" in state_dict and bool(scale) != self.loss_scaler.is_enabled():
+            state_dict = {key: value for key, value in state_dict.items() if key != "loss_scaler"}
+        super().load_state_dict(state_dict)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with OptimWrapper.optim_context(self, model), torch.autocast(self.device_type, dtype=self.cast_dtype):
+            yield
+
+
+def _autocast_dtype(name: str | None, device: str) -> torch.dtype:
+    if name not in (None, "bfloat16", "float16"):
+        raise ConfigError(f"optimiser: dtype={name!r} of AmpOptimWrapper is neither 'bfloat16' nor 'float16'")
+    if device == "cpu":
+        if name == "float16":
+            raise ConfigError(
+                "optimiser: float16 needs a GPU: use dtype='bfloat16' on the CPU, or OptimWrapper for float32"
+            )
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            print_log("mixed precision: this CPU has no bfloat16 instructions, float32 is faster", "current", 30)
+        return torch.bfloat16
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    if name == "bfloat16" and not native:
+        raise ConfigError(
+            f"optimiser: {torch.cuda.get_device_name()} does not compute with bfloat16: use dtype='float16' (or None, which chooses)"
+        )
+    return torch.bfloat16 if name == "bfloat16" or (name is None and native) else torch.float16

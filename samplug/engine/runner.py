@@ -25,9 +25,11 @@ from samplug.checkpoints import (
     state_dict_of,
 )
 from samplug.datasets.draws import DrawSampler, SeededDataset
+from samplug.engine.failures import SaveError, save_message
 from samplug.engine.hooks import OMITTED_KEY
 from samplug.engine.launch import join_on_cpu
 from samplug.engine.resume import latest_checkpoint
+from samplug.engine.state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
 from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
 
@@ -58,6 +60,7 @@ class SamplugRunner(Runner):
     _read_ahead: dict[str, Any] | None = None  # the checkpoint that resume() has opened already
 
     _has_loaded: bool
+    _generators: dict[str, Any] | None = None  # of a resumed run, until its loop begins
 
     @property
     def bare_model(self) -> nn.Module:
@@ -86,6 +89,8 @@ class SamplugRunner(Runner):
             **dataloader,
             "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
             "sampler": dict(type=DrawSampler, sampler=dataloader["sampler"]),
+            # Starting workers draws a number: from here, not from the generator that a model may draw from.
+            "generator": torch.Generator().manual_seed(common),
         }
         loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
         _check_names(getattr(loader.dataset, "datasets", ()))
@@ -223,16 +228,41 @@ class SamplugRunner(Runner):
         checkpoint["meta"].pop("config", None)  # MMEngine would execute it
         self._read_ahead = checkpoint
         super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+        if state := checkpoint["meta"].get(STATE_KEY):
+            self.train_loop.samples_seen = state["samples_seen"]
+            set_accumulated_gradients(self.bare_model, state["gradients"])
+            self._generators = own_generators(state)
+            if self._generators is None:
+                self.logger.warning(
+                    f"resume: {filename} was written by {len(state['generators'])} processes, there are {self.world_size} now: what a model "
+                    f"draws at random in its forward pass goes on from the seed (data and augmentation are not affected)"
+                )
+
+    def restore_generators(self) -> None:
+        """Put the generators where the checkpoint found them; loops call it right before their first step."""
+        if self._generators is not None:
+            set_generator_states(self._generators)
+            self._generators = None
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Save as MMEngine does, but first under a temporary name: a file under its own name is always whole."""
+        """Save as MMEngine does, but first under a temporary name: a file under its own name is always whole.
+
+        Raises:
+            SaveError: No space, or no permission; what was there before is whole.
+        """
         if "://" in str(out_dir):  # a remote store has its own way
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         if is_main_process():
-            partial = f".{filename}.partial"
-            super().save_checkpoint(out_dir, partial, *args, **kwargs)
-            os.replace(Path(out_dir) / partial, Path(out_dir) / filename)
+            partial, target = Path(out_dir) / f".{filename}.partial", Path(out_dir) / filename
+            try:
+                super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+                with partial.open("rb+") as file:
+                    os.fsync(file.fileno())  # the rename must not reach the disk before the content
+                os.replace(partial, target)
+            except OSError as error:
+                partial.unlink(missing_ok=True)
+                raise SaveError(save_message(target, error)) from error
 
 
 def _check_names(datasets: Iterable[Any]) -> None:

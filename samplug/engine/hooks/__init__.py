@@ -1,5 +1,20 @@
 from samplug.engine.hooks.checkpoint import CheckpointHook
+from samplug.engine.hooks.early_stopping import EarlyStoppingHook
+from samplug.engine.hooks.memory import MemoryHook
+from samplug.engine.hooks.non_finite import NonFiniteHook
 from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
 from samplug.engine.hooks.overlay import OverlayHook
+from samplug.engine.hooks.selection import SelectionHook
+from samplug.engine.hooks.unused_parameters import UnusedParametersHook
 
-__all__ = ["OMITTED_KEY", "CheckpointHook", "OmitFrozenHook", "OverlayHook"]
+__all__ = [
+    "OMITTED_KEY",
+    "CheckpointHook",
+    "EarlyStoppingHook",
+    "MemoryHook",
+    "NonFiniteHook",
+    "OmitFrozenHook",
+    "OverlayHook",
+    "SelectionHook",
+    "UnusedParametersHook",
+]

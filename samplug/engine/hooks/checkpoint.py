@@ -8,18 +8,35 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
+from samplug.engine.state import STATE_KEY, training_state
+from samplug.evaluation.protocols import rule_of
 from samplug.registry import HOOKS
+from samplug.utils.errors import ConfigError
 
 
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
     """MMEngine's, which deletes before it writes: here the old file goes when the new one is there, whichever way the run ends.
 
-    ``last_checkpoint`` is replaced at once and names a file that exists. Arguments as MMEngine's.
+    ``last_checkpoint`` is replaced at once and names a file that exists. Arguments as MMEngine's; ``rule`` is known for samplug's metrics.
+
+    Raises:
+        ConfigError: Validation has no metric ``save_best``.
     """
 
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
+
+    def __init__(self, *args: Any, save_best: str | list[str] | None = None, rule: Any = None, **kwargs: Any) -> None:
+        if rule is None and save_best not in (None, "auto"):
+            rules = [rule_of(metric) for metric in ([save_best] if isinstance(save_best, str) else save_best or [])]
+            rule = rules if None not in rules else None  # MMEngine knows others
+        super().__init__(*args, save_best=save_best, rule=rule, **kwargs)
+
+    def _init_rule(self, rules: Any, key_indicators: list[str]) -> None:
+        if rules == [None]:  # save_best='auto': the first metric
+            rules = [rule_of(key) for key in key_indicators]
+        super()._init_rule(rules, key_indicators)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         outdated = None
@@ -28,6 +45,7 @@ class CheckpointHook(_CheckpointHook):
                 outdated = self.keep_ckpt_ids.popleft()
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        meta[STATE_KEY] = training_state(runner, within_epoch=not self.by_epoch)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
@@ -54,6 +72,9 @@ class CheckpointHook(_CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, float]) -> None:
         if not self.save_best:
             return
+        unknown = [key for key in self.key_indicators if key != "auto" and key not in metrics]
+        if unknown:
+            raise ConfigError(f"save_best: validation has no metric {', '.join(unknown)}; it has {', '.join(metrics)}")
         # MMEngine deletes the previous best ones that it knows of: it is told of none, and they go afterwards.
         several = len(self.key_indicators) > 1
         before = dict(self.best_ckpt_path_dict) if several else {"": self.best_ckpt_path}

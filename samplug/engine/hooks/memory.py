@@ -1,0 +1,62 @@
+"""A line about memory when it has become known, and after each epoch."""
+
+from typing import Any
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from samplug.engine.failures import fixed_bytes, gib, used_bytes
+from samplug.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MemoryHook(Hook):
+    """Logs the peak of memory after the first iterations, which have seen all that training keeps, and after each epoch.
+
+    Args:
+        first: Iteration after which the first line comes.
+    """
+
+    priority = "BELOW_NORMAL"
+
+    def __init__(self, first: int = 10) -> None:
+        self.first = first
+        self._done = 0
+
+    def before_train(self, runner: Runner) -> None:
+        self._done = 0
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        self._done += 1
+        if self._done == self.first:
+            self._log(runner, f"after {self.first} iterations")
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._log(runner, f"epoch {runner.epoch + 1}" if runner.train_loop.max_epochs > 1 else "at the end")
+
+    @master_only
+    def _log(self, runner: Runner, when: str) -> None:
+        parts = fixed_bytes(runner.bare_model if hasattr(runner, "bare_model") else runner.model)
+        fixed = (
+            f"parameters {gib(parts['parameters'])}, gradients and AdamW {gib(parts['gradients'] + parts['optimiser'])}"
+        )
+        if torch.cuda.is_available():
+            total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+            text = (
+                f"GPU peak {gib(used_bytes())} in use, {gib(torch.cuda.max_memory_reserved())} held, of {gib(total)}; {fixed}; "
+                f"process {gib(resident_bytes())}"
+            )
+        else:
+            text = f"process peak {gib(used_bytes())}, now {gib(resident_bytes())}; {fixed}"
+        runner.logger.info(f"memory {when}: {text}")
+
+
+def resident_bytes() -> int:
+    """Memory of this process now; loading processes have their own."""
+    import psutil
+
+    return psutil.Process().memory_info().rss

@@ -1,0 +1,86 @@
+"""What a checkpoint holds beyond MMEngine's, so that a resumed run is the unbroken one."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+
+STATE_KEY = "samplug_state"
+
+
+def training_state(runner: Runner, within_epoch: bool) -> dict[str, Any]:
+    """Position in the data, the generators of all ranks, and the gradients of an accumulation that has not been applied yet.
+
+    All ranks must call it.
+
+    Args:
+        runner: In a hook after a training iteration.
+        within_epoch: The checkpoint is not that of a whole epoch.
+
+    Returns:
+        Tensors, numbers, strings and containers of them: readable without pickle.
+    """
+    return dict(
+        samples_seen=runner.train_loop.samples_seen
+        if within_epoch and hasattr(runner.train_loop, "samples_seen")
+        else 0,
+        generators=all_gather_object(generator_states()),
+        gradients=_accumulated_gradients(runner),
+    )
+
+
+def generator_states() -> dict[str, Any]:
+    """States of Python's, NumPy's and torch's generators in this process."""
+    version, words, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    states = dict(
+        python=[version, list(words), gauss],
+        numpy=[name, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, cached],
+        torch=torch.get_rng_state(),
+    )
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """The reverse of :func:`generator_states`."""
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"].cpu())
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"].cpu())
+
+
+def own_generators(state: dict[str, Any]) -> dict[str, Any] | None:
+    """This rank's part; None if the run had another number of ranks."""
+    generators = state["generators"]
+    return generators[get_rank()] if len(generators) == get_world_size() else None
+
+
+def _accumulated_gradients(runner: Runner) -> dict[str, torch.Tensor]:
+    """Gradients of a step that has begun, by parameter name; their mean over ranks, which have not exchanged them yet."""
+    wrapper = runner.optim_wrapper
+    if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+        return {}
+    gradients = {
+        name: parameter.grad.clone()
+        for name, parameter in runner.bare_model.named_parameters()
+        if parameter.grad is not None
+    }
+    for gradient in gradients.values():
+        all_reduce(gradient, "mean")
+    return {name: gradient.cpu() for name, gradient in gradients.items()}
+
+
+def set_accumulated_gradients(model: torch.nn.Module, gradients: dict[str, torch.Tensor]) -> None:
+    """Put saved gradients back, so that the step that had begun is finished."""
+    parameters = dict(model.named_parameters())
+    for name, gradient in gradients.items():
+        parameters[name].grad = torch.empty_like(parameters[name]).copy_(gradient)
