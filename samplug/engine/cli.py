@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,22 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def build_runner(cfg: Any) -> Any:
-    """The config's Runner: ``runner_type``, or samplug's."""
+    """The config's Runner: ``runner_type``, or samplug's.
+
+    Raises:
+        ConfigError: The work folder cannot be written.
+    """
     import samplug.engine  # noqa: F401
     from samplug.registry import RUNNERS
+    from samplug.utils.errors import ConfigError
 
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cfg.work_dir):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"work_dir {cfg.work_dir} cannot be written ({error.strerror}): choose another --work-dir"
+        ) from error
     cfg.setdefault("runner_type", "SamplugRunner")
     return RUNNERS.build(cfg)

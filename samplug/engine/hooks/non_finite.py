@@ -31,7 +31,7 @@ class NonFiniteHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
     ) -> None:
-        values = {name: float(value) for name, value in (outputs or {}).items() if _is_number(value)}
+        values = {name: _number(value) for name, value in (outputs or {}).items() if _is_number(value)}
         bad = [name for name in values if name.startswith("loss") and not math.isfinite(values[name])]
         if bad:
             files = batch_files(data_batch)
@@ -66,6 +66,10 @@ def batch_files(data_batch: Any) -> list[str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
+
+
+def _number(value: Any) -> float:
+    return value.item() if isinstance(value, torch.Tensor) else float(value)
 
 
 def _rate(runner: Runner) -> str:
