@@ -28,7 +28,9 @@ def summarise(dataset: Any) -> dict[str, Any]:
         dataset.full_init()
     if isinstance(dataset, SeededDataset):
         dataset = dataset._drawn
-    summary: dict[str, Any] = dict(type=type(dataset).__name__, length=len(dataset) if hasattr(dataset, "__len__") else None)
+    summary: dict[str, Any] = dict(
+        type=type(dataset).__name__, length=len(dataset) if hasattr(dataset, "__len__") else None
+    )
     wrapped = getattr(dataset, "datasets", None) or [d for d in (getattr(dataset, "dataset", None),) if d is not None]
     if wrapped:
         times = getattr(dataset, "times", None)

@@ -1,6 +1,7 @@
 """The line of progress on a terminal."""
 
 import copy
+import json
 import logging
 import os
 import sys
@@ -30,7 +31,6 @@ class Saying(Hook):
         print("printed", end="")
         print(" in two pieces")
         runner.logger.info(LONG)
-        self.seen = [line for line in sys.stdout.screen() if "train" in line and "it" in line][-1]
         if self.error and runner.iter == 2:
             raise self.error("on purpose")
 
@@ -75,13 +75,13 @@ def test_lines_appear_whole_above_the_line_of_progress(tmp_path, monkeypatch):
     # Nothing of the line of progress is left, and no log line is missing.
     assert not any("━" in line or "it/s" in line for line in screen)
     logged = (tmp_path / runner.timestamp / f"{runner.timestamp}.log").read_text().replace(LONG, plain).splitlines()
-    ends = [line.split(" - ")[-1].rstrip() for line in logged if " - INFO - " in line]
-    assert len(ends) > 10
-    assert [line.split(" - ")[-1].rstrip() for line in screen if " - mmengine - INFO -" in line] == ends
+    said = [line.partition(" - INFO -")[2].strip() for line in logged if " - INFO -" in line]
+    assert len(said) > 10
+    assert [line.partition(" - INFO -")[2].strip() for line in screen if " - INFO -" in line] == said
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_a_run_that_breaks_off_gives_the_terminal_back(tmp_path, monkeypatch, error):
+def test_a_run_that_breaks_off_gives_the_terminal_back_and_is_recorded(tmp_path, monkeypatch, error):
     terminal = on_terminal(monkeypatch)
     runner = build_runner(a_config(tmp_path, error))
     with pytest.raises(error, match="on purpose"):
@@ -93,6 +93,9 @@ def test_a_run_that_breaks_off_gives_the_terminal_back(tmp_path, monkeypatch, er
     runner.logger.info("logged after")
     assert terminal.screen()[-2].endswith("logged after")
     assert terminal.screen()[-3] == "after"
+    (run,) = json.loads((tmp_path / runner.timestamp / "run.json").read_text())["runs"]
+    assert (run["kind"], run["iteration"], run["outcome"]) == ("train", 2, f"{error.__name__}: on purpose")
+    assert run["end"]
 
 
 def begun(hook, total=3):
