@@ -42,7 +42,7 @@ def summarise(dataset: Any) -> dict[str, Any]:
         summary["facts"] = f"{describe(facts)}; {len(facts)} read"
     if skipped := getattr(dataset, "skipped", None):
         summary |= dict(skipped=len(skipped), skipped_files=dict(list(skipped.items())[:_LISTED]))
-    if hasattr(dataset, "load_data_list"):
+    if isinstance(dataset, BaseDataset):
         summary["files"] = summarise_files(dataset)
     return summary
 

@@ -154,7 +154,8 @@ class _ProgressLine:
             above = handler.setStream(stream)
             self._quietly(above.finish)  # type: ignore[union-attr]
         for name, stream in self._streams.items():
-            above, _ = getattr(sys, name), setattr(sys, name, stream)
+            above = getattr(sys, name)
+            setattr(sys, name, stream)
             if isinstance(above, _Above):
                 self._quietly(above.finish)
         self._quietly(self._progress.stop)
