@@ -112,18 +112,40 @@ def test_without_a_terminal_nothing_changes(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("other_rank", [True, False])
-def test_a_dumb_terminal_and_other_ranks_show_nothing(monkeypatch, other_rank):
+@pytest.mark.parametrize("reason", ["another rank", "a dumb terminal", "not wanted"])
+def test_nothing_is_shown(monkeypatch, reason):
     terminal = on_terminal(monkeypatch)
     begun(ProgressHook())._close()
     assert terminal.getvalue() != ""
     terminal.truncate(0)
-    if other_rank:
+    if reason == "another rank":
         monkeypatch.setattr("samplug.engine.hooks.progress.is_main_process", lambda: False)
-    else:
+    elif reason == "a dumb terminal":
         monkeypatch.setenv("TERM", "dumb")
-    begun(ProgressHook())
+    begun(ProgressHook(enabled=reason != "not wanted"))
     assert terminal.getvalue() == ""
+    assert sys.stdout is terminal
+
+
+def test_a_terminal_that_cannot_be_written_to(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+
+    def gone(_):
+        raise OSError("gone")
+
+    terminal.write = gone
+    hook = begun(ProgressHook())
+    hook.after_test_iter(None, 0)
+    assert sys.stdout is terminal
+
+
+def test_the_beginning_of_a_line_is_not_lost(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    hook = begun(ProgressHook())
+    print("no end", end="")
+    hook.after_test_iter(None, 0)
+    hook.after_test(None)
+    assert terminal.screen() == ["no end"]
 
 
 def test_a_terminal_that_goes_away_does_not_end_the_run(monkeypatch):

@@ -1,5 +1,6 @@
 """A line of progress on a terminal."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -27,11 +28,15 @@ class ProgressHook(Hook):
     all ranks but the first, it does nothing. It never ends a run: if the line cannot be drawn, the run goes on without.
 
     The remaining time is that of the loop at its present rate; a training's leaves out the validations to come.
+
+    Args:
+        enabled: False: it does nothing.
     """
 
     priority = "LOWEST"  # after LoggerHook, so that a log line and the line below it agree
 
-    def __init__(self) -> None:
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
         self._line: _ProgressLine | None = None
 
     def before_run(self, runner: Runner) -> None:
@@ -71,10 +76,13 @@ class ProgressHook(Hook):
         self._end("test")
 
     def _begin(self, loop: str, total: int, done: int = 0) -> None:
-        if self._line is None and is_main_process() and (terminal := _terminal()):
-            self._line = _ProgressLine(terminal)
+        if self._line is None and self.enabled and is_main_process() and (terminal := _terminal()):
+            self._guarded(self._open, terminal)
         if self._line:
             self._guarded(self._line.begin, loop, total, done)
+
+    def _open(self, terminal: TextIO) -> None:
+        self._line = _ProgressLine(terminal)
 
     def _show(self, loop: str, done: int, title: str = "", note: str = "") -> None:
         if self._line:
@@ -126,7 +134,7 @@ class _ProgressLine:
         )
         self._progress.start()
         self._streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
-        above = {id(stream): _Above(stream, console) for stream in self._streams.values() if stream.isatty()}
+        above = {id(stream): _Above(stream, console) for stream in self._streams.values() if _is_terminal(stream)}
         self._handlers = [(handler, handler.stream) for handler in _stream_handlers() if id(handler.stream) in above]
         for name, stream in self._streams.items():
             setattr(sys, name, above.get(id(stream), stream))
@@ -149,23 +157,17 @@ class _ProgressLine:
         self._progress.refresh()
 
     def close(self) -> None:
-        """Put everything back; what cannot be put back on a terminal that went away is left."""
+        """Put everything back; what cannot be written any more, to a terminal that went away, is left."""
+        with contextlib.suppress(Exception):
+            self._progress.stop()
         for handler, stream in self._handlers:
-            above = handler.setStream(stream)
-            self._quietly(above.finish)  # type: ignore[union-attr]
+            handler.setStream(stream)
         for name, stream in self._streams.items():
             above = getattr(sys, name)
-            setattr(sys, name, stream)
-            if isinstance(above, _Above):
-                self._quietly(above.finish)
-        self._quietly(self._progress.stop)
-
-    @staticmethod
-    def _quietly(act: Any) -> None:
-        try:
-            act()
-        except Exception as error:
-            logging.getLogger(__name__).debug("progress: %r", error)
+            if isinstance(above, _Above):  # else somebody has put a stream of their own there since
+                setattr(sys, name, stream)
+                with contextlib.suppress(Exception):
+                    above.finish()
 
 
 class _Above:
@@ -207,7 +209,11 @@ def _terminal() -> TextIO | None:
     """Where lines can be drawn over: stdout if it is a terminal, else stderr; None: neither is."""
     if os.environ.get("TERM") == "dumb":
         return None
-    return next((stream for stream in (sys.stdout, sys.stderr) if stream is not None and stream.isatty()), None)
+    return next(filter(_is_terminal, (sys.stdout, sys.stderr)), None)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def _stream_handlers() -> list["logging.StreamHandler[Any]"]:
