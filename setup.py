@@ -34,6 +34,7 @@ setup(
         "rich",
         "safetensors>=0.5",
         "scipy>=1.11",
+        "tensorboard",
         "torch>=2.6",
         "transformers>=5.0",
     ],
@@ -44,7 +45,6 @@ setup(
             "pytest>=9",
             "ruff>=0.17",
             "scikit-learn>=1.5",
-            "tensorboard",
         ],
     },
 )

@@ -7,7 +7,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'))
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
@@ -15,8 +15,10 @@ default_hooks = dict(
     non_finite=dict(type='NonFiniteHook'),
     unused_parameters=dict(type='UnusedParametersHook'),
     memory=dict(type='MemoryHook'),
-    visualization=dict(type='OverlayHook'))
-vis_backends = [dict(type='LocalVisBackend')]
+    visualization=dict(type='OverlayHook'),
+    progress=dict(type='ProgressHook'),
+    record=dict(type='RunRecordHook'))
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 visualizer = dict(type='Visualizer', vis_backends=vis_backends)
 log_processor = dict(by_epoch=True)
 log_level = 'INFO'

@@ -1,4 +1,4 @@
-from samplug.engine.hooks import OmitFrozenHook, OverlayHook
+from samplug.engine.hooks import OmitFrozenHook, OverlayHook, ProgressHook, RunRecordHook
 from samplug.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from samplug.engine.optim import AmpOptimWrapper, TrainableOptimWrapperConstructor
 from samplug.engine.runner import SamplugRunner
@@ -9,6 +9,8 @@ __all__ = [
     "IterBasedTrainLoop",
     "OmitFrozenHook",
     "OverlayHook",
+    "ProgressHook",
+    "RunRecordHook",
     "SamplugRunner",
     "TrainableOptimWrapperConstructor",
 ]

@@ -4,6 +4,8 @@ from samplug.engine.hooks.memory import MemoryHook
 from samplug.engine.hooks.non_finite import NonFiniteHook
 from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
 from samplug.engine.hooks.overlay import OverlayHook
+from samplug.engine.hooks.progress import ProgressHook
+from samplug.engine.hooks.record import RunRecordHook
 from samplug.engine.hooks.selection import SelectionHook
 from samplug.engine.hooks.unused_parameters import UnusedParametersHook
 
@@ -15,6 +17,8 @@ __all__ = [
     "NonFiniteHook",
     "OmitFrozenHook",
     "OverlayHook",
+    "ProgressHook",
+    "RunRecordHook",
     "SelectionHook",
     "UnusedParametersHook",
 ]

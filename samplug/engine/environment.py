@@ -1,0 +1,123 @@
+"""What a run runs on: command, versions, machine, repositories."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+import samplug
+
+# Import name -> distributions that provide it; cv2 has several.
+_PACKAGES = {
+    "mmengine": ("onedl-mmengine", "mmengine"),
+    "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite"),
+    "mmseg": ("onedl-mmsegmentation", "mmsegmentation"),
+    "torch": ("torch",),
+    "numpy": ("numpy",),
+    "transformers": ("transformers",),
+}
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def environment() -> dict[str, Any]:
+    """Command line, versions and machine, ready for json. Nothing is imported or measured for it, so it takes milliseconds."""
+    return dict(
+        command=shlex.join(sys.orig_argv),
+        folder=os.getcwd(),
+        versions=versions(),
+        platform=platform.platform(),
+        host=platform.node(),
+        cpus=_usable_cpus(),
+        memory_gb=_memory_gb(),
+        gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        gpu_driver=_driver(),
+    )
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the packages that a result may depend on; None: not installed."""
+    return {
+        "python": platform.python_version(),
+        "samplug": samplug.__version__,
+        **{name: _version(distributions) for name, distributions in _PACKAGES.items()},
+        "cv2": cv2.__version__,
+        "cuda": torch.version.cuda,
+    }
+
+
+def repositories(config: str | None) -> dict[str, dict[str, Any]]:
+    """Git's state of the repository that samplug is imported from, and of the config's if that is another.
+
+    Args:
+        config: File name of the config, if it has one.
+
+    Returns:
+        ``'samplug'`` and ``'config'``, as far as they are in a repository: ``folder``, ``commit`` (None before the first), and
+        ``dirty``: whether tracked files differ from the commit (None: git does not say).
+    """
+    found = {"samplug": _repository(Path(samplug.__file__)) or None}
+    if config:
+        found["config"] = _repository(Path(config), tracked=False)
+    if found.get("config") == found["samplug"]:
+        found.pop("config", None)
+    return {name: state for name, state in found.items() if state}
+
+
+def _repository(file: Path, tracked: bool = True) -> dict[str, Any] | None:
+    """State of the repository around a file; ``tracked``: only if the file belongs to it."""
+    folder = file.resolve().parent
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    # An installed package may lie in an environment within somebody else's repository.
+    if not top or (tracked and _git(folder, "ls-files", "--error-unmatch", file.name) is None):
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return dict(
+        folder=top,
+        commit=_git(folder, "rev-parse", "--verify", "HEAD"),
+        dirty=None if changes is None else bool(changes),
+    )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None: it is not installed, or says no."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(distributions: tuple[str, ...]) -> str | None:
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _usable_cpus() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):  # not a POSIX system
+        return None
+
+
+def _driver() -> str | None:
+    """Version line of NVIDIA's driver."""
+    try:
+        return _DRIVER.read_text().splitlines()[0].removeprefix("NVRM version:").strip()
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,32 @@
+"""Telling hooks of a run that ends by an exception; MMEngine tells them of regular ends only."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.runner import BaseLoop, Runner
+
+
+def on_failure(runner: Runner, act: Callable[[BaseException], None]) -> None:
+    """Call ``act`` with the exception, also ``KeyboardInterrupt``, that ends a run; it goes on to the caller afterwards.
+
+    For ``before_run``: covered is what a Runner does after it, i.e. reading weights and running loops. A failing validation
+    within a training calls ``act`` twice.
+    """
+    steps: list[tuple[Any, str]] = [(runner, "_init_model_weights"), (runner, "load_or_resume")]
+    loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+    steps += [(loop, "run") for loop in loops if isinstance(loop, BaseLoop)]
+    for owner, name in steps:
+        setattr(owner, name, _watched(getattr(owner, name), act))
+
+
+def _watched(step: Callable[..., Any], act: Callable[[BaseException], None]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return step(*args, **kwargs)
+        except BaseException as error:
+            act(error)
+            raise
+
+    return watched

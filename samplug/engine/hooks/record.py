@@ -1,0 +1,113 @@
+"""A record of what ran, on what, with which data, and how it ended."""
+
+import contextlib
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+
+from samplug.datasets.summary import summarise
+from samplug.engine.environment import environment, repositories
+from samplug.engine.hooks.failure import on_failure
+from samplug.evaluation.report import write_text
+from samplug.registry import HOOKS
+
+RECORD = "run.json"
+
+
+@HOOKS.register_module()
+class RunRecordHook(Hook):
+    """Writes ``run.json`` into the run's log folder, ``work_dir/TIMESTAMP``, in the first rank.
+
+    It is written before weights are read, and again when the run ends, by itself, by an exception or by Ctrl-C (a run without
+    ``end`` was killed, or still goes on)::
+
+        {"environment": {...},             # command, versions, machine: see samplug.engine.environment
+         "repositories": {"samplug": {"folder", "commit", "dirty"}, "config": {...}},
+         "config": "configs/quickstart.py",
+         "seed", "deterministic", "launcher", "world_size",
+         "parameters": {"trained", "frozen"},
+         "data": {"train": {...}, ...},    # see samplug.datasets.summary.summarise
+         "runs": [{"kind": "train", "start", "end", "seconds", "outcome": "finished", "epoch", "iteration",
+                   "best_score", "best_ckpt", ...}]}
+
+    ``runs`` has more than one entry if a Runner is used again. The resolved config is in ``vis_data/config.py`` beside it, a test's
+    scores in ``TIMESTAMP.json``: these are MMEngine's.
+    """
+
+    priority = "LOWEST"  # after the checkpoint of the last iteration
+
+    def __init__(self) -> None:
+        self._record: dict[str, Any] = {}
+        self._started = 0.0
+
+    def before_run(self, runner: Runner) -> None:
+        if not is_main_process():
+            return
+        self._started = time.time()
+        self._record |= _facts(runner)
+        runs = [*self._record.get("runs", []), dict(start=_now())]
+        self._record["runs"] = runs
+        self._write(runner)
+        on_failure(runner, lambda error: self._fail(runner, error))
+
+    def before_train(self, runner: Runner) -> None:
+        self._name("train")
+
+    def before_val(self, runner: Runner) -> None:
+        self._name("val")
+
+    def before_test(self, runner: Runner) -> None:
+        self._name("test")
+
+    def after_run(self, runner: Runner) -> None:
+        if self._record:
+            self._end(runner, "finished")
+
+    def _fail(self, runner: Runner, error: BaseException) -> None:
+        with contextlib.suppress(OSError):  # on a full disk the first error is the one to see
+            self._end(runner, f"{type(error).__name__}: {error}".removesuffix(": "))
+
+    def _name(self, kind: str) -> None:
+        if self._record:
+            self._record["runs"][-1].setdefault("kind", kind)  # a validation within a training is no run of its own
+
+    def _end(self, runner: Runner, outcome: str) -> None:
+        run = self._record["runs"][-1]
+        run.update(end=_now(), seconds=round(time.time() - self._started, 1), outcome=outcome)
+        if run.get("kind") == "train":
+            run.update(epoch=runner.epoch, iteration=runner.iter)
+            best = {key: value for key, value in runner.message_hub.runtime_info.items() if key.startswith("best_")}
+            run.update({key: value.item() if hasattr(value, "item") else value for key, value in best.items()})
+        self._write(runner)
+
+    def _write(self, runner: Runner) -> None:
+        write_text(Path(runner.log_dir) / RECORD, json.dumps(self._record, indent=1, default=str))
+
+
+def _facts(runner: Runner) -> dict[str, Any]:
+    parameters = [(parameter.numel(), parameter.requires_grad) for parameter in runner.model.parameters()]
+    loops = dict(train=runner._train_loop, val=runner._val_loop, test=runner._test_loop)
+    return dict(
+        environment=environment(),
+        repositories=repositories(runner.cfg.filename),
+        config=runner.cfg.filename,
+        seed=runner.seed,
+        deterministic=runner.deterministic,
+        launcher=runner.launcher,
+        world_size=runner.world_size,
+        parameters=dict(
+            trained=sum(size for size, trained in parameters if trained),
+            frozen=sum(size for size, trained in parameters if not trained),
+        ),
+        data={name: summarise(loop.dataloader.dataset) for name, loop in loops.items() if isinstance(loop, BaseLoop)},
+    )
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
