@@ -19,6 +19,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from samplug.model_index import resolve
 from samplug.utils.errors import ConfigError
 
 # Keys that a Runner reads and a config need not declare.
@@ -42,18 +43,17 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config, json or yaml. A variable that a Python config sets to a plain value (numbers, strings,
-            None, lists and tuples of them) has that value in its bases too, except in those of other packages (``mmseg::...``).
+        path: A text-style Python config, json or yaml, or a name of :func:`samplug.model_index.names`. A variable that a Python
+            config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value in its bases too,
+            except in those of other packages (``mmseg::...``).
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a plain
             variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
     Raises:
-        ConfigError: No such file; a new top-level key that nothing declares and no Runner reads (a typing error), or a value of another type
-            than the declared variable.
+        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing error), or a value
+            of another type than the declared variable.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"config: {path} does not exist")
+    path = _find(path)
     options = dict(options or {})
     if path.suffix != ".py" or Config._is_lazy_import(str(path)):
         cfg = Config.fromfile(path)
@@ -67,6 +67,18 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     if options:
         cfg.merge_from_dict(options)
     return cfg
+
+
+def _find(path: str | Path) -> Path:
+    file = Path(path).expanduser()
+    if file.is_file():
+        return file
+    if file.suffix or len(file.parts) != 1:
+        raise ConfigError(f"config: {file} does not exist")
+    model = resolve(str(path))
+    if model.config is None:
+        raise ConfigError(f"config: {model.name} is the name of weights, and has no config")
+    return model.config
 
 
 class _Rewriter:
