@@ -45,14 +45,16 @@ def test_config(name, tmp_path, pair_folder):
     assert optimised == {id(p) for p in model.parameters() if p.requires_grad}
     checkpoint = (tmp_path / "last_checkpoint").read_text()
 
-    # Interrupted after one iteration and resumed, the run goes on to the same end.
-    resumed = (
-        cfg(resume=True, load_from=str(tmp_path / "iter_1.pth")) if "max_iters" in cfg().train_cfg else cfg(resume=True)
-    )
-    runner = build_runner(resumed)
+    if best := runner.cfg.default_hooks.checkpoint.get("save_best"):
+        assert list(tmp_path.glob(f"best_{best}_epoch_*.pth"))
+
+    # Interrupted after one iteration or epoch and resumed, the run goes on to the same end.
+    unit = "iter" if "max_iters" in runner.cfg.train_cfg else "epoch"
+    runner = build_runner(cfg(resume=True, load_from=str(tmp_path / f"{unit}_1.pth")))
     model = runner.train()
-    assert runner.iter == 2 or runner.epoch == 1
+    assert getattr(runner, unit) == 2
     assert set(model.state_dict()) == set(trained)
+    assert all(torch.equal(value, trained[key]) for key, value in model.state_dict().items())
 
     test_cfg = cfg(load_from=checkpoint)
     for section in TRAIN_SECTIONS:
