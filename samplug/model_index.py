@@ -59,7 +59,7 @@ def resolve(name: str) -> Model:
     models = _models()
     if name in models:
         return models[name]
-    close = difflib.get_close_matches(name, models, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise ConfigError(
         f"config: {name!r} is no file and no model's name; {hint}tools/download.py --list shows all names"

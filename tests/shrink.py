@@ -20,6 +20,8 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
         if not loader:
             continue
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
+        if "datasets" in loader.dataset:
+            loader.dataset.datasets = loader.dataset.datasets[:2]
         for dataset in loader.dataset.get("datasets") or [loader.dataset]:
             if "length" in dataset:
                 dataset.update(length=4, size=48)
