@@ -1,12 +1,29 @@
 """Package metadata; tools are configured in pyproject.toml."""
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = {}
 exec((HERE / "samplug" / "version.py").read_text(), VERSION)
+
+
+class BuildWithConfigs(build_py):
+    """Puts what is no Python package into the wheel as ``samplug/.mim``, where OpenMMLab's tools look for it."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # the checkout has it
+            return
+        target = Path(self.build_lib) / "samplug" / ".mim"
+        shutil.rmtree(target, ignore_errors=True)
+        for folder in ("configs", "tools"):
+            shutil.copytree(HERE / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(HERE / "model-index.yml", target)
+
 
 setup(
     name="samplug",
@@ -18,6 +35,7 @@ setup(
     python_requires=">=3.11",
     license_files=["LICENSE"],
     packages=find_packages(include=["samplug", "samplug.*"]),
+    cmdclass={"build_py": BuildWithConfigs},
     install_requires=[
         "filelock",
         "huggingface_hub>=1.0",

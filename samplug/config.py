@@ -1,8 +1,9 @@
-"""Loading configs so that command-line values of declared variables reach everything that is computed from them.
+"""Loading configs so that the values of declared variables reach everything that is computed from them.
 
 MMEngine merges ``--cfg-options`` after a config was evaluated: with ``img_size = 1024`` and ``model = dict(img_size=img_size)``,
-``--cfg-options img_size=512`` changes the variable and leaves the model at 1024. Here the assignment itself gets the new value,
-in whichever file of the ``_base_`` chain it stands, before anything is evaluated.
+``--cfg-options img_size=512`` changes the variable and leaves the model at 1024. So does a derived config that says
+``img_size = 512``. Here the assignment itself gets the new value, in whichever file of the ``_base_`` chain it stands, before
+anything is evaluated: the command line's, or else that of the most derived config that assigns a plain value.
 """
 
 import ast
@@ -10,13 +11,15 @@ import difflib
 import inspect
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from samplug.model_index import resolve
 from samplug.utils.errors import ConfigError
 
 # Keys that a Runner reads and a config need not declare.
@@ -40,25 +43,24 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config (also ``mmseg::...`` bases in it), json or yaml.
+        path: A text-style Python config, json or yaml, or a name of :func:`samplug.model_index.names`. A variable that a Python
+            config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value in its bases too,
+            except in those of other packages (``mmseg::...``).
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a plain
             variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
     Raises:
-        ConfigError: No such file; a new top-level key that nothing declares and no Runner reads (a typing error), or a value of another type
-            than the declared variable.
+        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing error), or a value
+            of another type than the declared variable.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"config: {path} does not exist")
+    path = _find(path)
     options = dict(options or {})
     if path.suffix != ".py" or Config._is_lazy_import(str(path)):
         cfg = Config.fromfile(path)
     else:
         variables = {key: value for key, value in options.items() if "." not in key}
         with tempfile.TemporaryDirectory() as folder:
-            rewriter = _Rewriter(variables, Path(folder))
-            copy = rewriter.rewrite(path.resolve())
+            copy = _Rewriter(variables, Path(folder)).rewrite(path.resolve())
             cfg = Config.fromfile(copy)
         object.__setattr__(cfg, "_filename", str(path))
     _check_names(cfg, options, path)
@@ -67,47 +69,75 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     return cfg
 
 
+def _find(path: str | Path) -> Path:
+    file = Path(path).expanduser()
+    if file.is_file():
+        return file
+    if file.suffix or len(file.parts) != 1:
+        raise ConfigError(f"config: {file} does not exist")
+    model = resolve(str(path))
+    if model.config is None:
+        raise ConfigError(f"config: {model.name} is the name of weights, and has no config")
+    return model.config
+
+
 class _Rewriter:
-    """Copies a chain of configs, with the assignments of some variables given new values."""
+    """Copies a chain of configs, with the assignments of some variables given new values.
 
-    def __init__(self, variables: Mapping[str, Any], folder: Path) -> None:
-        self.variables = variables
+    Args:
+        options: Variables of the command line, by name; their types must be those declared.
+        folder: Where the copies go.
+    """
+
+    def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
+        self.options = options
         self.folder = folder
-        self.copies: dict[Path, Path] = {}
+        self.copies = 0
 
-    def rewrite(self, path: Path) -> Path:
-        """The copy of one config and, through its ``_base_``, of those that it inherits."""
-        if path in self.copies:
-            return self.copies[path]
+    def rewrite(self, path: Path, derived: Mapping[str, Any] | None = None, chain: tuple[Path, ...] = ()) -> Path:
+        """The copy of one config and, through its ``_base_``, of those that it inherits.
+
+        Args:
+            path: The config.
+            derived: Variables that the configs derived from it set.
+            chain: These configs.
+        """
+        if path in chain:
+            raise ConfigError(f"config: {path} is a _base_ of itself, through {chain[-1]}")
         # Own folder for each copy: names (and with them {{ fileBasename }}) stay as they were.
-        copy = self.folder / str(len(self.copies)) / path.name
-        self.copies[path] = copy
+        copy = self.folder / str(self.copies) / path.name
+        self.copies += 1
         copy.parent.mkdir()
         source = re.sub(r"\{\{\s*fileDirname\s*\}\}", path.parent.as_posix(), path.read_text(encoding="utf-8"))
-        copy.write_text(self._edit(source, path), encoding="utf-8")
+        copy.write_text(self._edit(source, path, derived or {}, (*chain, path)), encoding="utf-8")
         return copy
 
-    def _edit(self, source: str, path: Path) -> str:
+    def _edit(self, source: str, path: Path, derived: Mapping[str, Any], chain: tuple[Path, ...]) -> str:
         try:
             tree = ast.parse(_PLACEHOLDER.sub(lambda match: "0".ljust(len(match[0])), source), filename=str(path))
         except SyntaxError as error:
             raise ConfigError(f"config: {path} line {error.lineno}: {error.msg}") from error
+        assignments = [
+            (node.targets[0].id, node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+        ]
+        values = {**derived, **self.options}
         edits: list[tuple[ast.expr, str]] = []
-        for node in tree.body:
-            if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
-                continue
-            name, value = node.targets[0].id, node.value
+        for name, value in assignments:
             if name == "_base_":
-                edits.append((value, repr(self._bases(value, path))))
-            elif name in self.variables and not _is_dict(value):
-                _check_type(name, self.variables[name], value, path)
-                edits.append((value, repr(self.variables[name])))
+                bases = self._bases(value, path, {**_plain_values(assignments, source), **derived}, chain)
+                edits.append((value, repr(bases)))
+            elif name in values and not _is_dict(value):
+                if name in self.options:
+                    _check_type(name, values[name], value, path)
+                edits.append((value, repr(values[name])))
         lines = source.splitlines(keepends=True)
         for value, replacement in reversed(edits):
             _replace(lines, value, replacement)
         return "".join(lines)
 
-    def _bases(self, value: ast.expr, path: Path) -> list[str]:
+    def _bases(self, value: ast.expr, path: Path, variables: Mapping[str, Any], chain: tuple[Path, ...]) -> list[str]:
         try:
             bases = ast.literal_eval(value)
         except ValueError as error:
@@ -120,8 +150,20 @@ class _Rewriter:
             file = (path.parent / base).resolve()
             if not file.is_file():
                 raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
-            result.append(str(self.rewrite(file)) if file.suffix == ".py" else str(file))
+            result.append(str(self.rewrite(file, variables, chain)) if file.suffix == ".py" else str(file))
         return result
+
+
+def _plain_values(assignments: Iterable[tuple[str, ast.expr]], source: str) -> dict[str, Any]:
+    """The variables that a config leaves at a plain value: not computed, not merged as dicts are, no placeholder in it."""
+    values: dict[str, Any] = {}
+    for name, node in assignments:
+        values.pop(name, None)  # the last assignment counts
+        if name == "_base_" or _is_dict(node) or _PLACEHOLDER.search(ast.get_source_segment(source, node) or ""):
+            continue
+        with suppress(ValueError):
+            values[name] = ast.literal_eval(node)
+    return values
 
 
 def _is_dict(value: ast.expr) -> bool:

@@ -20,19 +20,20 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
         if not loader:
             continue
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
-        dataset = loader.dataset
-        if "length" in dataset:
-            dataset.update(length=4, size=48)
-        if "data_root" in dataset:
-            dataset.data_root = str(data_root)
-        for transform in dataset.pipeline:
-            if "scale" in transform:
-                transform.scale = (SIZE, SIZE)
-    if cfg.train_cfg.get("max_iters"):
-        cfg.train_cfg.max_iters = 2
-        cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
-    else:
-        cfg.train_cfg.max_epochs = 1
+        if "datasets" in loader.dataset:
+            loader.dataset.datasets = loader.dataset.datasets[:2]
+        for dataset in loader.dataset.get("datasets") or [loader.dataset]:
+            if "length" in dataset:
+                dataset.update(length=4, size=48)
+            if "data_root" in dataset:
+                dataset.update(data_root=str(data_root), image_dir="images", mask_dir="masks", indices=2)
+            if "part" in dataset:
+                dataset.val_fraction = 0.5
+            for transform in dataset.pipeline:
+                if "scale" in transform:
+                    transform.scale = (SIZE, SIZE)
+    cfg.train_cfg.update({"max_iters" if "max_iters" in cfg.train_cfg else "max_epochs": 2})
+    cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
     cfg.param_scheduler = None
     cfg.default_hooks.logger.interval = 1
     return cfg

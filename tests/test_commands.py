@@ -79,6 +79,7 @@ def test_quickstart_writes_table_and_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["tools/train.py", "ts-sam_vit-b_4xb2-cod"], "did you mean ts-sam_sam-vit-b_4xb2-80e_cod-1024"),
         (["tools/train.py", "configs/none.py"], "config: configs/none.py does not exist"),
         (["tools/train.py", "configs/quickstart.py", "--cfg-options", "max_iter=2"], "did you mean max_iters"),
         (["tools/train.py", "configs/quickstart.py", "--cfg-options", "max_iters=many"], "declares max_iters"),

@@ -76,3 +76,66 @@ def test_folder_of_the_config(config):
     )
     cfg = load_config(config, {"size": 2})
     assert (cfg.here, cfg.name, cfg.size, cfg.home) == (config.parent.as_posix(), "child", 2, "none")
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Three levels; the middle one has two bases."""
+    (tmp_path / "data.py").write_text(
+        "size = 64\nbatch = 2\npipeline = [dict(scale=(size, size))]\nloader = dict(batch=batch)\n"
+    )
+    (tmp_path / "schedule.py").write_text(
+        "epochs = 80\nlr = 1e-3\noptions = dict(a=1, b=2)\nschedule = dict(end=epochs, lr=lr)\n"
+    )
+    (tmp_path / "middle.py").write_text(
+        "_base_ = ['./data.py', './schedule.py']\nsize = 32\nepochs = 10\nbatch = _base_.batch * 2\n"
+        "model = dict(size=size, epochs=_base_.epochs)\n"
+    )
+    return tmp_path
+
+
+def load(folder, text, options=None):
+    (folder / "leaf.py").write_text("_base_ = './middle.py'\n" + text)
+    return load_config(folder / "leaf.py", options)
+
+
+def test_a_derived_value_reaches_its_bases(chain):
+    cfg = load(chain, "")
+    assert cfg.pipeline == [dict(scale=(32, 32))]
+    assert cfg.schedule == dict(end=10, lr=1e-3)
+    assert cfg.model == dict(size=32, epochs=10)
+
+
+def test_the_most_derived_value_wins_and_the_command_line_over_it(chain):
+    text = "size = 16\nlr = 1\nnew = 'x'\n"
+    cfg = load(chain, text)
+    assert cfg.pipeline == [dict(scale=(16, 16))]
+    assert cfg.schedule == dict(end=10, lr=1)
+    assert (cfg.model, cfg.size, cfg.new) == (dict(size=16, epochs=10), 16, "x")
+    cfg = load(chain, text, {"size": 8, "epochs": 3, "new": "y"})
+    assert cfg.pipeline == [dict(scale=(8, 8))]
+    assert (cfg.model, cfg.schedule) == (dict(size=8, epochs=3), dict(end=3, lr=1))
+    assert (cfg.size, cfg.new) == (8, "y")
+
+
+def test_only_plain_values_reach_bases(chain, monkeypatch):
+    cfg = load(chain, "")
+    assert (cfg.batch, cfg.loader.batch) == (4, 2)  # computed from the base's: the base keeps its own
+    cfg = load(chain, "options = dict(b=3)\nsize = 5\nsize = _base_.size\n")
+    assert cfg.options == dict(a=1, b=3)
+    assert cfg.pipeline == [dict(scale=(32, 32))]
+    monkeypatch.setenv("EPOCHS", "7")
+    cfg = load(chain, "epochs = '{{$EPOCHS:1}}'\nlr = '{{ fileBasenameNoExtension }}'\n")
+    assert (cfg.epochs, cfg.lr, cfg.schedule) == ("7", "leaf", dict(end=10, lr=1e-3))
+
+
+def test_a_derived_value_may_be_of_another_type(chain):
+    assert load(chain, "size = (8, 4)\nepochs = None\n").schedule.end is None
+    with pytest.raises(ConfigError, match=r"epochs='ten' on the command line is str"):
+        load(chain, "epochs = None\n", {"epochs": "ten"})
+
+
+def test_a_config_that_inherits_itself_is_named(chain):
+    (chain / "data.py").write_text("_base_ = './leaf.py'")
+    with pytest.raises(ConfigError, match=r"leaf\.py is a _base_ of itself, through .*data\.py"):
+        load(chain, "")

@@ -14,7 +14,7 @@ from tests.datasets.broken import save
 
 CONFIGS = sorted(path.stem for path in (ROOT / "configs/_base_/datasets").glob("*.py"))
 # How many pairs each set gets; those that are split need enough for both parts.
-PAIRS, PAIRS_TO_SPLIT = 2, 40
+PAIRS, PAIRS_TO_SPLIT = 2, 100
 HEIGHT, WIDTH, SIZE = 30, 40, 32
 
 
@@ -53,9 +53,11 @@ def test_all_are_here():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_layout(name, tmp_path):
     cfg = load_config(ROOT / "configs/_base_/datasets" / f"{name}.py", {"data_root": str(tmp_path), "img_size": SIZE})
-    loaders = {phase: cfg[f"{phase}_dataloader"].dataset for phase in ("train", "test")}
+    phases = [phase for phase in ("train", "val", "test") if f"{phase}_dataloader" in cfg]
+    loaders = {phase: cfg[f"{phase}_dataloader"].dataset for phase in phases}
     settings = {phase: dataset.get("datasets") or [dataset] for phase, dataset in loaders.items()}
-    assert len({leaf["name"] for leaf in (*settings["train"], *settings["test"])}) == len(settings["test"]) + 1
+    names = [leaf["name"] for leaves in settings.values() for leaf in leaves]
+    assert len(set(names)) == len(names)
     shares = {phase: [make(leaf) for leaf in of] for phase, of in settings.items()}
     used = {}
     for phase, dataset in loaders.items():
@@ -64,8 +66,7 @@ def test_layout(name, tmp_path):
         assert [part.name for part in parts] == [leaf["name"] for leaf in settings[phase]]
         first = 0
         for part, leaf, made in zip(parts, settings[phase], shares[phase], strict=True):
-            assert leaf["published"]["images"] > PAIRS_TO_SPLIT
-            assert part.found == len(made)
+            assert leaf["published"]["images"] > len(made) == part.found
             names = {Path(part.get_data_info(index)["img_path"]).name for index in range(len(part))}
             if leaf.get("part"):
                 used[phase] = names
@@ -75,10 +76,16 @@ def test_layout(name, tmp_path):
             check_sample(built[first], phase, leaf["name"], made)
             first += len(part)
         assert first == len(built)
-    if used:
-        assert not used["train"] & used["test"]
-        assert used["train"] | used["test"] == shares["train"][0].keys()
-        assert len(used["test"]) < len(used["train"])
+    if used:  # a test set of its own needs no split; then the split is for validation
+        held_out = used["val" if "val" in used else "test"]
+        assert not used["train"] & held_out
+        assert used["train"] | held_out == shares["train"][0].keys()
+        assert len(held_out) < len(used["train"])
+    if "val" in phases:
+        folders = {
+            leaf["image_dir"] for leaf in settings["test"] if leaf["data_root"] == settings["val"][0]["data_root"]
+        }
+        assert settings["val"][0]["image_dir"] not in folders
 
 
 def check_sample(packed: dict[str, Any], phase: str, name: str, shares: dict[str, float]) -> None:

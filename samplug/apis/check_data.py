@@ -13,6 +13,8 @@ from samplug.datasets.io import DataError
 from samplug.datasets.scan import by_suspicion
 
 _LISTED = 10
+# Settings that say which files a set is made of.
+_FILES = ("data_root", "image_dir", "mask_dir", "img_suffix", "seg_map_suffix", "recursive", "include", "ann_file")
 
 
 def main() -> None:
@@ -35,7 +37,11 @@ def main() -> None:
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # the dataset's own lines would say it twice
     cfg = load_config(args.config, args.cfg_options)
     wrong = 0
-    sets = {(phase, str(dataset)): dataset for phase, dataset in _datasets(cfg)}
+    found = list(_datasets(cfg))
+    trained = [_files(dataset) for phase, dataset in found if phase == "train"]
+    # A validation part that is held out of a training set is read with it.
+    found = [(phase, dataset) for phase, dataset in found if phase != "val" or _files(dataset) not in trained]
+    sets = {(phase, str(dataset)): dataset for phase, dataset in found}
     for (phase, _), dataset in sets.items():
         lines = check(dataset)
         wrong += bool(lines.problems)
@@ -103,6 +109,10 @@ def _compare(finding: Finding, built: BinarySegDataset) -> None:
         finding.remarks.append(
             f"look at {len(names)} masks, {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
         )
+
+
+def _files(dataset: Mapping[str, Any]) -> list[Any]:
+    return [dataset.get(setting) for setting in _FILES]
 
 
 def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from safetensors.torch import save_file
 from samplug.checkpoints import UnsafeCheckpointError, WeightsError, fetch, load_weights, read_checkpoint
 from samplug.checkpoints.families import describe
 from tests.builders import tiny_tssam, tiny_vit
+from tests.server import FileServer
 
 
 def randomised(model):
@@ -194,35 +193,6 @@ def test_unreadable_files_are_named(tmp_path, damage):
         load_weights(tiny_vit(), str(path))
 
 
-class _Server:
-    """A loopback file server that understands ranges and can cut connections."""
-
-    def __init__(self, content: bytes, cut_first: int | None = None):
-        requests = self.requests = []
-        cuts = [cut_first] if cut_first else []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                asked = self.headers.get("Range")
-                requests.append(asked)
-                if "missing" in self.path:
-                    self.send_error(404)
-                    return
-                start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-                body = content[start:]
-                self.send_response(206 if asked else 200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body[: cuts.pop()] if cuts else body)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SAMPLUG_CACHE", str(tmp_path / "cache"))
@@ -236,7 +206,7 @@ def weights_bytes(tmp_path):
 
 @pytest.mark.usefixtures("cache")
 def test_download_resumes_and_is_kept(weights_bytes):
-    server = _Server(weights_bytes, cut_first=40_000)
+    server = FileServer(weights_bytes, cut_first=40_000)
     digest = hashlib.sha256(weights_bytes).hexdigest()
     path = fetch(f"{server.address}/sam.pth#sha256={digest}")
     assert path.read_bytes() == weights_bytes
@@ -248,14 +218,14 @@ def test_download_resumes_and_is_kept(weights_bytes):
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("name", ["sam.pth#sha256=0123456789", "sam_vit_b_01ec64.pth", "model-deadbeef.pth"])
 def test_download_with_another_hash_is_refused(weights_bytes, name):
-    server = _Server(weights_bytes)
+    server = FileServer(weights_bytes)
     with pytest.raises(WeightsError, match="expected"):
         fetch(f"{server.address}/{name}")
 
 
 @pytest.mark.usefixtures("cache")
 def test_download_errors_name_the_address(weights_bytes):
-    server = _Server(weights_bytes)
+    server = FileServer(weights_bytes)
     with pytest.raises(WeightsError, match=r"missing\.pth could not be downloaded: HTTP 404"):
         fetch(f"{server.address}/missing.pth")
     with pytest.raises(WeightsError, match="expected #sha256"):

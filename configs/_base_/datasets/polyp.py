@@ -1,19 +1,22 @@
 # Polyps, the bundle of PraNet (Fan et al., MICCAI 2020): train on 900 images of Kvasir and 550 of CVC-ClinicDB, test on five sets.
 # Layout: TrainDataset/{image,mask}, TestDataset/<SET>/{images,masks}; all png, masks with grey edges (foreground above 128).
 # Source: https://github.com/DengPingFan/PraNet. Licence: each set's own; research use.
+# Validation: a twentieth of the training images, chosen by name; test sets choose nothing.
 _base_ = '../binary_seg.py'
 
 data_root = 'data/Polyp'
-train_dataloader = dict(
-    dataset=dict(
-        type='BinarySegDataset',
-        name='Polyp-train',
-        data_root=data_root,
-        image_dir='TrainDataset/image',
-        mask_dir='TrainDataset/mask',
-        mask_values='0/255',
-        published=dict(images=1450),
-        pipeline=_base_.train_pipeline))
+val_fraction = 0.05
+train_set = dict(
+    type='BinarySegDataset',
+    data_root=data_root,
+    image_dir='TrainDataset/image',
+    mask_dir='TrainDataset/mask',
+    mask_values='0/255',
+    published=dict(images=1450),
+    val_fraction=val_fraction)
+train_dataloader = dict(dataset=dict(name='Polyp-train', part='train', pipeline=_base_.train_pipeline, **train_set))
+val_dataloader = dict(
+    **_base_.test_dataloader, dataset=dict(name='Polyp-val', part='val', pipeline=_base_.test_pipeline, **train_set))
 test_dataloader = dict(
     dataset=dict(
         type='ConcatDataset',
@@ -31,3 +34,4 @@ test_dataloader = dict(
                                  ('ETIS-LaribPolypDB', 196), ('Kvasir', 100))
         ]))
 test_evaluator = [dict(type='OverlapMetric'), dict(type='SaliencyMetric')]
+val_evaluator = test_evaluator

@@ -4,13 +4,24 @@
 # Sources: DUTS http://saliencydetection.net/duts/, DUT-OMRON http://saliencydetection.net/dut-omron/,
 # ECSSD https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/dataset.html,
 # HKU-IS https://i.cs.hku.hk/~gbli/deep_saliency.html, PASCAL-S https://cbs.ic.gatech.edu/salobj/
-_base_ = './duts.py'
+# Validation: a twentieth of the training images, chosen by name; test sets choose nothing.
+_base_ = '../binary_seg.py'
 
 data_root = 'data'
-train_dataloader = dict(dataset=dict(data_root=f'{data_root}/DUTS'))
+val_fraction = 0.05
+train_set = dict(
+    type='BinarySegDataset',
+    data_root=f'{data_root}/DUTS',
+    image_dir='DUTS-TR/DUTS-TR-Image',
+    mask_dir='DUTS-TR/DUTS-TR-Mask',
+    mask_values='0/255',
+    published=dict(images=10553),
+    val_fraction=val_fraction)
+train_dataloader = dict(dataset=dict(name='DUTS-TR', part='train', pipeline=_base_.train_pipeline, **train_set))
+val_dataloader = dict(
+    **_base_.test_dataloader, dataset=dict(name='DUTS-TR-val', part='val', pipeline=_base_.test_pipeline, **train_set))
 test_dataloader = dict(
     dataset=dict(
-        _delete_=True,
         type='ConcatDataset',
         datasets=[
             dict(
@@ -30,3 +41,5 @@ test_dataloader = dict(
                 ('PASCAL-S', 'PASCAL-S', 'images', 'masks', 850),
             )
         ]))
+test_evaluator = [dict(type='SaliencyMetric')]
+val_evaluator = test_evaluator

@@ -1,0 +1,12 @@
+# TS-SAM on SAM ViT-H: salient objects.
+# 4 GPUs, 2 images each, gradients synchronised.
+# Train: DUTS-TR, 10,553 images (the released config: PASCAL-S). Test: DUTS-TE, ECSSD, DUT-OMRON, HKU-IS, PASCAL-S.
+# Validation: a twentieth of the training images. Published result: not available. Memory: not measured.
+_base_ = [
+    '../_base_/schedules/ts-sam.py',
+    '../_base_/datasets/sod.py',
+    '../_base_/models/ts-sam_sam-vit-h.py',
+]
+
+model = dict(backbone=dict(img_size=_base_.img_size), loss='bce_iou')
+default_hooks = dict(checkpoint=dict(save_best='S', rule='greater'))

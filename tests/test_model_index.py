@@ -1,0 +1,103 @@
+"""Names of models, from a checkout and from a wheel."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from samplug import model_index
+from samplug.config import load_config
+from samplug.model_index import names, resolve
+from samplug.utils.errors import ConfigError
+from tests.conftest import ROOT
+
+COD = "ts-sam_sam-vit-b_4xb2-80e_cod-1024"
+
+
+def test_every_entry_is_whole():
+    assert COD in names()
+    for name in names():
+        model = resolve(name)
+        assert model.name == name
+        assert model.config or model.weights
+        if model.config:
+            assert model.config.is_file()
+            assert model.config.stem == name
+        assert all(resolve(need).weights for need in model.needs)
+
+
+def test_encoders():
+    """The digits in a file's name are the beginning of its md5, and its size is that of its float32 parameters."""
+    for name in ("sam-vit-b", "sam-vit-l", "sam-vit-h"):
+        model = resolve(name)
+        assert model.weights.endswith(f"_{model.metadata['MD5 Prefix']}.pth")
+        assert model.metadata["File Size"] == pytest.approx(4 * model.metadata["Parameters"], rel=1e-3)
+
+
+def test_a_name_is_a_config():
+    assert load_config(COD, {"img_size": 512}).filename == str(ROOT / f"configs/tssam/{COD}.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ts-sam_vit-b_4xb2_cod", f"did you mean {COD}"),
+        ("sam-vit-b", "name of weights, and has no config"),
+        ("configs", "is no file and no model's name; tools/download.py --list"),
+        (f"{COD}.py", "does not exist"),
+        (f"configs/{COD}", "does not exist"),
+    ],
+)
+def test_other_names(name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(name)
+
+
+def test_a_wheel_carries_what_names_need(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    files = [name for name in listed.stdout.splitlines() if not name.startswith(("tests/", "docs/"))]
+    for name in files:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        ".",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(tmp_path),
+    ]
+    build = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout[-2000:] + build.stderr[-2000:]
+    (wheel,) = tmp_path.glob("samplug-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+        archive.extractall(tmp_path / "installed")
+    carried = [name for name in files if name.startswith(("configs/", "tools/", "model-index.yml"))]
+    assert len(carried) > 30
+    assert held >= {f"samplug/.mim/{name}" for name in carried}
+    assert held >= {name for name in files if name.startswith("samplug/")}
+
+    # Imported from there, the package finds its own copies.
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path / "installed")!r})
+from samplug.config import load_config
+from samplug.model_index import root
+print(root())
+print(load_config({COD!r}, dict(img_size=512)).filename)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True)
+    mim = tmp_path / "installed/samplug/.mim"
+    assert run.stdout.splitlines() == [str(mim), str(mim / f"configs/tssam/{COD}.py")], run.stderr[-2000:]
+
+
+def test_a_checkout_is_its_own_root():
+    assert model_index.root() == ROOT
