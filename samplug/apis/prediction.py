@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from samplug.apis.rasters import Raster, write_geotiff
 from samplug.apis.sources import Source
+from samplug.datasets.converters.encodings import encode_rle
 from samplug.datasets.io import replace_file
 from samplug.evaluation.metrics.per_image import foreground_map
 from samplug.utils.imports import quiet_optional_operators
@@ -79,7 +79,7 @@ class Prediction:
     def overlay(self) -> NDArray[np.uint8]:
         """The image with the prediction tinted and outlined in red, (H, W, 3) uint8 BGR; every class but 0 where there are several."""
         height, width = self.raster.shape
-        return draw_overlay(self.raster.crop(slice(height), slice(width)), self.mask > 0)
+        return draw_overlay(self.raster.crop(slice(0, height), slice(0, width)), self.mask > 0)
 
     def save(self, folder: str | Path, overlay: bool = True) -> list[Path]:
         """Write ``masks/NAME.png`` (0 and 255, or class indexes), ``maps/NAME.png`` (probability) and ``overlays/NAME.jpg``.
@@ -111,12 +111,6 @@ class Prediction:
             files.append(Path(folder) / OVERLAYS / f"{self.name}.jpg")
             _write_picture(files[-1], self.overlay())
         return files
-
-
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask, (H, W) bool: ``size`` [H, W] and ``counts``, a text."""
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def _write_picture(path: Path, picture: NDArray[Any]) -> None:

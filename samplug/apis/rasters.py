@@ -37,7 +37,7 @@ class Raster(Protocol):
     shape: tuple[int, int]  # height, width
 
     def crop(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """A part as (h, w, 3) uint8 BGR."""
+        """A part as (h, w, 3) uint8 BGR; both slices have a start and a stop."""
 
 
 @dataclass(frozen=True)
