@@ -62,15 +62,45 @@ def outline(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True)
 
 
 def _joined(outer: Ring, holes: list[Ring]) -> Ring:
-    """One ring of all: the hole that is nearest to what is joined already comes next, so that slits cross no other."""
-    waiting = list(holes)
-    while waiting:
-        tree = cKDTree(outer)
-        distances, places = zip(*(tree.query(hole) for hole in waiting), strict=True)
-        chosen = int(np.argmin([distance.min() for distance in distances]))
-        hole = waiting.pop(chosen)
-        start = int(distances[chosen].argmin())
-        at = int(places[chosen][start])
-        around = np.roll(hole, -start, axis=0)
-        outer = np.concatenate([outer[: at + 1], around, around[:1], outer[at:]])
-    return outer
+    """One ring of all: from its leftmost point, each hole is joined to the nearest point of the outer ring, or of a hole further left."""
+    if not holes:
+        return outer
+    rings = [outer, *holes]
+    points = np.concatenate(rings)
+    owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    places = np.concatenate([np.arange(len(ring)) for ring in rings])
+    tree = cKDTree(points)
+    starts = [int(ring[:, 0].argmin()) for ring in rings]
+    # Further left: no hole can be joined to itself by a chain of others, and the rightmost have nothing joined to them.
+    order = sorted(range(1, len(rings)), key=lambda number: -rings[number][starts[number], 0])
+    joined: dict[int, list[tuple[int, Ring]]] = {number: [] for number in range(len(rings))}
+    for number in order:
+        start = rings[number][starts[number]]
+        nearest = _nearest(tree, start, (owners == 0) | (points[:, 0] < start[0]))
+        whole = _inserted(rings[number], joined[number], starts[number])
+        joined[int(owners[nearest])].append((int(places[nearest]), whole))
+    return _inserted(outer, joined[0], 0)[:-1]
+
+
+def _inserted(ring: Ring, joined: list[tuple[int, Ring]], start: int) -> Ring:
+    """A ring from one of its points around to the same, with others inserted behind the points where they are joined."""
+    pieces = []
+    by_place: dict[int, list[Ring]] = {}
+    for place, other in joined:
+        by_place.setdefault(place, []).append(other)
+    around = np.roll(np.arange(len(ring)), -start)
+    for place in (*around, start):
+        pieces.append(ring[place : place + 1])
+        for other in by_place.pop(int(place), ()):
+            pieces += [other, ring[place : place + 1]]
+    return np.concatenate(pieces)
+
+
+def _nearest(tree: cKDTree, point: NDArray[np.int64], allowed: NDArray[np.bool_]) -> int:
+    """Index of the nearest of the points that are allowed, of which there is one."""
+    number = 16
+    while True:
+        found = np.atleast_1d(tree.query(point, k=min(number, len(allowed)))[1])
+        if allowed[found].any():
+            return int(found[allowed[found].argmax()])
+        number *= 8
