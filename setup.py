@@ -57,10 +57,12 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "geo": ["rasterio>=1.4"],
         "test": [
             "mypy>=2.4",
             "pysodmetrics>=1.6.2",
             "pytest>=9",
+            "rasterio>=1.4",
             "ruff>=0.17",
             "scikit-learn>=1.5",
         ],

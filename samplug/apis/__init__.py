@@ -1,0 +1,22 @@
+"""What commands do, and the interface for programs: ``init_model``, ``Inferencer``, ``Prediction``.
+
+These three are imported when they are first asked for: commands that need no model start without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samplug.apis.inferencer import Inferencer
+    from samplug.apis.model import init_model
+    from samplug.apis.prediction import Prediction
+
+__all__ = ["Inferencer", "Prediction", "init_model"]
+
+_MODULES = {"Inferencer": "inferencer", "Prediction": "prediction", "init_model": "model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

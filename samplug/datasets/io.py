@@ -1,6 +1,7 @@
 """Reading image and mask files, with errors that name them."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     picture = _read(path)
     if picture.palette is not None:
         return np.ascontiguousarray(picture.palette[picture.pixels][..., ::-1])
-    pixels = _eight_bits(picture.pixels)
+    pixels = eight_bits(picture.pixels)
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels  # type: ignore[return-value]
 
 
@@ -60,7 +61,7 @@ def read_mask(path: str | Path) -> NDArray[Any]:
     blue, green, red = cv2.split(pixels)
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return red
-    return cv2.cvtColor(_eight_bits(pixels), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(eight_bits(pixels), cv2.COLOR_BGR2RGB)
 
 
 def _read(path: str | Path) -> Picture:
@@ -78,10 +79,28 @@ def _read(path: str | Path) -> Picture:
         raise DataError(f"data: {path} {error}") from error
 
 
-def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values of 8 bits as they are, of 16 bits scaled from 0..65535 to 0..255 and rounded: the rule of all images."""
     if pixels.dtype == np.uint8:
         return pixels
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write under a temporary name, then rename: a file under its own name is always whole. Its folder is made.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)  # of a run that was killed
+        write(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"data: {path} cannot be written: {error.strerror or error}") from error
 
 
 def _is_constant(values: NDArray[Any]) -> bool:

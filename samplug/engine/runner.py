@@ -13,29 +13,15 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from samplug.checkpoints import (
-    LoadReport,
-    WeightsError,
-    digest,
-    fetch,
-    load_pretrained,
-    load_state,
-    pretrained_names,
-    read_checkpoint,
-    state_dict_of,
-)
+from samplug.checkpoints import WeightsError, fetch, read_checkpoint
 from samplug.datasets.draws import DrawSampler, SeededDataset
 from samplug.engine.failures import SaveError, save_message
-from samplug.engine.hooks import OMITTED_KEY
 from samplug.engine.launch import join_on_cpu
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
+from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
-
-# Values of CHECKPOINT that are no files.
-FROM_INIT_CFG = "none"
-UNTRAINED = "untrained"
 
 
 @RUNNERS.register_module()
@@ -141,25 +127,11 @@ class SamplugRunner(Runner):
         self._has_loaded = True
 
     def _load_for_evaluation(self) -> None:
-        source = str(self._load_from or FROM_INIT_CFG)
-        if source == UNTRAINED:
-            self.logger.warning("testing the untrained model: random weights, a floor to compare with")
-            self._init_model_weights()
-        elif source == FROM_INIT_CFG:
-            missing = set(self.bare_model.state_dict()) - load_pretrained(self.bare_model)
-            if missing:
-                raise WeightsError(
-                    f"test: no checkpoint was given and init_cfg supplies no weights for {len(missing)} entries of "
-                    f"{type(self.bare_model).__name__} ({', '.join(sorted(missing)[:4])}, ...): name a checkpoint"
-                )
-        else:
-            checkpoint = read_checkpoint(fetch(source))
-            report = self._apply(checkpoint, source)
-            # Pretrained files are read only for what the checkpoint lacks: a whole checkpoint needs no other file.
-            if pretrained_names(self.bare_model) - set(report.loaded):
-                load_pretrained(self.bare_model)
-                self._apply(checkpoint, source)
-            self._check_omitted(checkpoint, source)
+        load_for_evaluation(
+            self.bare_model,
+            self._load_from,
+            on_read=lambda checkpoint: self.call_hook("after_load_checkpoint", checkpoint=checkpoint),
+        )
 
     def load_checkpoint(
         self,
@@ -183,28 +155,11 @@ class SamplugRunner(Runner):
             WeightsError: It cannot be read safely or does not fit; entries may be missing only if ``init_cfg`` supplies them.
         """
         checkpoint, self._read_ahead = self._read_ahead or read_checkpoint(fetch(filename)), None
-        self._apply(checkpoint, filename, strict)
-        self._check_omitted(checkpoint, filename)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        apply_checkpoint(self.bare_model, checkpoint, filename, strict)
+        check_omitted(self.bare_model, checkpoint, filename)
         self._has_loaded = True
         return checkpoint
-
-    def _apply(self, checkpoint: dict[str, Any], source: str, strict: bool = True) -> LoadReport:
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        model = self.bare_model
-        report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
-        self.logger.info(f"Load checkpoint from {source}")
-        return report
-
-    def _check_omitted(self, checkpoint: Mapping[str, Any], source: str) -> None:
-        """Stop if the parameters that a checkpoint left out are not those that the model has now."""
-        meta = checkpoint.get("meta")
-        omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None
-        if omitted and digest(self.bare_model.state_dict(), omitted["names"]) != omitted["sha256"]:
-            raise WeightsError(
-                f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
-                f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint "
-                f"to the file used in training"
-            )
 
     def resume(
         self,

@@ -1,3 +1,10 @@
-from samplug.visualization.overlay import add_caption, compare_sheet, contact_sheet, draw_overlay, write_picture
+from samplug.visualization.overlay import (
+    add_caption,
+    compare_sheet,
+    contact_sheet,
+    draw_overlay,
+    encode_picture,
+    write_picture,
+)
 
-__all__ = ["add_caption", "compare_sheet", "contact_sheet", "draw_overlay", "write_picture"]
+__all__ = ["add_caption", "compare_sheet", "contact_sheet", "draw_overlay", "encode_picture", "write_picture"]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -105,10 +106,22 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
         OSError: The file cannot be written (``cv2.imwrite`` would be silent).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, content = cv2.imencode(path.suffix, picture)
+    path.write_bytes(encode_picture(picture, path.suffix))
+
+
+def encode_picture(picture: NDArray[Any], suffix: str) -> bytes:
+    """The bytes of a picture file, (H, W) or (H, W, 3) BGR, of the format that a suffix such as ``'.png'`` means.
+
+    Raises:
+        OSError: The format cannot hold it.
+    """
+    try:
+        done, content = cv2.imencode(suffix, picture)
+    except cv2.error as error:
+        raise OSError(f"a picture of {picture.shape[1]}x{picture.shape[0]} cannot be encoded as {suffix}") from error
     if not done:
-        raise OSError(f"{path} could not be encoded")
-    path.write_bytes(content.tobytes())
+        raise OSError(f"a picture of {picture.shape[1]}x{picture.shape[0]} cannot be encoded as {suffix}")
+    return content.tobytes()
 
 
 def _fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:

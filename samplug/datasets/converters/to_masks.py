@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from samplug.datasets.converters.annotations import AnnotatedImage, Annotations, Problem, read_json
 from samplug.datasets.converters.checking import Drawing, Role, Selection, check_images, in_parallel
 from samplug.datasets.converters.encodings import bytes_from_base64
-from samplug.datasets.io import DataError
+from samplug.datasets.io import DataError, replace_file
 
 Link = Literal["copy", "symlink", "none"]
 
@@ -76,7 +76,7 @@ def to_masks(
     written = list(in_parallel(lambda drawing: _write(drawing, destination, link), drawings, "writing"))
     summary = _summary(annotations, drawings, written, problems)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    _replace(destination / "summary.json", lambda path: path.write_text(text, encoding="utf-8"))
+    replace_file(destination / "summary.json", lambda path: path.write_text(text, encoding="utf-8"))
     return summary
 
 
@@ -128,9 +128,9 @@ def _write(drawing: Drawing, destination: Path, link: Link) -> _Written:
         np.maximum(mask, VALUES[role], out=mask, where=inside)
         without_pixels[region.category] += not inside.any()
     content = cv2.imencode(".png", mask)[1].tobytes()
-    _replace(destination / "masks" / drawing.image.mask_name, lambda path: path.write_bytes(content))
+    replace_file(destination / "masks" / drawing.image.mask_name, lambda path: path.write_bytes(content))
     if link != "none":
-        _replace(destination / "images" / drawing.image.name, lambda path: _put_image(drawing.image, link, path))
+        replace_file(destination / "images" / drawing.image.name, lambda path: _put_image(drawing.image, link, path))
     return _Written(without_pixels, int(np.count_nonzero(mask == VALUES["ignored"])))
 
 
@@ -141,19 +141,6 @@ def _put_image(image: AnnotatedImage, link: Link, path: Path) -> None:
         path.symlink_to(image.source.resolve())
     else:
         shutil.copyfile(image.source, path)
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write under a temporary name, then rename: a file under its own name is always whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)  # of a run that was killed
-        write(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DataError(f"to-masks: {path} cannot be written: {error.strerror or error}") from error
 
 
 def _summary(

@@ -1,0 +1,223 @@
+"""Predicting images of any kind with a trained model."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner.amp import autocast
+from mmengine.structures import PixelData
+
+from samplug.apis.model import init_model
+from samplug.apis.prediction import Prediction
+from samplug.apis.rasters import Bands, Raster
+from samplug.apis.sources import Source, find_sources
+from samplug.apis.tiles import Canvas, Tile, cut
+from samplug.datasets.io import DataError
+from samplug.utils.errors import ConfigError
+from samplug.utils.imports import quiet_optional_operators
+
+with quiet_optional_operators():
+    from mmseg.structures import SegDataSample
+
+_LISTED = 20
+
+
+class _Job:
+    """An image, and what is predicted of it so far."""
+
+    def __init__(self, source: Source, raster: Raster, tiles: list[Tile]) -> None:
+        self.source, self.raster, self.tiles = source, raster, tiles
+        self.canvas = Canvas(raster.shape)
+        self.done = 0
+
+
+class Inferencer:
+    """Predicts files, folders and arrays, by the config's test pipeline without its truths.
+
+    The predictions are those of ``tools/test.py``: the same bits on one machine at one batch size.
+
+    Example::
+
+        inferencer = Inferencer("configs/quickstart.py", "work_dirs/quickstart/iter_1300.pth")
+        for prediction in inferencer.stream("photos", recursive=True):
+            print(prediction.name, prediction.mask.mean())
+
+    Args:
+        model: A model of :func:`init_model`, or its config.
+        checkpoint: See :func:`init_model`, as the next; not with a model.
+        device: Where to predict.
+        batch_size: Images or tiles in a forward pass.
+        tile: ``'auto'``: images larger than the model's frame are predicted in overlapping tiles of its size; a number: in tiles of so
+            many pixels, each resized to the frame; None: images are resized to the frame whole, as in the test.
+        overlap: Share of a tile that it has in common with its neighbour, at least; in [0, 1).
+        threshold: Foreground is where the probability exceeds it; None: the model's own. For one class.
+        bands: Numbers of the bands of TIFF files and arrays that are taken as red, green and blue, from 1; None: see
+            :mod:`samplug.apis.rasters`.
+        cfg_options: Changes of the config.
+
+    Attributes:
+        failures: Name of an image -> why it could not be read, in the last call.
+
+    Raises:
+        ConfigError: A value out of range, or a config without test pipeline.
+        WeightsError: See :func:`init_model`.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel | str | Path | Config,
+        checkpoint: str | Path | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 1,
+        tile: int | Literal["auto"] | None = None,
+        overlap: float = 0.25,
+        threshold: float | None = None,
+        bands: Bands | None = None,
+        cfg_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"predict: batch_size={batch_size} must be at least 1")
+        if not 0 <= overlap < 1:
+            raise ConfigError(f"predict: overlap={overlap} is not in [0, 1)")
+        if threshold is not None and not 0 <= threshold < 1:
+            raise ConfigError(f"predict: threshold={threshold} is not in [0, 1)")
+        if not isinstance(model, BaseModel):
+            model = init_model(model, checkpoint, device, cfg_options)
+        elif checkpoint or device or cfg_options:
+            raise ConfigError("predict: a model has its checkpoint, device and cfg_options already: leave them out")
+        cfg: Any = getattr(model, "cfg", None)
+        if cfg is None:
+            raise ConfigError("predict: the model has no config: build it by init_model, or set model.cfg")
+        self.model: Any = model
+        self.batch_size, self.overlap, self.threshold, self.bands = batch_size, overlap, threshold, bands
+        self.tile = self._tile_size(tile)
+        self.mixed_precision = bool((cfg.get("test_cfg") or {}).get("fp16", False))
+        init_default_scope(cfg.get("default_scope", "samplug"))
+        self.pipeline = Compose(_image_pipeline(cfg))
+        self.failures: dict[str, str] = {}
+
+    def __call__(
+        self, inputs: Any, recursive: bool = False, on_error: Literal["stop", "skip"] = "stop"
+    ) -> list[Prediction]:
+        """:meth:`stream` as a list, which keeps all images in memory."""
+        return list(self.stream(inputs, recursive, on_error))
+
+    def stream(
+        self, inputs: Any, recursive: bool = False, on_error: Literal["stop", "skip"] = "stop"
+    ) -> Iterator[Prediction]:
+        """Predict images one batch after the other.
+
+        Args:
+            inputs: A file, a folder, an array (see :func:`samplug.apis.rasters.array_raster`), or an iterable of these; a generator
+                is read as far as the next batch.
+            recursive: Look into subfolders of folders.
+            on_error: Images that cannot be read are left out and listed in ``failures``. ``'stop'``: they are an error when all
+                others have been predicted.
+
+        Yields:
+            A prediction for each image, in order.
+
+        Raises:
+            DataError: Images could not be read, or a folder holds none.
+        """
+        if on_error not in ("stop", "skip"):
+            raise ConfigError(f"predict: on_error={on_error!r} is not 'stop' or 'skip'")
+        self.failures = failures = {}
+        pending: list[tuple[_Job, Tile, dict[str, Any]]] = []
+        for source in find_sources(inputs, recursive):
+            job = None
+            try:
+                raster = source.open(self.bands)
+                job = _Job(source, raster, cut(raster.shape, self.tile or raster.shape, self.overlap))
+                for tile in job.tiles:
+                    pending.append((job, tile, self._prepare(job, tile)))
+                    if len(pending) == self.batch_size:
+                        yield from self._predict(pending)
+                        pending = []
+            except DataError as error:
+                failures[str(source.path or source.name)] = str(error)
+                pending = [item for item in pending if item[0] is not job]
+        yield from self._predict(pending)
+        if failures and on_error == "stop":
+            raise DataError(
+                f"predict: {len(failures)} images could not be predicted; mend them, or pass --on-error skip "
+                f"(on_error='skip'):\n{listed(failures)}"
+            )
+
+    def _prepare(self, job: _Job, tile: Tile) -> dict[str, Any]:
+        path = str(job.source.path or job.source.name)
+        return self.pipeline(dict(img=job.raster.crop(tile.rows, tile.columns), img_path=path, seg_fields=[]))
+
+    @torch.no_grad()
+    def _predict(self, items: list[tuple[_Job, Tile, dict[str, Any]]]) -> list[Prediction]:
+        """Predictions of the images that are complete with these tiles."""
+        if not items:
+            return []
+        with autocast(enabled=self.mixed_precision):
+            samples = self.model.test_step(pseudo_collate([data for *_, data in items]))
+        complete = []
+        for (job, tile, _), sample in zip(items, samples, strict=True):
+            sample = sample.cpu()
+            job.done += 1
+            if len(job.tiles) > 1:
+                job.canvas.add(tile, sample.seg_logits.data.float())
+            if job.done == len(job.tiles):
+                complete.append(Prediction(job.source, job.raster, self._decided(job, sample)))
+        return complete
+
+    def _decided(self, job: _Job, last: SegDataSample) -> SegDataSample:
+        """The sample of a whole image; the model's own where it saw the image at once and no threshold is set."""
+        if job.canvas.logits is None and self.threshold is None:
+            return last
+        logits = last.seg_logits.data if job.canvas.logits is None else job.canvas.logits
+        if len(logits) == 1:
+            threshold = self.model.decode_head.threshold if self.threshold is None else self.threshold
+            decision = (logits.sigmoid() > threshold).long()
+        elif self.threshold is None:
+            decision = logits.argmax(dim=0, keepdim=True)
+        else:
+            raise ConfigError(f"predict: threshold={self.threshold} is for one class, the model has {len(logits)}")
+        sample = SegDataSample(metainfo=dict(img_path=last.img_path, ori_shape=job.raster.shape))
+        return sample.set_data(dict(seg_logits=PixelData(data=logits), pred_sem_seg=PixelData(data=decision))) or sample
+
+    def _tile_size(self, tile: int | Literal["auto"] | None) -> tuple[int, int] | None:
+        if tile == "auto":
+            frame = getattr(self.model.data_preprocessor, "size", None)
+            if frame is None:
+                raise ConfigError("predict: the model's preprocessor states no size: give tile as a number of pixels")
+            return frame[0], frame[1]
+        if tile is not None and (not isinstance(tile, int) or tile < 1):
+            raise ConfigError(f"predict: tile={tile!r} is neither None, 'auto' nor a number of pixels")
+        return None if tile is None else (tile, tile)
+
+
+def listed(failures: Mapping[str, str]) -> str:
+    """Failures, a line each, the first of many."""
+    lines = [f"  {why.removeprefix('data: ')}" for why in list(failures.values())[:_LISTED]]
+    if len(failures) > _LISTED:
+        lines.append(f"  and {len(failures) - _LISTED} more")
+    return "\n".join(lines)
+
+
+def _image_pipeline(cfg: Any) -> list[dict[str, Any]]:
+    """The test pipeline with samplug's loader of images (equal for files, and open to arrays) in place of all loading."""
+    pipeline = _find_pipeline((cfg.get("test_dataloader") or {}).get("dataset"))
+    if pipeline is None:
+        raise ConfigError(f"predict: {cfg.filename or 'the config'} has no test_dataloader with a pipeline")
+    names = (getattr(step["type"], "__name__", step["type"]).split(".")[-1] for step in pipeline)
+    kept = [step for step, name in zip(pipeline, names, strict=True) if not name.startswith("Load")]
+    return [dict(type="LoadImage"), *kept]
+
+
+def _find_pipeline(part: Any) -> list[dict[str, Any]] | None:
+    """The first pipeline in the config of a dataset, whatever wraps it; of several test sets, the first one's."""
+    if isinstance(part, list | tuple):
+        return next(filter(None, map(_find_pipeline, part)), None)
+    if not isinstance(part, dict):
+        return None
+    return part.get("pipeline") or next(filter(None, map(_find_pipeline, part.values())), None)

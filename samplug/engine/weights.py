@@ -1,0 +1,93 @@
+"""Which weights a model is evaluated with: the rule of tests, of the Inferencer and of all commands."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmengine.dist import broadcast
+from mmengine.logging import print_log
+from torch import nn
+
+from samplug.checkpoints import (
+    LoadReport,
+    WeightsError,
+    digest,
+    fetch,
+    load_pretrained,
+    load_state,
+    pretrained_names,
+    read_checkpoint,
+    state_dict_of,
+)
+from samplug.engine.hooks import OMITTED_KEY
+
+# Values of CHECKPOINT that are no files.
+FROM_INIT_CFG = "none"
+UNTRAINED = "untrained"
+
+Checkpoint = dict[str, Any]
+
+
+def load_for_evaluation(
+    model: nn.Module, source: str | None, on_read: Callable[[Checkpoint], None] = lambda checkpoint: None
+) -> None:
+    """Give a model the weights of a checkpoint over those of its ``init_cfg``.
+
+    Args:
+        model: Without a data-parallel wrapper.
+        source: A checkpoint, see :func:`samplug.checkpoints.fetch`; ``'none'`` or None: ``init_cfg`` alone; ``'untrained'``: the random
+            start.
+        on_read: Called with the checkpoint before it is loaded; may change it.
+
+    Raises:
+        WeightsError: A parameter comes from neither, or the checkpoint cannot be read safely or does not fit.
+    """
+    source = str(source or FROM_INIT_CFG)
+    if source == UNTRAINED:
+        print_log("the model is untrained: random weights, a floor to compare with", "current", logging.WARNING)
+        model.init_weights()  # type: ignore[operator]
+        for value in model.state_dict().values():
+            broadcast(value)  # each process drew its own
+    elif source == FROM_INIT_CFG:
+        missing = set(model.state_dict()) - load_pretrained(model)
+        if missing:
+            raise WeightsError(
+                f"weights: no checkpoint was given and init_cfg supplies no weights for {len(missing)} entries of "
+                f"{type(model).__name__} ({', '.join(sorted(missing)[:4])}, ...): name a checkpoint"
+            )
+    else:
+        checkpoint = read_checkpoint(fetch(source))
+        on_read(checkpoint)
+        report = apply_checkpoint(model, checkpoint, source)
+        # Pretrained files are read only for what the checkpoint lacks: a whole checkpoint needs no other file.
+        if pretrained_names(model) - set(report.loaded):
+            load_pretrained(model)
+            apply_checkpoint(model, checkpoint, source)
+        check_omitted(model, checkpoint, source)
+
+
+def apply_checkpoint(model: nn.Module, checkpoint: Checkpoint, source: str, strict: bool = True) -> LoadReport:
+    """Load a checkpoint that has been read; it may lack only what ``init_cfg`` supplies.
+
+    Raises:
+        WeightsError: It does not fit and ``strict`` is set.
+    """
+    report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+    print_log(f"Load checkpoint from {source}", "current")
+    return report
+
+
+def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
+    """Stop if the parameters that a checkpoint left out are not those that the model has now.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    meta = checkpoint.get("meta")
+    omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None
+    if omitted and digest(model.state_dict(), omitted["names"]) != omitted["sha256"]:
+        raise WeightsError(
+            f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
+            f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint "
+            f"to the file used in training"
+        )
