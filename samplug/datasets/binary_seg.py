@@ -43,7 +43,8 @@ class BinarySegDataset(BaseDataset):
         on_error: ``'stop'``, or ``'skip'``: files that cannot be used are left out, counted and listed in ``skipped``; reads every pair
             before the run.
         name: Name of the set in logs and metrics; default: that of ``data_root``'s folder.
-        published: Facts of the published set, ``dict(images=..., licence=..., source=...)``; another number of images is reported.
+        published: Facts of the published set, ``dict(images=..., split='test')``; another number of images is reported, and validating on a
+            published test set is said at the start.
         part: None: all pairs. ``'train'`` or ``'val'``: a split by the hash of the name, the same on every machine, and stable
             when files are added.
         val_fraction: Expected share of the ``'val'`` part.

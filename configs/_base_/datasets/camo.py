@@ -22,6 +22,6 @@ test_dataloader = dict(
         image_dir='Images/Test',
         mask_dir='GT',
         extra_masks=True,
-        published=dict(images=250),
+        published=dict(split='test', images=250),
         pipeline=_base_.test_pipeline))
 test_evaluator = [dict(type='SaliencyMetric')]

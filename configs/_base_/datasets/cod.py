@@ -26,7 +26,7 @@ test_dataloader = dict(
                 data_root=data_root,
                 image_dir=f'TestDataset/{name}/Imgs',
                 mask_dir=f'TestDataset/{name}/GT',
-                published=dict(images=images),
+                published=dict(split='test', images=images),
                 pipeline=_base_.test_pipeline)
             for name, images in (('CAMO', 250), ('CHAMELEON', 76), ('COD10K', 2026), ('NC4K', 4121))
         ]))

@@ -22,6 +22,6 @@ test_dataloader = dict(
         image_dir='Test/Image',
         mask_dir='Test/GT_Object',
         include='COD10K-CAM-*',
-        published=dict(images=2026),
+        published=dict(split='test', images=2026),
         pipeline=_base_.test_pipeline))
 test_evaluator = [dict(type='SaliencyMetric')]

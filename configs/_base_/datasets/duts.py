@@ -22,6 +22,6 @@ test_dataloader = dict(
         image_dir='DUTS-TE/DUTS-TE-Image',
         mask_dir='DUTS-TE/DUTS-TE-Mask',
         mask_values='0/255',
-        published=dict(images=5019),
+        published=dict(split='test', images=5019),
         pipeline=_base_.test_pipeline))
 test_evaluator = [dict(type='SaliencyMetric')]

@@ -23,7 +23,7 @@ test_dataloader = dict(
         data_root=data_root,
         image_dir='test/test_A',
         mask_dir='test/test_B',
-        published=dict(images=540, size=(640, 480)),
+        published=dict(split='test', images=540, size=(640, 480)),
         pipeline=_base_.test_pipeline))
 test_evaluator = [dict(type='BERMetric')]
 val_evaluator = test_evaluator

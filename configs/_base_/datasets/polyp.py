@@ -28,7 +28,7 @@ test_dataloader = dict(
                 image_dir=f'TestDataset/{name}/images',
                 mask_dir=f'TestDataset/{name}/masks',
                 mask_values='0/255',
-                published=dict(images=images),
+                published=dict(split='test', images=images),
                 pipeline=_base_.test_pipeline)
             for name, images in (('CVC-300', 60), ('CVC-ClinicDB', 62), ('CVC-ColonDB', 380),
                                  ('ETIS-LaribPolypDB', 196), ('Kvasir', 100))

@@ -20,6 +20,6 @@ test_dataloader = dict(
         data_root=data_root,
         image_dir='SBU-Test/ShadowImages',
         mask_dir='SBU-Test/ShadowMasks',
-        published=dict(images=638),
+        published=dict(split='test', images=638),
         pipeline=_base_.test_pipeline))
 test_evaluator = [dict(type='BERMetric')]

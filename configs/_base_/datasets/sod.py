@@ -31,7 +31,7 @@ test_dataloader = dict(
                 image_dir=image_dir,
                 mask_dir=mask_dir,
                 mask_values='0/255',
-                published=dict(images=images),
+                published=dict(split='test', images=images),
                 pipeline=_base_.test_pipeline)
             for name, folder, image_dir, mask_dir, images in (
                 ('DUTS-TE', 'DUTS', 'DUTS-TE/DUTS-TE-Image', 'DUTS-TE/DUTS-TE-Mask', 5019),
