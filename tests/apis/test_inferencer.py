@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cfg(folder, tmp_path_factory):
     config = shrink(load_config(ROOT / "configs/quickstart_folder.py"), tmp_path_factory.mktemp("work"), folder)
-    config.test_dataloader.dataset.part = None
+    config.test_dataloader.dataset.update(part=None, indices=None)
     for section in TRAIN_SECTIONS:
         config.pop(section, None)
     return config

@@ -46,6 +46,7 @@ def on_terminal(monkeypatch):
 def a_config(tmp_path, error=None, **changes):
     cfg = config(tmp_path, by_epoch=False, custom_hooks=[dict(type="Saying", error=error)], **changes)
     cfg.train_cfg.max_iters = 4
+    cfg.experiment_name = tmp_path.name  # two runs of one second would share a logger
     return cfg
 
 

@@ -67,6 +67,16 @@ def stop(_):
     raise Stop
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_losses():
+    """Losses of this file, in the registry only as long as its tests run."""
+    for loss in (Drawing, WithSpare):
+        MODELS.register_module(module=loss)
+    yield
+    for loss in (Drawing, WithSpare):
+        MODELS.module_dict.pop(loss.__name__)
+
+
 def log_of(folder):
     return "\n".join(path.read_text() for path in sorted(folder.glob("*/*.log")))
 
@@ -74,7 +84,6 @@ def log_of(folder):
 # --- resuming ------------------------------------------------------------------------------------------------------------------
 
 
-@MODELS.register_module()
 class Drawing(nn.Module):
     """A loss that draws in its forward pass, as dropout or simulated prompts do."""
 
@@ -242,7 +251,7 @@ def test_killed_loading_process(tmp_path):
 
     cfg = config(tmp_path, False, num_workers=2)
     cfg.train_cfg.max_iters = 40
-    with pytest.raises(WorkerDied, match=r"(?s)killed by the system .*num_workers=1 instead of 2.*--resume"):
+    with pytest.raises(WorkerDied, match=r"(?s)a process that loads data .*num_workers=1 instead of 2.*--resume"):
         run(cfg, At(3, kill))
     assert (tmp_path / "iter_2.pth").is_file()
 
@@ -391,11 +400,12 @@ def test_early_stopping_counts_on_after_resuming(tmp_path):
         made.custom_hooks = [dict(type="EarlyStoppingHook", monitor="MAE", patience=3)]
         return made
 
-    # Nothing is learnt: validations at 2 (first), 4, 6, 8 without improvement.
-    assert run(cfg("whole")).iter == 8
+    # Nothing is learnt but the statistics of BatchNorm.
+    end = run(cfg("whole")).iter
+    assert 8 <= end < 20
     with pytest.raises(Stop):
-        run(cfg("cut"), At(7, stop))
-    assert run(cfg("cut", resume=True)).iter == 8
+        run(cfg("cut"), At(end - 1, stop))
+    assert run(cfg("cut", resume=True)).iter == end
     wrong = cfg("wrong")
     wrong.custom_hooks[0].monitor = "CAMO/S"
     with pytest.raises(ConfigError, match="no metric 'CAMO/S'; validation has"):
@@ -425,7 +435,7 @@ def test_selection_on_a_test_set_is_said(tmp_path):
     part = {name: {**train, "part": name} for name in ("train", "val")}
     assert selection_warnings(loaders(train=part["train"], val=part["val"], test=camo)) == []
     both = dict(type="ConcatDataset", datasets=[dataset(data_root="other"), camo])
-    assert "published test set" in selection_warnings(loaders(train=train, val=both, test=both))[0]
+    assert any("published test set" in line for line in selection_warnings(loaders(train=train, val=both, test=both)))
     plain = {**camo, "published": {}}
     assert "same images (CAMO)" in selection_warnings(loaders(train=train, val=plain, test=plain))[0]
     assert (
@@ -444,7 +454,6 @@ def test_selection_on_a_test_set_is_said(tmp_path):
 # --- what else is watched --------------------------------------------------------------------------------------------------------
 
 
-@MODELS.register_module()
 class WithSpare(nn.Module):
     def __init__(self):
         super().__init__()

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
-from samplug.engine.cli import build_runner
+from samplug.engine.cli import TRAIN_SECTIONS, build_runner
 from samplug.evaluation.folders import Method, Truths, evaluate
 from samplug.evaluation.protocols import Saliency
 from tests.builders import tiny_tssam_cfg
@@ -35,7 +35,8 @@ def test_a_row_for_each_set(bundle, tmp_path):
     options = dict(data_root=str(bundle), img_size=32, num_workers=0, batch_size=2)
     cfg = Config.fromfile(ROOT / "configs/_base_/default_runtime.py")
     cfg.merge_from_dict(dict(load_config(ROOT / "configs/_base_/datasets/cod.py", options)))
-    cfg.pop("train_dataloader")
+    for section in TRAIN_SECTIONS:
+        cfg.pop(section, None)
     cfg.update(
         model=tiny_tssam_cfg(backbone=dict(img_size=32)),
         test_cfg=dict(type="TestLoop"),
