@@ -20,14 +20,16 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
         if not loader:
             continue
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
-        dataset = loader.dataset
-        if "length" in dataset:
-            dataset.update(length=4, size=48)
-        if "data_root" in dataset:
-            dataset.data_root = str(data_root)
-        for transform in dataset.pipeline:
-            if "scale" in transform:
-                transform.scale = (SIZE, SIZE)
+        for dataset in loader.dataset.get("datasets", [loader.dataset]):
+            if "length" in dataset:
+                dataset.update(length=4, size=48)
+            if "data_root" in dataset:
+                dataset.data_root = str(data_root)
+            if "published" in dataset:  # the published layout and number of images
+                dataset.update(image_dir="images", mask_dir="masks", published=None)
+            for transform in dataset.pipeline:
+                if "scale" in transform:
+                    transform.scale = (SIZE, SIZE)
     if cfg.train_cfg.get("max_iters"):
         cfg.train_cfg.max_iters = 2
         cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)

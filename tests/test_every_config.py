@@ -31,6 +31,15 @@ def pair_folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def _leave_process_group():
+    """A config with a strategy makes a process group of this process alone."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("_leave_process_group")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config(name, tmp_path, pair_folder):
     def cfg(**changes):

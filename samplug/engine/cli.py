@@ -12,6 +12,7 @@ TRAIN_SECTIONS = (
     "optim_wrapper",
     "param_scheduler",
     "auto_scale_lr",
+    "strategy",
     "val_dataloader",
     "val_cfg",
     "val_evaluator",
@@ -59,9 +60,11 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def build_runner(cfg: Any) -> Any:
-    """The config's Runner: ``runner_type``, or samplug's."""
+    """The config's Runner: ``runner_type``, or samplug's; ``ShardedRunner`` in its place if the config has a ``strategy``."""
     import samplug.engine  # noqa: F401
     from samplug.registry import RUNNERS
 
     cfg.setdefault("runner_type", "SamplugRunner")
+    if cfg.get("strategy") and cfg.runner_type == "SamplugRunner":
+        cfg.runner_type = "ShardedRunner"
     return RUNNERS.build(cfg)
