@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import FlexibleRunner
 from torch import nn
-from torch.distributed.fsdp import FullOptimStateDictConfig, FullStateDictConfig, StateDictType
+from torch.distributed.fsdp import FullOptimStateDictConfig, FullStateDictConfig, FullyShardedDataParallel, StateDictType
 from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
 from samplug.checkpoints import WeightsError
@@ -92,6 +92,9 @@ class FSDPStrategy(_FSDPStrategy):
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         model = self.convert_model(model)
+        for parameter in model.parameters():
+            # torch's whole optimiser states forget the order of other layouts, such as channels-last: resuming would mix them up.
+            parameter.data = parameter.data.contiguous()
         units = {id(module) for name in self.units for module in _modules_of(model, name)}
         policy = functools.partial(lambda_auto_wrap_policy, lambda_fn=lambda module: id(module) in units)
         self.model_wrapper = {"auto_wrap_policy": policy, **self.model_wrapper}
@@ -111,6 +114,14 @@ class FSDPStrategy(_FSDPStrategy):
                 )
             optim_wrapper = {"constructor": "TrainableOptimWrapperConstructor", **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper, model)
+
+    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a whole optimiser state, whose parameters go by name."""
+        # MMEngine passes these arguments in the order that torch had before 2.1.
+        own = FullyShardedDataParallel.optim_state_dict_to_load(
+            model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
+        )
+        self.optim_wrapper.load_state_dict(own)
 
     def load_checkpoint(self, filename: str, **kwargs: Any) -> dict[str, Any]:
         """The checkpoint of :meth:`resume`: the runner has opened it and loaded its weights already."""
