@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """What training moves between GPUs in each step, and what it keeps on each: arithmetic, nothing is measured.
 
-    python benchmarks/scaling.py [--gpus 8 16 32 64] [--gpus-per-node 8]
+    python benchmarks/scaling.py --gpus 8 16 32 64 --gpus-per-node 8
 
 Models are built on the meta device, without memory; the counts are sums over their parameters. Assumptions: parameters, gradients
 and the two AdamW states in float32; data-parallel training (DDP) sums float32 gradients by ring all-reduce; FSDP gathers
 bfloat16 parameters for the forward and again for the backward pass, and reduce-scatters float32 gradients; hybrid sharding does
 so inside a node and all-reduces each GPU's share of the gradients between nodes. Transfers are at the speed of the link, without
-latency and not hidden behind computation: an upper bound of what the network can cost, and a lower bound of its time.
+latency, and none of it hidden behind computation.
 """
 
 import argparse
@@ -125,11 +125,21 @@ def kept(counts: dict[Case, Counts]) -> str:
     """Table of what a GPU keeps."""
     rows = []
     for case, n in counts.items():
-        rows.append(
-            [case.name, f"{n.total:,}", f"{n.trained:,}", *(f"{n.trained * k * FLOAT32 / 1e9:.2f}" for k in (1, ADAMW_STATES))]
-            + [f"{state_bytes(n.total, n.trained, shards) / 1e9:.2f}" for shards in (1, 8, 64)]
-        )  # fmt: skip
-    head = ["trained", "parameters", "trained parameters", "gradients GB", "AdamW GB", "DDP GB", "FSDP 8 GB", "FSDP 64 GB"]
+        gigabytes = [n.trained * FLOAT32, n.trained * ADAMW_STATES * FLOAT32, state_bytes(n.total, n.trained)]
+        if not case.frozen:
+            gigabytes += [state_bytes(n.total, n.trained, shards) for shards in (8, 64)]
+        cells = [f"{size / 1e9:.2f}" for size in gigabytes]
+        rows.append([case.name, f"{n.total:,}", f"{n.trained:,}", *cells, *[""] * (5 - len(cells))])
+    head = [
+        "trained",
+        "parameters",
+        "trained parameters",
+        "gradients GB",
+        "AdamW GB",
+        "DDP GB",
+        "FSDP 8 GB",
+        "FSDP 64 GB",
+    ]
     return table(head, rows)
 
 
@@ -160,6 +170,12 @@ def seconds(counts: dict[Case, Counts], gpus: int, per_node: int) -> str:
     return table([f"ms in a step, {gpus} GPUs", *LINKS], rows)
 
 
+def tables(gpus: list[int], per_node: int) -> tuple[str, str, str]:
+    """What a GPU keeps, sends, and how long that takes (for the last of ``gpus``)."""
+    counts = {case: count(case) for case in CASES}
+    return kept(counts), moved(counts, gpus, per_node), seconds(counts, gpus[-1], per_node)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, nargs="+", default=[8, 16, 32, 64])
@@ -167,8 +183,7 @@ def main() -> None:
     args = parser.parse_args()
     if wrong := [gpus for gpus in args.gpus if gpus % args.gpus_per_node]:
         parser.error(f"--gpus {wrong[0]} is not a multiple of --gpus-per-node {args.gpus_per_node}")
-    counts = {case: count(case) for case in CASES}
-    print(kept(counts), moved(counts, args.gpus, args.gpus_per_node), seconds(counts, args.gpus[-1], args.gpus_per_node), sep="\n\n")
+    print("\n\n".join(tables(args.gpus, args.gpus_per_node)))
 
 
 if __name__ == "__main__":

@@ -39,9 +39,10 @@ class SamplugRunnerMixin:
 
     cfg: Config
     logger: MMLogger
-    model: nn.Module
+    model: Any
     work_dir: str
     call_hook: Callable[..., None]
+    resume: Callable[..., None]
     _init_model_weights: Callable[[], None]
     _has_loaded: bool
     _load_from: str | None

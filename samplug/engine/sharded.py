@@ -13,7 +13,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import FlexibleRunner
 from torch import nn
-from torch.distributed.fsdp import FullOptimStateDictConfig, FullStateDictConfig, FullyShardedDataParallel, StateDictType
+from torch.distributed.fsdp import (
+    FullOptimStateDictConfig,
+    FullStateDictConfig,
+    FullyShardedDataParallel,
+    StateDictType,
+)
 from torch.distributed.fsdp.wrap import lambda_auto_wrap_policy
 
 from samplug.checkpoints import WeightsError
@@ -48,6 +53,7 @@ class FSDPStrategy(_FSDPStrategy):
             clipped by their norm, of which a process knows its own share only.
     """
 
+    model_wrapper: dict[str, Any]
     load_whole: Callable[[nn.Module], None]  # set by the runner
     checkpoint: dict[str, Any]  # set by the runner: what training is resumed from
 
@@ -188,7 +194,9 @@ class ShardedRunner(SamplugRunnerMixin, FlexibleRunner):
             WeightsError: The model is sharded already, or as there.
         """
         if is_model_wrapper(self.model):
-            raise WeightsError(f"weights: {filename}: the model is sharded already: set load_from before training starts")
+            raise WeightsError(
+                f"weights: {filename}: the model is sharded already: set load_from before training starts"
+            )
         return super().load_checkpoint(filename, *args, **kwargs)
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:

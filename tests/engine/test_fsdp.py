@@ -89,6 +89,18 @@ def test_two_processes_train_resume_and_test(cfg, tmp_path):
     assert "FullyShardedDataParallel" not in run.stdout + run.stderr
 
 
+def test_config_trains_in_two_processes(cfg, tmp_path):
+    """The published config, at a tiny size: bfloat16 computation, float32 in the checkpoint."""
+    (path,) = (ROOT / "configs").rglob("*vit-h-full_fsdp*.py")
+    config = shrink(load_config(path), tmp_path, tmp_path)
+    config.train_dataloader.dataset = cfg().train_dataloader.dataset
+    run = shell("dist_train.sh", write(config, tmp_path / path.name), 2, "--work-dir", tmp_path / "work")
+    assert "NO_SHARD" not in run.stderr
+    state = state_of(tmp_path / "work/epoch_1.pth")
+    assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
+    assert all(value.isfinite().all() for value in state.values())
+
+
 def two_steps(model: nn.Module, optimizer: OptimWrapper, part: int, ranks: int) -> None:
     """Two training steps on the samples of one rank; the gradients of the second stay.
 
