@@ -31,6 +31,7 @@ _RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
     "find_unused_parameters",
     "model_wrapper_cfg",
     "runner_type",
+    "strategy",
     "sync_bn",
     "tta_model",
     "tta_pipeline",

@@ -16,7 +16,7 @@ RUNNERS = _child(root.RUNNERS, "samplug.engine")
 RUNNER_CONSTRUCTORS = _child(root.RUNNER_CONSTRUCTORS)
 LOOPS = _child(root.LOOPS, "samplug.engine")
 HOOKS = _child(root.HOOKS, "samplug.engine")
-STRATEGIES = _child(root.STRATEGIES)
+STRATEGIES = _child(root.STRATEGIES, "samplug.engine")
 
 DATASETS = _child(root.DATASETS, "samplug.datasets.binary_seg", "samplug.datasets.camouflage")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS)

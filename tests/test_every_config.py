@@ -54,6 +54,15 @@ def what_runs(cfg):
     return str({key: value for key, value in cfg.items() if key in RUN - {"work_dir", "auto_scale_lr"}})
 
 
+@pytest.fixture
+def _leave_process_group():
+    """A config with a strategy makes a process group of this process alone."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("_leave_process_group")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config(name, tmp_path, pair_folder, passed):
     def cfg(**changes):

@@ -2,15 +2,18 @@ from samplug.engine.hooks import OmitFrozenHook, OverlayHook, ProgressHook, RunR
 from samplug.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from samplug.engine.optim import AmpOptimWrapper, TrainableOptimWrapperConstructor
 from samplug.engine.runner import SamplugRunner
+from samplug.engine.sharded import FSDPStrategy, ShardedRunner
 
 __all__ = [
     "AmpOptimWrapper",
     "EpochBasedTrainLoop",
+    "FSDPStrategy",
     "IterBasedTrainLoop",
     "OmitFrozenHook",
     "OverlayHook",
     "ProgressHook",
     "RunRecordHook",
     "SamplugRunner",
+    "ShardedRunner",
     "TrainableOptimWrapperConstructor",
 ]

@@ -13,6 +13,7 @@ TRAIN_SECTIONS = (
     "optim_wrapper",
     "param_scheduler",
     "auto_scale_lr",
+    "strategy",
     "val_dataloader",
     "val_cfg",
     "val_evaluator",
@@ -60,7 +61,7 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def build_runner(cfg: Any) -> Any:
-    """The config's Runner: ``runner_type``, or samplug's.
+    """The config's Runner: ``runner_type``, or samplug's; ``ShardedRunner`` in its place if the config has a ``strategy``.
 
     Raises:
         ConfigError: The work folder cannot be written.
@@ -78,4 +79,6 @@ def build_runner(cfg: Any) -> Any:
             f"work_dir {cfg.work_dir} cannot be written ({error.strerror}): choose another --work-dir"
         ) from error
     cfg.setdefault("runner_type", "SamplugRunner")
+    if cfg.get("strategy") and cfg.runner_type == "SamplugRunner":
+        cfg.runner_type = "ShardedRunner"
     return RUNNERS.build(cfg)

@@ -1,10 +1,11 @@
-"""Joining the other processes of a run where there is no GPU; with GPUs MMEngine does it."""
+"""Joining the other processes of a run where MMEngine does not: without GPUs, or without others."""
 
 import datetime
 import os
 import subprocess
 from collections.abc import Mapping
 
+import torch
 import torch.distributed as dist
 
 from samplug.utils.errors import ConfigError
@@ -40,6 +41,13 @@ def join_on_cpu(launcher: str, timeout: float | None = None) -> None:
     os.environ.setdefault("MASTER_PORT", _DEFAULT_PORT)
     os.environ.setdefault("MASTER_ADDR", _first_node(os.environ))
     dist.init_process_group("gloo", timeout=None if timeout is None else datetime.timedelta(seconds=timeout))
+
+
+def join_alone() -> None:
+    """Make a process group of this process only, for what needs a group even in a single process."""
+    os.environ.setdefault("LOCAL_RANK", "0")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
 def _first_node(environment: Mapping[str, str]) -> str:

@@ -1,31 +1,23 @@
 """MMEngine's Runner with weights that are safe to open and never silently wrong."""
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from mmengine.dist import is_distributed, is_main_process, sync_random_seed
+from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from torch import nn
-from torch.utils.data import DataLoader
 
-from samplug.checkpoints import WeightsError, fetch, read_checkpoint
-from samplug.datasets.draws import DrawSampler, SeededDataset
-from samplug.engine.failures import SaveError, save_message
+from samplug.engine.base_runner import SamplugRunnerMixin
 from samplug.engine.launch import join_on_cpu
-from samplug.engine.resume import latest_checkpoint
-from samplug.engine.state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
-from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
 
 
 @RUNNERS.register_module()
-class SamplugRunner(Runner):
+class SamplugRunner(SamplugRunnerMixin, Runner):
     """Runner whose weights are strict; use it with ``runner_type='SamplugRunner'``.
 
     What differs from MMEngine's:
@@ -42,45 +34,6 @@ class SamplugRunner(Runner):
     * A checkpoint is written to a temporary file and renamed; ``resume`` without a file takes the newest that can be read
       (``resume_fall_back=False``: an unreadable newest one stops the run).
     """
-
-    _read_ahead: dict[str, Any] | None = None  # the checkpoint that resume() has opened already
-
-    _has_loaded: bool
-    _generators: dict[str, Any] | None = None  # of a resumed run, until its loop begins
-
-    @property
-    def bare_model(self) -> nn.Module:
-        """The model without a data-parallel wrapper."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
-
-    @staticmethod
-    def build_dataloader(
-        dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
-    ) -> DataLoader:
-        """MMEngine's, with a :class:`DrawSampler` and a :class:`SeededDataset` around the sampler and the dataset.
-
-        Args:
-            dataloader: Config of a DataLoader; a DataLoader is returned as it is, its workers' randomness unchanged.
-            seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
-            diff_rank_seed: Says that ``seed`` differs between ranks: samplers and augmentation get a common random one.
-        """
-        if isinstance(dataloader, DataLoader):
-            return dataloader
-        if dataloader.get("sampler") is None:
-            raise ConfigError(
-                "data: a dataloader needs a sampler, e.g. sampler=dict(type='DefaultSampler', shuffle=True)"
-            )
-        common = sync_random_seed() if seed is None or diff_rank_seed else seed
-        wrapped = {
-            **dataloader,
-            "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
-            "sampler": dict(type=DrawSampler, sampler=dataloader["sampler"]),
-            # Starting workers draws a number: from here, not from the generator that a model may draw from.
-            "generator": torch.Generator().manual_seed(common),
-        }
-        loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
-        _check_names(getattr(loader.dataset, "datasets", ()))
-        return loader
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
@@ -107,60 +60,6 @@ class SamplugRunner(Runner):
             optim_wrapper = {"constructor": "TrainableOptimWrapperConstructor", **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper)
 
-    def load_or_resume(self) -> None:
-        if isinstance(self._train_loop, BaseLoop):  # training: init_weights has run
-            if self._resume and self._load_from is None and not self._has_loaded:
-                self._resume_latest()
-            else:
-                super().load_or_resume()
-        elif not self._has_loaded:
-            self._load_for_evaluation()
-            self._has_loaded = True
-
-    def _resume_latest(self) -> None:
-        found = latest_checkpoint(self.work_dir, self.cfg.get("resume_fall_back", True))
-        if found is None:
-            self.logger.info(f"resume: {self.work_dir} has no checkpoint, training starts at the beginning")
-            return
-        path, self._read_ahead = found
-        self.resume(str(path))
-        self._has_loaded = True
-
-    def _load_for_evaluation(self) -> None:
-        load_for_evaluation(
-            self.bare_model,
-            self._load_from,
-            on_read=lambda checkpoint: self.call_hook("after_load_checkpoint", checkpoint=checkpoint),
-        )
-
-    def load_checkpoint(
-        self,
-        filename: str,
-        map_location: str | Callable[..., Any] = "cpu",
-        strict: bool = True,
-        revise_keys: list[tuple[str, str]] | None = None,
-    ) -> dict[str, Any]:
-        """Load a checkpoint into the model; arguments as MMEngine's.
-
-        Args:
-            filename: Source, see :func:`samplug.checkpoints.fetch`.
-            map_location: Unused: files are read to the CPU and copied into the model.
-            strict: False loads what fits and logs the rest.
-            revise_keys: Unused: layouts are recognised by their keys.
-
-        Returns:
-            The checkpoint.
-
-        Raises:
-            WeightsError: It cannot be read safely or does not fit; entries may be missing only if ``init_cfg`` supplies them.
-        """
-        checkpoint, self._read_ahead = self._read_ahead or read_checkpoint(fetch(filename)), None
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        apply_checkpoint(self.bare_model, checkpoint, filename, strict)
-        check_omitted(self.bare_model, checkpoint, filename)
-        self._has_loaded = True
-        return checkpoint
-
     def resume(
         self,
         filename: str,
@@ -173,60 +72,6 @@ class SamplugRunner(Runner):
         Raises:
             WeightsError: The file cannot be read safely, does not fit, or holds weights without training state.
         """
-        checkpoint, self._read_ahead = self._read_ahead or read_checkpoint(fetch(filename)), None
-        lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
-        if lacking:
-            raise WeightsError(
-                f"resume: {filename} holds no training state (no {', '.join(lacking)}): to start from its weights use "
-                f"load_from={filename!r} without --resume"
-            )
-        checkpoint["meta"].pop("config", None)  # MMEngine would execute it
-        self._read_ahead = checkpoint
+        checkpoint = self._read_ahead = self.open_to_resume(filename)
         super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
-        if state := checkpoint["meta"].get(STATE_KEY):
-            self.train_loop.samples_seen = state["samples_seen"]
-            set_accumulated_gradients(self.bare_model, state["gradients"])
-            self._generators = own_generators(state)
-            if self._generators is None:
-                self.logger.warning(
-                    f"resume: {filename} was written by {len(state['generators'])} processes, there are {self.world_size} now: what a model "
-                    f"draws at random in its forward pass goes on from the seed (data and augmentation are not affected)"
-                )
-
-    def restore_generators(self) -> None:
-        """Put the generators where the checkpoint found them; loops call it right before their first step."""
-        if self._generators is not None:
-            set_generator_states(self._generators)
-            self._generators = None
-
-    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Save as MMEngine does, but first under a temporary name: a file under its own name is always whole.
-
-        Raises:
-            SaveError: No space, or no permission; what was there before is whole.
-        """
-        if "://" in str(out_dir):  # a remote store has its own way
-            super().save_checkpoint(out_dir, filename, *args, **kwargs)
-            return
-        if is_main_process():
-            partial, target = Path(out_dir) / f".{filename}.partial", Path(out_dir) / filename
-            try:
-                super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
-                with partial.open("rb+") as file:
-                    os.fsync(file.fileno())  # the rename must not reach the disk before the content
-                os.replace(partial, target)
-            except OSError as error:
-                partial.unlink(missing_ok=True)
-                raise SaveError(save_message(target, error)) from error
-
-
-def _check_names(datasets: Iterable[Any]) -> None:
-    """Two sets of one name would share a row of metrics."""
-    folders: dict[str, Path] = {}
-    for dataset in datasets:
-        name, folder = getattr(dataset, "name", None), getattr(dataset, "image_dir", None)
-        if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
-            raise ConfigError(
-                f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give each dataset "
-                f"a name=..."
-            )
+        self.restore_state(filename, checkpoint)

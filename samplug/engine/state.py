@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 STATE_KEY = "samplug_state"
 
@@ -68,6 +69,12 @@ def _accumulated_gradients(runner: Runner) -> dict[str, torch.Tensor]:
     """Gradients of a step that has begun, by parameter name; their mean over ranks, which have not exchanged them yet."""
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+        return {}
+    if isinstance(runner.model, FullyShardedDataParallel):
+        runner.logger.warning(
+            f"checkpoint after iteration {runner.iter + 1}: the gradients that have been accumulated so far are sharded and not in it; a run "
+            f"resumed from it begins the step anew. Let CheckpointHook's interval be a multiple of accumulative_counts"
+        )
         return {}
     gradients = {
         name: parameter.grad.clone()

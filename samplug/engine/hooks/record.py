@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 from samplug.datasets.summary import summarise
 from samplug.engine.environment import environment, repositories
@@ -90,8 +91,16 @@ class RunRecordHook(Hook):
         write_text(Path(runner.log_dir) / RECORD, json.dumps(self._record, indent=1, default=str))
 
 
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Numbers of trained and of frozen values."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return dict(
+        trained=sum(size for size, trained in sizes if trained),
+        frozen=sum(size for size, trained in sizes if not trained),
+    )
+
+
 def _facts(runner: Runner) -> dict[str, Any]:
-    parameters = [(parameter.numel(), parameter.requires_grad) for parameter in runner.model.parameters()]
     loops = dict(train=runner._train_loop, val=runner._val_loop, test=runner._test_loop)
     return dict(
         environment=environment(),
@@ -101,10 +110,7 @@ def _facts(runner: Runner) -> dict[str, Any]:
         deterministic=runner.deterministic,
         launcher=runner.launcher,
         world_size=runner.world_size,
-        parameters=dict(
-            trained=sum(size for size, trained in parameters if trained),
-            frozen=sum(size for size, trained in parameters if not trained),
-        ),
+        parameters=getattr(runner, "parameter_counts", None) or count_parameters(runner.model),
         data={name: summarise(loop.dataloader.dataset) for name, loop in loops.items() if isinstance(loop, BaseLoop)},
     )
 

@@ -6,6 +6,7 @@ from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from samplug.registry import HOOKS
 from samplug.utils.errors import ConfigError
@@ -18,6 +19,7 @@ class UnusedParametersHook(Hook):
     """After the first step, names the trained parameters that the loss does not depend on.
 
     In one process that is a warning: they stay as they are. In several, data parallelism would stop at the next step with bare indices.
+    Sharded models (FSDP) are not looked at: their gradients arrive in pieces of many parameters, and unused ones are no harm.
 
     Raises:
         ConfigError: There are such parameters, in several processes without ``find_unused_parameters``.
@@ -28,7 +30,7 @@ class UnusedParametersHook(Hook):
         self._handles: list[Any] | None = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        if self._handles is None:
+        if self._handles is None and not isinstance(runner.model, FullyShardedDataParallel):
             self._handles = [
                 parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._reached.add(name))
                 for name, parameter in self._model(runner).named_parameters()
