@@ -102,6 +102,17 @@ def test_learning_rate(name):
         scheduler.step()
 
 
+def test_every_config_is_looked_at():
+    full = sorted({path.stem for path in FOLDER.glob("*.py")} - set(LEAVES))
+    assert full == ["ts-sam-full_sam-vit-h_8xb1-20e_cod-1024"]
+    cfg = config(full[0])
+    assert not cfg.model.backbone.frozen
+    assert cfg.strategy.type == "FSDPStrategy"
+    assert cfg.optim_wrapper.optimizer == dict(type="AdamW", lr=2e-5, weight_decay=0.01)
+    assert [schedule.end for schedule in cfg.param_scheduler] == [1, cfg.train_cfg.max_epochs] == [1, 20]
+    assert cfg.auto_scale_lr.base_batch_size == 8 * cfg.train_dataloader.batch_size
+
+
 @pytest.mark.parametrize("name", LEAVES)
 def test_sets(name):
     """Trained on the training set, chosen on a part of it that training leaves out, tested on the rest."""

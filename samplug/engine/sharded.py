@@ -57,6 +57,7 @@ class FSDPStrategy(_FSDPStrategy):
     model_wrapper: dict[str, Any]
     load_whole: Callable[[nn.Module], None]  # set by the runner
     checkpoint: dict[str, Any]  # set by the runner: what training is resumed from
+    position: dict[str, int]  # set by the runner: epoch and iteration of the checkpoint being saved
 
     def __init__(
         self,
@@ -134,9 +135,20 @@ class FSDPStrategy(_FSDPStrategy):
         """The checkpoint of :meth:`resume`: the runner has opened it and loaded its weights already."""
         return self.checkpoint
 
-    def save_checkpoint(self, filename: str, *, callback: Callable[..., Any] | None = None, **kwargs: Any) -> None:
+    def save_checkpoint(
+        self,
+        filename: str,
+        *,
+        extra_ckpt: dict[str, Any] | None = None,
+        callback: Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if extra_ckpt is not None:
+            extra_ckpt["meta"] |= self.position
         # Only rank 0 has what hooks are to change.
-        super().save_checkpoint(filename, callback=callback if is_main_process() else None, **kwargs)
+        super().save_checkpoint(
+            filename, extra_ckpt=extra_ckpt, callback=callback if is_main_process() else None, **kwargs
+        )
 
 
 @RUNNERS.register_module()
@@ -223,6 +235,14 @@ class ShardedRunner(SamplugRunnerMixin, FlexibleRunner):
             self.restore_state(filename, self.strategy.checkpoint)
 
         self._restore = restore
+
+    def save_checkpoint(self, *args: Any, meta: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Save a checkpoint; arguments as MMEngine's.
+
+        ``epoch`` and ``iter`` in ``meta`` are kept: MMEngine's FlexibleRunner counts one too many in what hooks save after a validation.
+        """
+        self.strategy.position = {key: meta[key] for key in ("epoch", "iter") if key in meta} if meta else {}
+        super().save_checkpoint(*args, meta=meta, **kwargs)
 
 
 def _modules_of(model: nn.Module, name: str) -> nn.ModuleList:
