@@ -103,6 +103,75 @@ def test_mistakes(tmp_path, monkeypatch):
         join_on_cpu("slurm")
 
 
+DIES = """
+import os, signal
+from mmengine.hooks import Hook
+from samplug.registry import HOOKS
+from samplug.utils.errors import UserError
+
+@HOOKS.register_module()
+class Dies(Hook):
+    def __init__(self, how):
+        self.how = how
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.rank == 1 and runner.iter == 1:
+            if self.how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise UserError("shelf: nothing on it") if self.how == "user" else ZeroDivisionError("by my hook")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "summed_up"),
+    [
+        ("user", "[rank 1] error: shelf: nothing on it", "UserError: shelf: nothing on it"),
+        ("bug", "ZeroDivisionError: by my hook", "ZeroDivisionError: by my hook"),
+        ("killed", "", "Signal 9 (SIGKILL)"),
+    ],
+)
+def test_a_dying_rank_ends_all_and_its_error_is_seen(tmp_path, how, said, summed_up):
+    (tmp_path / "dies.py").write_text(DIES)
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"_base_ = {str(ROOT / 'configs/quickstart.py')!r}\ncustom_imports = dict(imports=['samplug', 'dies'])\n"
+        f"custom_hooks = [dict(type='Dies', how={how!r})]\n"
+    )
+    run = shell(
+        "dist_train.sh", config, 2, "--work-dir", tmp_path / "work", "--cfg-options", *TINY,
+        ok=False, PYTHONPATH=f"{tmp_path}:{ROOT}",
+    )  # fmt: skip
+    own, _, summary = run.stderr.partition("Root Cause")
+    assert said in own
+    assert summed_up in summary
+    assert "rank      : 1" in summary
+    # The other rank, if it noticed before it was ended, has one line and no traceback, after the first error.
+    assert "[rank0]:" not in own
+    if "[rank 0] stopped" in own:
+        assert own.index(said) < own.index("[rank 0] stopped")
+
+
+def test_mpi(tmp_path):
+    """Two processes with the variables that Open MPI's mpirun gives them."""
+    port = str(free_port())
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "tools/train.py", "configs/quickstart.py", "--launcher", "mpi", "--work-dir", tmp_path, "--cfg-options", *TINY],
+            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={
+                **os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": port, "OMPI_COMM_WORLD_SIZE": "2",
+                "OMPI_COMM_WORLD_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
+            },
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    for run in runs:
+        out, _ = run.communicate(timeout=240)
+        assert run.returncode == 0, out[-4000:]
+    assert (tmp_path / "iter_2.pth").is_file()
+    assert json.loads(next(tmp_path.glob("*/run.json")).read_text())["world_size"] == 2
+
+
 @pytest.mark.parametrize(
     ("script", "fourth", "tool"), [("slurm_train.sh", "work", "train.py"), ("slurm_test.sh", "best.pth", "test.py")]
 )
