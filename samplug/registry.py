@@ -4,12 +4,28 @@ A scope without a child of some root makes MMEngine warn at each look-up, so all
 ``locations`` are imported at the first look-up: a config needs no import beyond ``custom_imports=['samplug']``.
 """
 
+from typing import Any
+
 from mmengine import registry as root
 from mmengine.registry import Registry
 
 
+class _Child(Registry):
+    """A registry whose own names come first when samplug's code builds a part, whatever ``default_scope`` the config has.
+
+    MMEngine asks the default scope alone, so that ``samplug.TSSAM`` in an mmseg config would not find its own adapter.
+    """
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(cfg, dict) and "_scope_" not in cfg and isinstance(cfg.get("type"), str):
+            self.import_from_location()
+            if cfg["type"] in self.module_dict:
+                cfg = {**cfg, "_scope_": self.scope}
+        return super().build(cfg, *args, **kwargs)
+
+
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope="samplug", locations=list(locations))
+    return _Child(parent.name, parent=parent, scope="samplug", locations=list(locations))
 
 
 RUNNERS = _child(root.RUNNERS, "samplug.engine")

@@ -59,7 +59,7 @@ class TSSAM(StrictInit, BaseSegmentor):
         encoder = MODELS.build({"frozen": True, **backbone})
         if data_preprocessor is None:
             data_preprocessor = dict(
-                type="LetterboxPreProcessor",
+                type="samplug.LetterboxPreProcessor",
                 mean=encoder.mean,
                 std=encoder.std,
                 bgr_to_rgb=True,
