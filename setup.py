@@ -20,7 +20,7 @@ class BuildWithConfigs(build_py):
             return
         target = Path(self.build_lib) / "samplug" / ".mim"
         shutil.rmtree(target, ignore_errors=True)
-        for folder in ("configs", "tools"):
+        for folder in ("configs", "projects", "tools"):
             shutil.copytree(HERE / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(HERE / "model-index.yml", target)
 

@@ -19,7 +19,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from samplug.model_index import resolve
+from samplug.model_index import resolve, root
 from samplug.utils.errors import ConfigError
 
 # Keys that a Runner reads and a config need not declare.
@@ -36,6 +36,8 @@ _RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
     "tta_model",
     "tta_pipeline",
 }
+# MMEngine's form for configs of an installed package; here it names those of a checkout too.
+_OWN_PACKAGE = "samplug::"
 # MMEngine's placeholders ({{ fileDirname }}, {{$NAME:default}}) are no Python before it substitutes them.
 _PLACEHOLDER = re.compile(r"\{\{\s*(\$[^}]*|file\w+)\s*\}\}")
 
@@ -46,13 +48,13 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     Args:
         path: A text-style Python config, json or yaml, or a name of :func:`samplug.model_index.names`. A variable that a Python
             config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value in its bases too,
-            except in those of other packages (``mmseg::...``).
+            except in those of other packages (``mmseg::...``). ``samplug::_base_/default_runtime.py`` is samplug's own from anywhere.
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a plain
             variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
     Raises:
-        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing error), or a value
-            of another type than the declared variable.
+        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing error), a value
+            of another type than the declared variable, or a dict that is to be merged into something else.
     """
     path = _find(path)
     options = dict(options or {})
@@ -62,7 +64,12 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         variables = {key: value for key, value in options.items() if "." not in key}
         with tempfile.TemporaryDirectory() as folder:
             copy = _Rewriter(variables, Path(folder)).rewrite(path.resolve())
-            cfg = Config.fromfile(copy)
+            try:
+                cfg = Config.fromfile(copy)
+            except TypeError as error:
+                if "cannot inherit from base" not in str(error):
+                    raise
+                raise ConfigError(f"config: {path}: {error}") from error
         object.__setattr__(cfg, "_filename", str(path))
     _check_names(cfg, options, path)
     if options:
@@ -145,10 +152,11 @@ class _Rewriter:
             raise ConfigError(f"config: {path}: _base_ must be a file name or a list of file names") from error
         result = []
         for base in [bases] if isinstance(bases, str) else bases:
-            if "::" in base:  # a config of another package
+            if "::" in base and not base.startswith(_OWN_PACKAGE):  # a config of another package
                 result.append(base)
                 continue
-            file = (path.parent / base).resolve()
+            own = base.startswith(_OWN_PACKAGE)
+            file = (root() / "configs" / base.removeprefix(_OWN_PACKAGE) if own else path.parent / base).resolve()
             if not file.is_file():
                 raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
             result.append(str(self.rewrite(file, variables, chain)) if file.suffix == ".py" else str(file))

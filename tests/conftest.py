@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,3 +43,37 @@ def test_data() -> Path:
 def parity(test_data):
     """Loader of reference tensors made by the original implementations."""
     return lambda name: torch.load(test_data / "parity" / name, weights_only=True)
+
+
+@pytest.fixture(scope="session")
+def own_files():
+    """The repository's files, as git knows them."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    return listed.stdout.splitlines()
+
+
+@pytest.fixture(scope="session")
+def wheel(own_files, tmp_path_factory):
+    """A wheel, built from these files alone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in own_files:
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        ".",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(folder),
+    ]
+    build = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert build.returncode == 0, build.stdout[-2000:] + build.stderr[-2000:]
+    (built,) = folder.glob("samplug-*.whl")
+    return built

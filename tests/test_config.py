@@ -139,3 +139,19 @@ def test_a_config_that_inherits_itself_is_named(chain):
     (chain / "data.py").write_text("_base_ = './leaf.py'")
     with pytest.raises(ConfigError, match=r"leaf\.py is a _base_ of itself, through .*data\.py"):
         load(chain, "")
+
+
+def test_own_bases_from_anywhere(tmp_path):
+    (tmp_path / "mine.py").write_text("_base_ = 'samplug::_base_/datasets/folders.py'\nimg_size = 64\n")
+    cfg = load_config(tmp_path / "mine.py")
+    assert [step.scale for step in cfg.train_dataloader.dataset.pipeline if "scale" in step] == [(64, 64)]
+    (tmp_path / "wrong.py").write_text("_base_ = 'samplug::_base_/folder.py'\n")
+    with pytest.raises(ConfigError, match=r"configs/_base_/folder\.py, a _base_ of .*wrong\.py, does not exist"):
+        load_config(tmp_path / "wrong.py")
+
+
+def test_a_dict_over_something_else(tmp_path):
+    (tmp_path / "base.py").write_text("model = dict(arch='vit_b')\n")
+    (tmp_path / "leaf.py").write_text("_base_ = './base.py'\nmodel = dict(arch=dict(depth=2))\n")
+    with pytest.raises(ConfigError, match=r"leaf\.py: arch=.*_delete_=True"):
+        load_config(tmp_path / "leaf.py")

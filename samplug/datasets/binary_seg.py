@@ -17,6 +17,7 @@ from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError
 
 _LISTED = 20
+_PARTS = ("train", "val", "test")
 
 
 @DATASETS.register_module()
@@ -45,9 +46,10 @@ class BinarySegDataset(BaseDataset):
         name: Name of the set in logs and metrics; default: that of ``data_root``'s folder.
         published: Facts of the published set, ``dict(images=..., split='test')``; another number of images is reported, and validating on a
             published test set is said at the start.
-        part: None: all pairs. ``'train'`` or ``'val'``: a split by the hash of the name, the same on every machine, and stable
-            when files are added.
+        part: None: all pairs. ``'train'``, ``'val'`` or ``'test'``: a split by the hash of the name, the same on every machine, and
+            stable when files are added.
         val_fraction: Expected share of the ``'val'`` part.
+        test_fraction: Expected share of the ``'test'`` part.
         **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
 
     Raises:
@@ -74,16 +76,19 @@ class BinarySegDataset(BaseDataset):
         on_error: Literal["stop", "skip"] = "stop",
         name: str | None = None,
         published: Mapping[str, Any] | None = None,
-        part: Literal["train", "val"] | None = None,
+        part: Literal["train", "val", "test"] | None = None,
         val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        _require("part", part, (None, "train", "val"))
+        _require("part", part, (None, *_PARTS))
         _require("size_mismatch", size_mismatch, ("stop", "resize_mask"))
         _require("check", check, ("sample", "all"))
         _require("on_error", on_error, ("stop", "skip"))
-        if not 0 < val_fraction < 1:
-            raise ConfigError(f"BinarySegDataset: val_fraction={val_fraction!r} is not between 0 and 1")
+        if not (0 < val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
+            raise ConfigError(
+                f"BinarySegDataset: val_fraction={val_fraction!r} and test_fraction={test_fraction!r} must be between 0 and 1, and so their sum"
+            )
         root = Path(data_root).expanduser()
         self.image_dir, self.mask_dir = root / image_dir, root / mask_dir
         if self.image_dir == self.mask_dir and img_suffix == seg_map_suffix and not kwargs.get("ann_file"):
@@ -102,7 +107,7 @@ class BinarySegDataset(BaseDataset):
         self.check, self.on_error = check, on_error
         self.name = name or root.resolve().name
         self.published = dict(published or {})
-        self.part, self.val_fraction = part, val_fraction
+        self.part, self.val_fraction, self.test_fraction = part, val_fraction, test_fraction
         self.skipped: dict[str, str] = {}
         self.facts: dict[str, PairFacts] = {}
         self.found = 0
@@ -168,12 +173,18 @@ class BinarySegDataset(BaseDataset):
     def _in_part(self, pairs: Sequence[Pair]) -> list[Pair]:
         if self.part is None:
             return list(pairs)
-        chosen = [pair for pair in pairs if (_unit_hash(pair.name) < self.val_fraction) == (self.part == "val")]
+        chosen = [pair for pair in pairs if self._part_of(pair.name) == self.part]
         if not chosen:
             raise DataError(
-                f"data: part={self.part!r} of {len(pairs)} pairs in {self.image_dir} is empty: change val_fraction"
+                f"data: part={self.part!r} of {len(pairs)} pairs in {self.image_dir} is empty: change val_fraction or test_fraction"
             )
         return chosen
+
+    def _part_of(self, name: str) -> str:
+        place = _unit_hash(name)
+        if place < self.val_fraction:
+            return "val"
+        return "test" if place >= 1 - self.test_fraction else "train"
 
     def _require_some(self, files: Mapping[str, Path], folder: Path, *settings: str) -> None:
         if files:

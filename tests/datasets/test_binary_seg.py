@@ -139,6 +139,17 @@ def test_split_is_disjoint_complete_and_stable(folder):
     assert parts[1] <= set(names(build(folder, part="val", val_fraction=0.4)))
 
 
+def test_split_in_three(folder):
+    fractions = dict(val_fraction=0.3, test_fraction=0.3)
+    parts = {part: set(names(build(folder, part=part, **fractions))) for part in ("train", "val", "test")}
+    assert sum(map(len, parts.values())) == len(set.union(*parts.values())) == 10
+    assert parts["val"] == set(
+        names(build(folder, part="val", val_fraction=0.3))
+    )  # a test part takes from training only
+    with pytest.raises(DataError, match=r"part='test' of 10 pairs .* is empty: change val_fraction or test_fraction"):
+        build(folder, part="test")
+
+
 def test_all_problems_are_listed_together_or_skipped(folder, capsys):
     (folder / "masks" / "a3.png").unlink()
     write_mask(folder, "stray.png", np.zeros(SHAPE))
@@ -237,7 +248,8 @@ def test_concatenation(folder):
 
 def test_wrong_options():
     for options, message in (
-        (dict(part="test"), "part='test'"),
+        (dict(part="tests"), "part='tests'"),
+        (dict(val_fraction=0.6, test_fraction=0.4), "test_fraction=0.4"),
         (dict(mask_values="1"), "'1'"),
         (dict(on_error="ignore"), "on_error='ignore'"),
         (dict(size_mismatch="resize"), "size_mismatch='resize'"),

@@ -75,7 +75,8 @@ def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     if _source(first) != _source(second):
         return False
     parts = first.get("part"), second.get("part")
-    return None in parts or parts[0] == parts[1]
+    one_split = all(first.get(key) == second.get(key) for key in ("val_fraction", "test_fraction"))
+    return None in parts or parts[0] == parts[1] or not one_split
 
 
 def _source(dataset: Mapping[str, Any]) -> Any:
