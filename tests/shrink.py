@@ -14,6 +14,10 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     cfg.work_dir = str(work_dir)
     backbone = cfg.model.backbone
     backbone.update(arch={**TINY_ARCH, "global_attn_indexes": [1]}, img_size=SIZE, init_cfg=None)
+    if "size" in cfg.model.get("data_preprocessor", {}):
+        cfg.model.data_preprocessor.size = (SIZE, SIZE)
+    if "crop_size" in cfg.model.get("test_cfg", {}):
+        cfg.model.test_cfg.update(crop_size=(SIZE, SIZE), stride=(SIZE // 2, SIZE // 2))
     adapter = cfg.model.get("adapter", {})
     adapter.update(side_channels=8, csa_blocks=[0, 1, 2], mrm_blocks=[2])
     for loader in (cfg.train_dataloader, cfg.test_dataloader, cfg.get("val_dataloader")):
@@ -25,13 +29,18 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
         for dataset in loader.dataset.get("datasets") or [loader.dataset]:
             if "length" in dataset:
                 dataset.update(length=4, size=48)
-            if "data_root" in dataset:
+            if "data_prefix" in dataset:  # mmseg's
+                dataset.update(data_root=str(data_root), data_prefix=dict(img_path="images", seg_map_path="labels"))
+            elif "data_root" in dataset:
                 dataset.update(data_root=str(data_root), image_dir="images", mask_dir="masks", indices=2)
             if "part" in dataset:
                 dataset.val_fraction = 0.5
+                if "test_fraction" in dataset:
+                    dataset.update(val_fraction=0.3, test_fraction=0.3, indices=None)
             for transform in dataset.pipeline:
-                if "scale" in transform:
-                    transform.scale = (SIZE, SIZE)
+                for key in ("scale", "crop_size"):
+                    if key in transform:
+                        transform[key] = (SIZE, SIZE)
     cfg.train_cfg.update({"max_iters" if "max_iters" in cfg.train_cfg else "max_epochs": 2})
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
     cfg.param_scheduler = None

@@ -13,7 +13,7 @@ from samplug.datasets.converters.encodings import encode_rle
 from samplug.datasets.io import replace_file
 from samplug.evaluation.metrics.per_image import foreground_map
 from samplug.utils.imports import quiet_optional_operators
-from samplug.visualization import draw_overlay, encode_picture
+from samplug.visualization import draw_classes, draw_overlay, encode_picture
 
 with quiet_optional_operators():
     from mmseg.structures import SegDataSample
@@ -77,9 +77,10 @@ class Prediction:
         return encode_rle(self.mask == label)
 
     def overlay(self) -> NDArray[np.uint8]:
-        """The image with the prediction tinted and outlined in red, (H, W, 3) uint8 BGR; every class but 0 where there are several."""
+        """The image with the foreground tinted and outlined in red, or every class in a colour of its own; (H, W, 3) uint8 BGR."""
         height, width = self.raster.shape
-        return draw_overlay(self.raster.crop(slice(0, height), slice(0, width)), self.mask > 0)
+        draw = draw_overlay if self.is_binary else draw_classes
+        return draw(self.raster.crop(slice(0, height), slice(0, width)), self.mask)
 
     def save(self, folder: str | Path, overlay: bool = True) -> list[Path]:
         """Write ``masks/NAME.png`` (0 and 255, or class indexes), ``maps/NAME.png`` (probability) and ``overlays/NAME.jpg``.

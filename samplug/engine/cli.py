@@ -66,7 +66,7 @@ def build_runner(cfg: Any) -> Any:
     """The config's Runner: ``runner_type``, or samplug's; ``ShardedRunner`` in its place if the config has a ``strategy``.
 
     Raises:
-        ConfigError: The work folder cannot be written.
+        ConfigError: The work folder cannot be written, or there is no such Runner.
     """
     import samplug.engine  # noqa: F401
     from samplug.registry import RUNNERS
@@ -83,4 +83,9 @@ def build_runner(cfg: Any) -> Any:
     cfg.setdefault("runner_type", "SamplugRunner")
     if cfg.get("strategy") and cfg.runner_type == "SamplugRunner":
         cfg.runner_type = "ShardedRunner"
-    return RUNNERS.build(cfg)
+    kind = RUNNERS.get(cfg.runner_type)
+    if kind is None:
+        raise ConfigError(
+            f"config: no runner_type is called {cfg.runner_type!r}: use SamplugRunner, or add its module to custom_imports"
+        )
+    return kind.from_cfg(cfg)

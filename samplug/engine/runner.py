@@ -57,7 +57,7 @@ class SamplugRunner(SamplugRunnerMixin, Runner):
 
     def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
         if isinstance(optim_wrapper, Mapping):
-            optim_wrapper = {"constructor": "TrainableOptimWrapperConstructor", **optim_wrapper}
+            optim_wrapper = {"constructor": "samplug.TrainableOptimWrapperConstructor", **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper)
 
     def resume(

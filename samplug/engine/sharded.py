@@ -120,7 +120,7 @@ class FSDPStrategy(_FSDPStrategy):
                     "train: clip_grad by norm is not possible with FSDPStrategy, a process knows the norm of its own share only: "
                     "leave it out, or clip_grad=dict(type='value', clip_value=...)"
                 )
-            optim_wrapper = {"constructor": "TrainableOptimWrapperConstructor", **optim_wrapper}
+            optim_wrapper = {"constructor": "samplug.TrainableOptimWrapperConstructor", **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper, model)
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -2,9 +2,18 @@ from samplug.visualization.overlay import (
     add_caption,
     compare_sheet,
     contact_sheet,
+    draw_classes,
     draw_overlay,
     encode_picture,
     write_picture,
 )
 
-__all__ = ["add_caption", "compare_sheet", "contact_sheet", "draw_overlay", "encode_picture", "write_picture"]
+__all__ = [
+    "add_caption",
+    "compare_sheet",
+    "contact_sheet",
+    "draw_classes",
+    "draw_overlay",
+    "encode_picture",
+    "write_picture",
+]

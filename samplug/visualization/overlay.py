@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _RED, _GREEN, _GREY = (60, 60, 230), (90, 200, 60), (128, 128, 128)
+_IGNORED = 255
 _GAP = 4
 _CAPTION = 20  # height of a line
 _CHARACTER = 7.5  # width, about
@@ -42,6 +43,30 @@ def draw_overlay(
         if mask is not None:
             contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(canvas, contours, -1, colour, thickness)
+    return canvas
+
+
+def draw_classes(image: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """Tint every class in a colour of its own, the same in every picture, and outline it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        labels: (H, W) class indexes; 255 (ignored) stays as it is.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    index = np.arange(_IGNORED)
+    # Hues a golden angle apart: neighbours in number are far apart in colour.
+    hues = np.stack([index * 0.618034 % 1 * 180, 150 + index % 3 * 50, 230 - index % 2 * 60], axis=-1).astype(np.uint8)
+    colours = cv2.cvtColor(hues[None], cv2.COLOR_HSV2BGR)[0]
+    known = labels != _IGNORED
+    canvas = image.copy()
+    canvas[known] = (0.5 * canvas[known] + 0.5 * colours[labels[known] % _IGNORED]).astype(np.uint8)
+    edges = np.zeros(labels.shape, bool)
+    edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edges[1:] |= labels[1:] != labels[:-1]
+    canvas[edges] = 255
     return canvas
 
 

@@ -75,6 +75,9 @@ class CheckpointHook(_CheckpointHook):
         unknown = [key for key in self.key_indicators if key != "auto" and key not in metrics]
         if unknown:
             raise ConfigError(f"save_best: validation has no metric {', '.join(unknown)}; it has {', '.join(metrics)}")
+        undefined = [key for key in self.key_indicators if key != "auto" and metrics[key] != metrics[key]]
+        if undefined:
+            runner.logger.warning(f"save_best: {', '.join(undefined)} is nan: this checkpoint cannot be the best")
         # MMEngine deletes the previous best ones that it knows of: it is told of none, and they go afterwards.
         several = len(self.key_indicators) > 1
         before = dict(self.best_ckpt_path_dict) if several else {"": self.best_ckpt_path}

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from samplug.datasets.io import DataError, read_image
 from samplug.registry import HOOKS
-from samplug.visualization import draw_overlay, write_picture
+from samplug.visualization import draw_classes, draw_overlay, write_picture
 
 
 @HOOKS.register_module()
@@ -20,7 +20,8 @@ class OverlayHook(Hook):
 
     Args:
         mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes). None: not written.
-        overlay_dir: Folder for overlays: prediction red, truth outlined in green. None: not written.
+        overlay_dir: Folder for overlays: prediction red, truth outlined in green; with several classes prediction and truth side by
+            side, in a colour for each class. None: not written.
     """
 
     def __init__(self, mask_dir: str | None = None, overlay_dir: str | None = None) -> None:
@@ -40,15 +41,21 @@ class OverlayHook(Hook):
         for index, sample in enumerate(outputs or ()):
             name = self._name(sample)
             decision = sample.pred_sem_seg.data[0].cpu().numpy()
+            logits = sample.seg_logits.data
+            binary = logits.shape[0] == 1
             if self.mask_dir:
-                logits = sample.seg_logits.data
-                binary = logits.shape[0] == 1
                 mask = (logits[0].sigmoid() * 255).round().byte().cpu().numpy() if binary else decision
                 write_picture(self.mask_dir / name, mask.astype(np.uint8))
             if self.overlay_dir:
                 image = self._image(sample, data_batch["inputs"][index])
-                gt = sample.gt_sem_seg.data[0].cpu().numpy() == 1 if "gt_sem_seg" in sample else None
-                write_picture(self.overlay_dir / name, draw_overlay(image, decision > 0, gt))
+                truth = sample.gt_sem_seg.data[0].cpu().numpy() if "gt_sem_seg" in sample else None
+                if binary:
+                    picture = draw_overlay(image, decision > 0, None if truth is None else truth == 1)
+                else:
+                    picture = np.hstack(
+                        [draw_classes(image, labels) for labels in (decision, truth) if labels is not None]
+                    )
+                write_picture(self.overlay_dir / name, picture)
 
     def _name(self, sample: Any) -> str:
         """The image's name with .png, in its set's folder; two images of one name are an error, not one file."""
