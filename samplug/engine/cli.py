@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,6 @@ def load_cfg(args: argparse.Namespace) -> Any:
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks torch for a device
 
-    sys.path.append(os.getcwd())  # custom_imports finds files of the project that one stands in, as with python -m
     from samplug.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)

@@ -19,6 +19,7 @@ def run(main: Callable[[], None]) -> int:
     In one of several processes messages begin with its rank, the launcher is told what happened, and of a process that stopped because
     another one did there is one line: the first error is the one to see. ``SAMPLUG_TRACEBACK=1`` shows where errors came from.
     """
+    sys.path.append(os.getcwd())  # custom_imports finds the project that one stands in, as with python -m
     try:
         main()
     except KeyboardInterrupt:

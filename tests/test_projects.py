@@ -1,0 +1,68 @@
+"""The template, copied and changed as docs/new_task.md says."""
+
+import json
+import re
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from samplug.datasets.synthetic import camouflage_scene
+from tests.conftest import ROOT
+
+TINY = [
+    "--cfg-options", "img_size=32", "batch_size=4", "max_epochs=2", "num_workers=0", "val_fraction=0.2", "test_fraction=0.2", "lr=0.002",
+]  # fmt: skip
+
+
+def blocks(language: str) -> list[str]:
+    """Code of the page, by language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/new_task.md").read_text(), flags=re.S)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder as the page describes it."""
+    for kind in ("images", "masks"):
+        (tmp_path / "data/my_task" / kind).mkdir(parents=True)
+    for index in range(30):
+        image, mask = camouflage_scene(0, index, 40)
+        cv2.imwrite(str(tmp_path / f"data/my_task/images/{index:04}.jpg"), image)
+        cv2.imwrite(str(tmp_path / f"data/my_task/masks/{index:04}.png"), mask * np.uint8(255))
+    folder = tmp_path / "projects/my_task"
+    folder.mkdir(parents=True)
+    own, parts, use = blocks("python")
+    assert "test/images" in own
+    (folder / "parts.py").write_text(parts)
+    tiny = (
+        "model = dict(backbone=dict(init_cfg=None, img_size=img_size, arch=dict(_delete_=True, embed_dims=16, depth=2, num_heads=2, "
+        "global_attn_indexes=(1,))), loss='bce_iou')\n"
+    )
+    (folder / "my_task.py").write_text((ROOT / "projects/template/my_task.py").read_text() + tiny + use)
+    return tmp_path
+
+
+def test_template(here):
+    def tool(name: str, *arguments: str) -> str:
+        run = subprocess.run(
+            [sys.executable, str(ROOT / f"tools/{name}.py"), "projects/my_task/my_task.py", *arguments],
+            cwd=here, capture_output=True, text=True,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
+        return run.stdout + run.stderr
+
+    assert "ok  train train: 30 sound pairs" in tool("check_data", *TINY)
+    tool("browse_dataset", "--out-dir", "look", *TINY)
+    assert list((here / "look").rglob("*.png"))
+    tool("train", "--device", "cpu", *TINY)
+    (best,) = (here / "work_dirs/my_task").glob("best_mDice_epoch_*.pth")
+    said = tool("test", str(best), "--device", "cpu", *TINY, "test_evaluator.0.out_file=scores.json")
+    (error,) = re.findall(r"AreaError: ([\d.]+)", said)
+    assert 0 <= float(error) < 1
+    scores = json.loads((here / "scores.json").read_text())
+    assert 0 < len(scores["images"]) < 15
+    assert 0 < scores["summary"]["mDice"] <= 1
+    tool("predict", str(best), "data/my_task/images", "--out-dir", "out", "--device", "cpu", *TINY)
+    assert len(list((here / "out/masks").iterdir())) == 30
