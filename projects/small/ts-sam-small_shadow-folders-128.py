@@ -1,0 +1,7 @@
+# As ts-sam-small_folders-128, with the loss of shadow detection and its measure.
+_base_ = './ts-sam-small_folders-128.py'
+
+model = dict(loss='balanced_bce')
+test_evaluator = [dict(type='BERMetric'), dict(type='OverlapMetric')]
+val_evaluator = test_evaluator
+default_hooks = dict(checkpoint=dict(save_best='BER'))
