@@ -1,3 +1,4 @@
+from samplug.models.adapters.base import Adapter, AdapterTap
 from samplug.models.adapters.ts_sam_side_network import TSSAMSideNetwork
 
-__all__ = ["TSSAMSideNetwork"]
+__all__ = ["Adapter", "AdapterTap", "TSSAMSideNetwork"]
