@@ -6,7 +6,8 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from samplug.registry import MODELS
-from tests.builders import tiny_tssam, tiny_vit
+from samplug.utils.errors import ConfigError
+from tests.builders import tiny_segmentor, tiny_tssam, tiny_vit
 
 BACKBONES = {"SAMViT": tiny_vit}
 MODEL_VARIANTS = {
@@ -16,7 +17,14 @@ MODEL_VARIANTS = {
     "TSSAM-from-scratch": dict(backbone=dict(frozen=False)),
     "TSSAM-checkpointing": dict(backbone=dict(with_cp=True)),
     "TSSAM-classes": dict(num_classes=4),
+    "SAMSegmentor": dict(),
+    "SAMSegmentor-from-scratch": dict(backbone=dict(frozen=False)),
 }
+
+
+def build_variant(name: str):
+    build = tiny_tssam if name.startswith("TSSAM") else tiny_segmentor
+    return build(**MODEL_VARIANTS[name])
 
 
 def test_every_component_is_covered():
@@ -25,6 +33,7 @@ def test_every_component_is_covered():
         "LetterboxPreProcessor",
         "TSSAMSideNetwork",
         "FeatureFusionDecoder",
+        "SAMMaskDecoder",
         "bce_iou",
         "bce_iou_original",
         "balanced_bce",
@@ -72,7 +81,7 @@ def test_wrong_input_size_says_so(build):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", MODEL_VARIANTS)
 def test_model(name, batch):
-    model = tiny_tssam(**MODEL_VARIANTS[name]).train()
+    model = build_variant(name).train()
     images, data = torch.randn(batch, 3, 64, 64), samples(batch, model.num_classes)
     assert model(images).shape == (batch, model.num_classes, 64, 64)
 
@@ -167,8 +176,9 @@ def test_flip_and_padding_are_undone():
         (dict(adapter=dict(csa_blocks=[0, 3])), "csa_blocks"),
         (dict(adapter=dict(mrm_blocks=[1, 1])), "mrm_blocks"),
         (dict(adapter=dict(feedback=False), backbone=dict(frozen=False)), "feedback=False"),
+        (dict(decode_head=dict(type="SAMMaskDecoder"), num_classes=2), "num_classes=2"),
     ],
 )
 def test_bad_configs_say_what_is_wrong(config, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         tiny_tssam(**config)
