@@ -169,12 +169,12 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-def _prompt_encoder() -> nn.Module:
+def _prompt_encoder() -> Any:
     # Here, not at the top: models with other decoders start without transformers.
     from transformers import SamConfig
     from transformers.models.sam.modeling_sam import SamPromptEncoder
 
-    encoder = SamPromptEncoder(SamConfig())
+    encoder: Any = SamPromptEncoder(SamConfig())
     masks = encoder.mask_embed
     encoder.shared_embedding = PositionEncoding(encoder.hidden_size)
     encoder.mask_embed = nn.Sequential(
@@ -184,13 +184,13 @@ def _prompt_encoder() -> nn.Module:
     return encoder
 
 
-def _mask_decoder() -> nn.Module:
+def _mask_decoder() -> Any:
     from transformers import SamMaskDecoderConfig
     from transformers.models.sam.modeling_sam import SamMaskDecoder
 
     config = SamMaskDecoderConfig(layer_norm_eps=_NORM_EPS)
     config._attn_implementation = "sdpa"
-    decoder = SamMaskDecoder(config)
+    decoder: Any = SamMaskDecoder(config)
     width, masks = config.hidden_size, decoder.num_mask_tokens
     _rename(decoder.transformer, layer_norm_final_attn="norm_final_attn")
     for layer in decoder.transformer.layers:
