@@ -25,8 +25,12 @@ class LoRAAdapter(Adapter):
         alpha: Their scale, divided by ``r``.
         dropout: Probability with which an element of an update's input is dropped in training.
         target_modules: Last parts of the names of the layers: any of ``'qkv'``, ``'proj'``, ``'lin1'``, ``'lin2'``, ...
+        embed_dims: With ``depth``, ``feature_channels`` and ``patch_size`` what every adapter is told of the encoder; not used, the layers have
+            their sizes.
+        depth: See ``embed_dims``.
+        feature_channels: See ``embed_dims``.
+        patch_size: See ``embed_dims``.
         init_cfg: Passed to MMEngine's ``BaseModule``.
-        **sizes: The encoder's; the layers to update are found by name.
     """
 
     def __init__(
@@ -35,8 +39,11 @@ class LoRAAdapter(Adapter):
         alpha: int = 16,
         dropout: float = 0.0,
         target_modules: Sequence[str] = ("qkv",),
+        embed_dims: int | None = None,
+        depth: int | None = None,
+        feature_channels: int | None = None,
+        patch_size: int | None = None,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
-        **sizes: int,
     ) -> None:
         super().__init__(init_cfg)
         self.r = r
