@@ -58,8 +58,10 @@ setup(
     ],
     extras_require={
         "geo": ["rasterio>=1.4"],
+        "peft": ["peft>=0.17"],
         "test": [
             "mypy>=2.4",
+            "peft>=0.17",
             "pysodmetrics>=1.6.2",
             "pytest>=9",
             "rasterio>=1.4",

@@ -24,6 +24,19 @@ def tiny_tssam(**kwargs: Any):
     return MODELS.build(tiny_tssam_cfg(**kwargs))
 
 
+def tiny_segmentor_cfg(adapter: dict | None = None, backbone: dict | None = None, **kwargs: Any) -> dict:
+    return dict(
+        type="SAMSegmentor",
+        backbone=dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **(backbone or {})}),
+        adapter=adapter,
+        **kwargs,
+    )
+
+
+def tiny_segmentor(**kwargs: Any):
+    return MODELS.build(tiny_segmentor_cfg(**kwargs))
+
+
 def from_fixture(entry: dict) -> dict:
     """Config of the TS-SAM that a reference file was made with."""
     mode = entry["config"]["encoder_mode"]

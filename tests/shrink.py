@@ -7,19 +7,26 @@ from mmengine.config import Config
 from tests.builders import TINY_ARCH
 
 SIZE = 32
+ADAPTERS: dict[str, dict] = {
+    "TSSAMSideNetwork": dict(side_channels=8, csa_blocks=[0, 1, 2], mrm_blocks=[2]),
+    "SAMAdapter": dict(reduction=8),
+    "LoRAAdapter": dict(r=2),
+}
 
 
 def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     """Two iterations of a tiny model on tiny images; everything else as the config has it."""
     cfg.work_dir = str(work_dir)
+    cfg.load_from = None
     backbone = cfg.model.backbone
     backbone.update(arch={**TINY_ARCH, "global_attn_indexes": [1]}, img_size=SIZE, init_cfg=None)
     if "size" in cfg.model.get("data_preprocessor", {}):
         cfg.model.data_preprocessor.size = (SIZE, SIZE)
     if "crop_size" in cfg.model.get("test_cfg", {}):
         cfg.model.test_cfg.update(crop_size=(SIZE, SIZE), stride=(SIZE // 2, SIZE // 2))
-    adapter = cfg.model.get("adapter", {})
-    adapter.update(side_channels=8, csa_blocks=[0, 1, 2], mrm_blocks=[2])
+    if adapter := cfg.model.get("adapter"):
+        adapter.update(ADAPTERS[adapter.type])
+    cfg.model.get("decode_head", {}).pop("init_cfg", None)
     for loader in (cfg.train_dataloader, cfg.test_dataloader, cfg.get("val_dataloader")):
         if not loader:
             continue

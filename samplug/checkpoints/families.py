@@ -1,7 +1,8 @@
 """Recognising published weight files by their keys, and renaming their entries to samplug's.
 
-samplug's names are ``backbone.``, ``adapter.``, ``decode_head.``, ``prompt_encoder.``, ``mask_decoder.`` followed by the official
-names; a file is first brought to that layout, and a module then takes the part that it is.
+samplug's names are ``backbone.``, ``adapter.``, ``decode_head.`` followed by the official names (of SAM's decoder:
+``decode_head.prompt_encoder.`` and ``decode_head.mask_decoder.``); a file is first brought to that layout, and a module then takes the
+part that it is.
 """
 
 import re
@@ -41,27 +42,48 @@ def _ts_sam(key: str) -> str:
 
 
 def _sam(key: str) -> str:
+    if key.startswith(("prompt_encoder.", "mask_decoder.")):
+        return f"decode_head.{key}"
     return re.sub(r"^image_encoder\.", "backbone.", key)
 
 
-_HF_ENCODER = (
-    (r"^vision_encoder\.layers\.(\d+)\.layer_norm([12])\.", r"backbone.blocks.\1.norm\2."),
-    (r"^vision_encoder\.layers\.", "backbone.blocks."),
-    (r"^vision_encoder\.patch_embed\.projection\.", "backbone.patch_embed.proj."),
-    (r"^vision_encoder\.neck\.conv1\.", "backbone.neck.0."),
-    (r"^vision_encoder\.neck\.layer_norm1\.", "backbone.neck.1."),
-    (r"^vision_encoder\.neck\.conv2\.", "backbone.neck.2."),
-    (r"^vision_encoder\.neck\.layer_norm2\.", "backbone.neck.3."),
-    (r"^vision_encoder\.", "backbone."),
+# Hugging Face's name -> the official one; the first pattern that matches counts.
+_HF_NAMES = (
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm([12])\.", r"image_encoder.blocks.\1.norm\2."),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
+    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
+    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
+    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
+    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
+    (r"^vision_encoder\.", "image_encoder."),
+    # One matrix, stored once or twice.
+    (
+        r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    ),
+    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
+    (r"^prompt_encoder\.mask_embed\.conv1\.", "prompt_encoder.mask_downscaling.0."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "prompt_encoder.mask_downscaling.1."),
+    (r"^prompt_encoder\.mask_embed\.conv2\.", "prompt_encoder.mask_downscaling.3."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "prompt_encoder.mask_downscaling.4."),
+    (r"^prompt_encoder\.mask_embed\.conv3\.", "prompt_encoder.mask_downscaling.6."),
+    (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
+    (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
+    (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)\.)proj_in\.", r"\1layers.0."),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)\.)layers\.0\.", r"\1layers.1."),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)\.)proj_out\.", r"\1layers.2."),
+    (r"^(mask_decoder\.transformer\..*)layer_norm(\d|_final_attn)\.", r"\1norm\2."),
 )
 
 
 def _sam_hf(key: str) -> str:
-    for pattern, replacement in _HF_ENCODER:
+    for pattern, replacement in _HF_NAMES:
         renamed, count = re.subn(pattern, replacement, key)
         if count:
-            return renamed
-    return key  # prompt encoder and mask decoder keep transformers' names, whose classes samplug uses
+            return _sam(renamed)
+    return _sam(key)
 
 
 # The first that matches wins: special layouts before those they extend.

@@ -102,16 +102,15 @@ def _to_module_names(
     if prefix:
         prefix = prefix.rstrip(".") + "."
         return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    if own & set(state):  # the module's own names already
-        return dict(state)
     family = recognise(state)
     if family is None or family.rename is None:
         return dict(state)
     renamed = {family.rename(key): value for key, value in state.items()}
     part = getattr(module, "checkpoint_part", None)
-    if part is None:
-        return renamed
-    return {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
+    if part is not None:
+        renamed = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
+    # A file may have the module's own names already, and even those of other parts beside them: the reading that fits better.
+    return max(renamed, dict(state), key=lambda reading: (len(own & set(reading)), -len(reading)))
 
 
 def _adapt_sizes(module: nn.Module, state: dict[str, Tensor], report: LoadReport) -> dict[str, Tensor]:
@@ -151,7 +150,10 @@ def _listing(title: str, names: list[str]) -> list[str]:
 def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) -> str:
     family = recognise(state)
     if family is not None and family.name.startswith("SAM (") and hasattr(module, "backbone"):
-        return "a SAM file holds the encoder only: give it as model.backbone.init_cfg, not for the whole model"
+        return (
+            "a SAM file holds no adapter and no decoder but SAM's own: give it as init_cfg of model.backbone (and of a SAMMaskDecoder), not "
+            "for the whole model"
+        )
     if report.misshaped and not report.missing and not report.unexpected:
         return (
             "build the module with the file's sizes (arch, side_channels, num_classes), or take the file of this size"

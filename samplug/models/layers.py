@@ -14,3 +14,13 @@ class LayerNorm2d(nn.LayerNorm):
         x = x.permute(0, 2, 3, 1)
         x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)
+
+
+def move_out(parent: nn.Module, name: str) -> nn.Module:
+    """Take a child out of its parent's registry, to be registered in another place or under another name.
+
+    The parent's own code, which may be another library's, still finds it as ``parent.name``.
+    """
+    child = parent._modules.pop(name)
+    vars(parent)[name] = child
+    return child  # type: ignore[return-value]

@@ -1,28 +1,16 @@
 """TS-SAM: a frozen SAM encoder, a side network and a fusion decoder; no prompts (Yu et al., 2024, arXiv 2408.01835)."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from mmengine.structures import PixelData
-from torch import Tensor
-
-from samplug.models.base import StrictInit
+from samplug.models.segmentor import SAMSegmentor
 from samplug.registry import MODELS
-from samplug.utils.errors import ConfigError
-from samplug.utils.imports import quiet_optional_operators
-
-with quiet_optional_operators():
-    from mmseg.models.segmentors import BaseSegmentor
-    from mmseg.structures import SegDataSample
 
 Cfg = dict[str, Any]
 
 
 @MODELS.register_module()
-class TSSAM(StrictInit, BaseSegmentor):
-    """Dense prediction with SAM's encoder and TS-SAM's adapter; an mmseg segmentor.
+class TSSAM(SAMSegmentor):
+    """The segmentor with TS-SAM's adapter and decoder.
 
     Data flow, g = img_size / patch_size::
 
@@ -31,130 +19,21 @@ class TSSAM(StrictInit, BaseSegmentor):
           -> decode_head -> (N, classes, 4g, 4g) -> bilinear -> logits (N, classes, S, S)
 
     Args:
-        backbone: Config of a :class:`SAMViT`; frozen unless it says ``frozen=False``.
-        adapter: Config of a :class:`TSSAMSideNetwork`; the encoder's sizes are filled in.
-        decode_head: Config of a :class:`FeatureFusionDecoder`; ``num_classes`` is filled in.
-        num_classes: 1: binary, a sigmoid over one logit. More: a softmax over that many classes.
-        loss: Name or config of a loss. None: ``bce_iou`` for one class, ``cross_entropy`` for more.
-        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
-            statistics.
-        init_cfg: E.g. ``dict(type='Pretrained', checkpoint=...)`` with a whole TS-SAM.
+        backbone: As :class:`SAMSegmentor`'s.
+        adapter: Config of a :class:`TSSAMSideNetwork`; None: its defaults.
+        decode_head: Config of a :class:`FeatureFusionDecoder`; None: its defaults.
+        **kwargs: The rest of :class:`SAMSegmentor`'s.
 
     Raises:
         ConfigError: ``feedback=False`` with an encoder that is not frozen (it would get no gradients).
     """
 
-    align_corners = False
-
     def __init__(
-        self,
-        backbone: Cfg,
-        adapter: Cfg | None = None,
-        decode_head: Cfg | None = None,
-        num_classes: int = 1,
-        loss: str | Cfg | None = None,
-        data_preprocessor: Cfg | None = None,
-        init_cfg: Cfg | list[Cfg] | None = None,
+        self, backbone: Cfg, adapter: Cfg | None = None, decode_head: Cfg | None = None, **kwargs: Any
     ) -> None:
-        encoder = MODELS.build({"frozen": True, **backbone})
-        if data_preprocessor is None:
-            data_preprocessor = dict(
-                type="samplug.LetterboxPreProcessor",
-                mean=encoder.mean,
-                std=encoder.std,
-                bgr_to_rgb=True,
-                size=(encoder.img_size, encoder.img_size),
-            )
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.backbone = encoder
-        self.adapter = MODELS.build(
+        super().__init__(
+            backbone,
             adapter or dict(type="TSSAMSideNetwork"),
-            default_args=dict(
-                embed_dims=encoder.embed_dims,
-                depth=encoder.depth,
-                feature_channels=encoder.out_channels,
-                patch_size=encoder.patch_size,
-            ),
+            decode_head or dict(type="FeatureFusionDecoder"),
+            **kwargs,
         )
-        self.decode_head = MODELS.build(
-            decode_head or dict(type="FeatureFusionDecoder"), default_args=dict(num_classes=num_classes)
-        )
-        # Tokens are (N, g, g, C): the maps that adapter and decoder see are channels-last already.
-        self.to(memory_format=torch.channels_last)
-        self.num_classes = num_classes
-        if loss is None:
-            loss = "bce_iou" if num_classes == 1 else "cross_entropy"
-        self.loss_fn = MODELS.build(dict(type=loss) if isinstance(loss, str) else loss)
-        if not self.adapter.feedback and not encoder.frozen:
-            raise ConfigError(
-                "TSSAM: feedback=False only reads the encoder, which would never be trained: set frozen=True in the backbone "
-                "(or leave it out), or feedback=True in the adapter"
-            )
-
-    @property
-    def out_channels(self) -> int:
-        """Number of logits per pixel (what mmseg's test-time augmentation asks for)."""
-        return self.num_classes
-
-    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Normalised images (N, 3, S, S) -> the adapter's three feature maps, finest first."""
-        side = self.adapter.tap()
-        self.backbone(inputs, tap=side)
-        return side.features
-
-    def encode_decode(self, inputs: Tensor, batch_data_samples: Sequence[SegDataSample] | None = None) -> Tensor:
-        """Normalised images (N, 3, S, S) -> logits (N, classes, S, S)."""
-        logits = self.decode_head(self.extract_feat(inputs))
-        return F.interpolate(logits, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
-
-    def _forward(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Tensor:
-        return self.encode_decode(inputs)
-
-    def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
-        """Loss terms by name.
-
-        Args:
-            inputs: (N, 3, S, S) normalised images.
-            data_samples: N samples whose ``gt_sem_seg`` is (1, S, S): 0 / 1 (binary) or class indexes, 255 = ignore.
-        """
-        target = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
-        return self.loss_fn(self.encode_decode(inputs), target)
-
-    def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Sequence[SegDataSample]:
-        """Predictions at the original size of each image, see :meth:`postprocess_result`."""
-        return self.postprocess_result(self.encode_decode(inputs), data_samples)
-
-    def postprocess_result(
-        self, seg_logits: Tensor, data_samples: Sequence[SegDataSample] | None = None
-    ) -> Sequence[SegDataSample]:
-        """Undo padding and flip, resize to ``ori_shape``, and decide.
-
-        As mmseg's, except that ``seg_logits`` stay logits in the binary case too (mmseg stores probabilities there, which its
-        own test-time augmentation then passes through a sigmoid again).
-
-        Args:
-            seg_logits: (N, classes, S, S).
-            data_samples: N samples with ``ori_shape`` (height, width); None leaves the size as it is.
-
-        Returns:
-            Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones also with
-            ``frame_logits`` (1, S, S) where the frame holds the whole image and nothing else, for scores as in the paper.
-        """
-        height, width = seg_logits.shape[-2:]
-        if data_samples is None:
-            data_samples = [SegDataSample(metainfo=dict(ori_shape=(height, width))) for _ in seg_logits]
-        for logits, sample in zip(seg_logits.float(), data_samples, strict=True):
-            left, right, top, bottom = sample.get("img_padding_size", sample.get("padding_size", (0, 0, 0, 0)))
-            padded = any((left, right, top, bottom))
-            logits = logits[:, top : height - bottom, left : width - right]
-            if sample.get("flip", False):
-                logits = logits.flip(-1 if sample.flip_direction == "horizontal" else -2)
-            if self.num_classes == 1 and not padded:
-                sample.frame_logits = logits
-            logits = F.interpolate(logits[None], size=tuple(sample.ori_shape), mode="bilinear", align_corners=False)[0]
-            if self.num_classes == 1:
-                decision = (logits.sigmoid() > self.decode_head.threshold).long()
-            else:
-                decision = logits.argmax(dim=0, keepdim=True)
-            sample.set_data({"seg_logits": PixelData(data=logits), "pred_sem_seg": PixelData(data=decision)})
-        return data_samples

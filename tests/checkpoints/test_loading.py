@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from samplug.checkpoints import UnsafeCheckpointError, WeightsError, fetch, load_weights, read_checkpoint
-from samplug.checkpoints.families import describe
-from tests.builders import tiny_tssam, tiny_vit
+from samplug.checkpoints.families import FAMILIES, describe
+from tests.builders import tiny_segmentor, tiny_tssam, tiny_vit
 from tests.server import FileServer
 
 
@@ -52,6 +52,35 @@ def test_sam_file_into_encoder(tmp_path, wrap):
     assert report.fits
     assert set(report.loaded) == set(target.state_dict())
     assert_equal(source, target)
+
+
+@pytest.mark.parametrize("size", ["b", "l", "h"])
+def test_hub_names_are_the_official_ones(test_data, size):
+    table = json.loads((test_data / f"parity/keys/sam_vit_{size}.hf.json").read_text())
+    official, hub = (
+        next(family for family in FAMILIES if family.name == f"SAM ({of})") for of in ("official", "Hugging Face")
+    )
+    for theirs, ours in table["hub_from_official"].items():
+        assert hub.rename(theirs) == official.rename(ours)
+
+
+def test_sam_file_into_decoder_and_whole(tmp_path):
+    """A SAM file is the whole of a segmentor that has nothing but SAM's encoder and decoder."""
+    source = randomised(tiny_segmentor())
+    state = {
+        f"image_encoder.{key[9:]}" if key.startswith("backbone.") else key.removeprefix("decode_head."): value.clone()
+        for key, value in source.state_dict().items()
+    }
+    torch.save(state, tmp_path / "sam.pth")
+    for part in (lambda model: model, lambda model: model.backbone, lambda model: model.decode_head):
+        target = part(tiny_segmentor())
+        assert set(load_weights(target, str(tmp_path / "sam.pth")).loaded) == set(target.state_dict())
+        assert_equal(part(source), target)
+    own = source.decode_head.state_dict()
+    torch.save({key: value.clone() for key, value in own.items()}, tmp_path / "head.pth")
+    assert load_weights(tiny_segmentor().decode_head, str(tmp_path / "head.pth")).fits
+    with pytest.raises(WeightsError, match=r"missing in the file: backbone\.pos_embed"):
+        load_weights(tiny_segmentor(), str(tmp_path / "head.pth"))
 
 
 def test_ts_sam_file_into_whole_and_parts(tmp_path):
@@ -130,7 +159,7 @@ def test_messages_name_family_and_size(tmp_path):
     assert describe(state) == "SAM (official) ViT-L for 1024 px"
     assert describe({"cls_token": torch.zeros(1), "blocks.0.ls1.gamma": torch.zeros(1)}) == "DINOv2"
     torch.save(official_sam(tiny_vit()), tmp_path / "sam.pth")
-    with pytest.raises(WeightsError, match=r"fix: a SAM file holds the encoder only"):
+    with pytest.raises(WeightsError, match=r"fix: a SAM file holds no adapter"):
         load_weights(tiny_tssam(), str(tmp_path / "sam.pth"))
 
 

@@ -1,6 +1,7 @@
 """Weights in SamplugRunner: safe, strict, and from where the rule says."""
 
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -29,8 +30,10 @@ def trunk(tmp_path):
 def cfg(tmp_path, trunk):
     """A frozen tiny TS-SAM on generated scenes; call it for a fresh copy."""
 
-    def make(test: bool = False, **changes) -> Config:
+    def make(test: bool = False, parts: dict | None = None, **changes) -> Config:
         config = shrink(load_config(ROOT / "configs/quickstart.py"), tmp_path / "work", tmp_path)
+        for key, value in (parts or {}).items():
+            config.model[key] = value
         config.model.backbone.update(frozen=True, init_cfg=dict(type="Pretrained", checkpoint=trunk))
         config.merge_from_dict(changes)
         for section in TRAIN_SECTIONS if test else ():
@@ -57,7 +60,18 @@ def test_frozen_trunk_is_pretrained_unchanged_and_not_optimised(cfg, trunk):
     assert all(parameter.requires_grad for parameter in groups[0]["params"])
 
 
-def test_frozen_parameters_can_be_left_out(cfg, tmp_path, trunk):
+SEGMENTOR = dict(type="SAMSegmentor", adapter=None, decode_head=dict(type="SAMMaskDecoder"))
+METHODS = {
+    "ts-sam": {},
+    "decoder-only": SEGMENTOR,
+    "sam-adapter": {**SEGMENTOR, "adapter": dict(type="SAMAdapter", reduction=8)},
+    "lora": {**SEGMENTOR, "adapter": dict(type="LoRAAdapter", dropout=0.1)},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_frozen_parameters_can_be_left_out(cfg, tmp_path, trunk, method):
+    cfg = partial(cfg, parts=METHODS[method])
     whole = trained(cfg)
     expected = build_runner(cfg(test=True, load_from=whole)).test()
     slim = trained(cfg, custom_hooks=[dict(type="OmitFrozenHook")])

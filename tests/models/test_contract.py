@@ -5,8 +5,10 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from samplug.models.adapters import Adapter
 from samplug.registry import MODELS
-from tests.builders import tiny_tssam, tiny_vit
+from samplug.utils.errors import ConfigError
+from tests.builders import tiny_segmentor, tiny_tssam, tiny_vit
 
 BACKBONES = {"SAMViT": tiny_vit}
 MODEL_VARIANTS = {
@@ -16,7 +18,25 @@ MODEL_VARIANTS = {
     "TSSAM-from-scratch": dict(backbone=dict(frozen=False)),
     "TSSAM-checkpointing": dict(backbone=dict(with_cp=True)),
     "TSSAM-classes": dict(num_classes=4),
+    "SAMSegmentor": dict(),
+    "SAMSegmentor-sam-adapter": dict(adapter=dict(type="SAMAdapter", reduction=8)),
+    "SAMSegmentor-sam-adapter-checkpointing": dict(
+        adapter=dict(type="SAMAdapter", reduction=8), backbone=dict(with_cp=True)
+    ),
+    "SAMSegmentor-lora": dict(adapter=dict(type="LoRAAdapter")),
+    "SAMSegmentor-lora-checkpointing": dict(
+        adapter=dict(type="LoRAAdapter", target_modules=["qkv", "proj", "lin1", "lin2"]), backbone=dict(with_cp=True)
+    ),
+    "SAMSegmentor-side-network": dict(
+        adapter=dict(type="TSSAMSideNetwork", side_channels=16), decode_head=dict(type="FeatureFusionDecoder")
+    ),
+    "SAMSegmentor-from-scratch": dict(backbone=dict(frozen=False)),
 }
+
+
+def build_variant(name: str):
+    build = tiny_tssam if name.startswith("TSSAM") else tiny_segmentor
+    return build(**MODEL_VARIANTS[name])
 
 
 def test_every_component_is_covered():
@@ -24,7 +44,10 @@ def test_every_component_is_covered():
     parts = {
         "LetterboxPreProcessor",
         "TSSAMSideNetwork",
+        "SAMAdapter",
+        "LoRAAdapter",
         "FeatureFusionDecoder",
+        "SAMMaskDecoder",
         "bce_iou",
         "bce_iou_original",
         "balanced_bce",
@@ -72,7 +95,7 @@ def test_wrong_input_size_says_so(build):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", MODEL_VARIANTS)
 def test_model(name, batch):
-    model = tiny_tssam(**MODEL_VARIANTS[name]).train()
+    model = build_variant(name).train()
     images, data = torch.randn(batch, 3, 64, 64), samples(batch, model.num_classes)
     assert model(images).shape == (batch, model.num_classes, 64, 64)
 
@@ -93,6 +116,22 @@ def test_model(name, batch):
             assert sample.seg_logits.data.shape == (model.num_classes, 37, 50)
             assert sample.pred_sem_seg.data.shape == (1, 37, 50)
             assert set(sample.pred_sem_seg.data.unique().tolist()) <= set(range(max(2, model.num_classes)))
+
+
+ADAPTERS = ("TSSAMSideNetwork", "SAMAdapter", "LoRAAdapter")
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_adapters_leave_the_encoders_names_alone(adapter):
+    """What an adapter trains is its own, so that the encoder's files fit and checkpoints can leave the encoder out."""
+    cfg = dict(type=adapter, **(dict(reduction=8) if adapter == "SAMAdapter" else {}))
+    head = dict(type="FeatureFusionDecoder") if adapter == "TSSAMSideNetwork" else None
+    model = tiny_segmentor(adapter=cfg, decode_head=head)
+    assert isinstance(model.adapter, Adapter)
+    assert list(model.backbone.state_dict()) == list(tiny_vit().state_dict())
+    assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
+    assert all(parameter.requires_grad for parameter in model.adapter.parameters())
+    assert all(module.training for module in model.train().adapter.modules())
 
 
 @pytest.mark.parametrize("feedback", [True, False])
@@ -167,8 +206,14 @@ def test_flip_and_padding_are_undone():
         (dict(adapter=dict(csa_blocks=[0, 3])), "csa_blocks"),
         (dict(adapter=dict(mrm_blocks=[1, 1])), "mrm_blocks"),
         (dict(adapter=dict(feedback=False), backbone=dict(frozen=False)), "feedback=False"),
+        (dict(decode_head=dict(type="SAMMaskDecoder"), num_classes=2), "num_classes=2"),
+        (dict(adapter=dict(type="SAMAdapter")), "reduction=32 does not divide the encoder's width of 48"),
+        (dict(adapter=dict(type="LoRAAdapter", r=0)), "LoRAAdapter: `r`"),
+        (dict(adapter=dict(type="LoRAAdapter", target_modules=["query"])), "LoRAAdapter: Target modules"),
+        (dict(adapter=dict(type="LoRAAdapter"), backbone=dict(frozen=False)), "LoRAAdapter: the encoder is not frozen"),
     ],
 )
 def test_bad_configs_say_what_is_wrong(config, message):
-    with pytest.raises(ValueError, match=message):
-        tiny_tssam(**config)
+    build = tiny_segmentor if "type" in config.get("adapter", {}) else tiny_tssam
+    with pytest.raises(ConfigError, match=message):
+        build(**config)

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samplug.models.backbones.sam_vit import TokenTap
-from samplug.models.base import SamplugModule
+from samplug.models.adapters.base import Adapter, AdapterTap
+from samplug.models.adapters.high_pass import HighPassEmbed
+from samplug.models.backbones.sam_vit import SAMViT
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
@@ -16,11 +17,10 @@ from samplug.utils.errors import ConfigError
 MRM_CHANNELS = 128
 OUT_CHANNELS = 256
 _PUBLISHED_MRM_BLOCKS = 12
-_FFT_RATE = 0.25
 
 
 @MODELS.register_module()
-class TSSAMSideNetwork(SamplugModule):
+class TSSAMSideNetwork(Adapter):
     """Side stream of convolutional side adapters (CSA) and refinement maps (MRM) over a SAM encoder.
 
     Use :meth:`tap` for each forward pass of the encoder::
@@ -44,8 +44,6 @@ class TSSAMSideNetwork(SamplugModule):
             D inputs at a place are not that place's token (published weights depend on it). True: they are.
         init_cfg: Passed to MMEngine's ``BaseModule``.
     """
-
-    checkpoint_part = "adapter"
 
     def __init__(
         self,
@@ -80,12 +78,24 @@ class TSSAMSideNetwork(SamplugModule):
         _init_conv_and_gates(self.csa_blocks)
         _init_conv_and_gates(self.mrm_blocks)
 
+    def attach(self, backbone: SAMViT) -> None:
+        """Check that the encoder gets gradients, or needs none.
+
+        Raises:
+            ConfigError: ``feedback=False`` with an encoder that is not frozen.
+        """
+        if not self.feedback and not backbone.frozen:
+            raise ConfigError(
+                "TSSAMSideNetwork: feedback=False only reads the encoder, which would never be trained: set frozen=True in the "
+                "backbone (or leave it out), or feedback=True in the adapter"
+            )
+
     def tap(self) -> "SidePass":
         """The adapter's state for one forward pass of the encoder."""
         return SidePass(self)
 
 
-class SidePass(TokenTap):
+class SidePass(AdapterTap):
     """One pass of the side network along the encoder's token stream.
 
     Attributes:
@@ -192,38 +202,6 @@ class MRMBlock(nn.Module):
 def _double(channels: int) -> tuple[nn.Module, ...]:
     upsample = nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
     return upsample, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
-
-
-class HighPassEmbed(nn.Module):
-    """Patch embedding of the high-pass image."""
-
-    def __init__(self, channels: int, patch_size: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, channels, kernel_size=patch_size, stride=patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, channels, H / p, W / p)."""
-        return self.proj(high_pass(images))
-
-
-@torch.no_grad()
-def high_pass(images: Tensor, rate: float = _FFT_RATE) -> Tensor:
-    """Magnitude of the images without the central ``rate`` of their spectrum (TS-SAM, after SAM-Adapter).
-
-    Args:
-        images: (N, C, H, W) float.
-        rate: Share of the spectrum that is removed: a centred square of half-width floor(sqrt(H * W * rate) / 2).
-
-    Returns:
-        (N, C, H, W) float32.
-    """
-    with torch.autocast(images.device.type, enabled=False):
-        height, width = images.shape[-2:]
-        half = int(math.sqrt(height * width * rate) / 2)
-        spectrum = torch.fft.fftshift(torch.fft.fft2(images.float(), norm="forward"), dim=(-2, -1))
-        rows, columns = height // 2, width // 2
-        spectrum[..., rows - half : rows + half, columns - half : columns + half] = 0
-        return torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1)), norm="forward").real.abs()
 
 
 def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:

@@ -1,0 +1,12 @@
+# SAM's decoder alone on SAM ViT-B: salient objects.
+# 1 GPU, 2 images: ours, SAM-Adapter's schedule, see _base_/schedules/sam-adapter.py.
+# Train: DUTS-TR, 10,553 images. Test: DUTS-TE, ECSSD, DUT-OMRON, HKU-IS, PASCAL-S.
+# Validation: a twentieth of the training images. Published result: none. Memory: not measured.
+_base_ = [
+    '../_base_/schedules/sam-adapter.py',
+    '../_base_/datasets/sod.py',
+    '../_base_/models/segmentor_sam-vit-b.py',
+]
+
+model = dict(backbone=dict(img_size=_base_.img_size), loss='bce_iou')
+default_hooks = dict(checkpoint=dict(save_best='S', rule='greater'))

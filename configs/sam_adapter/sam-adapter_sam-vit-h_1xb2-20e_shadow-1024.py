@@ -1,0 +1,12 @@
+# SAM-Adapter on SAM ViT-H: shadows, with balanced BCE.
+# 1 GPU, 2 images: SAM-Adapter's published settings, see _base_/schedules/sam-adapter.py.
+# Train: ISTD, 1,330 images. Test: ISTD.
+# Validation: a twentieth of the training images. Published result: not available. Memory: not measured.
+_base_ = [
+    '../_base_/schedules/sam-adapter.py',
+    '../_base_/datasets/istd.py',
+    '../_base_/models/segmentor_sam-vit-h.py',
+]
+
+model = dict(backbone=dict(img_size=_base_.img_size), adapter=dict(type='SAMAdapter'), loss=dict(type='balanced_bce'))
+default_hooks = dict(checkpoint=dict(save_best='BER', rule='less'))
