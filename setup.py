@@ -57,8 +57,10 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "docs": ["furo>=2025.9,<2027", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "geo": ["rasterio>=1.4"],
         "test": [
+            "markdown-it-py>=4",
             "mypy>=2.4",
             "pysodmetrics>=1.6.2",
             "pytest>=9",
