@@ -1,5 +1,6 @@
 """The documentation site builds, its links work on GitHub too, and its API page names what is public."""
 
+import ast
 import importlib
 import importlib.util
 import os
@@ -80,3 +81,36 @@ def test_links_lead_to_files_of_the_repository(page):
         assert file.is_relative_to(ROOT), target
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
+
+
+def messages():
+    """All texts in samplug's code but docstrings, with a blank for what an f-string fills in."""
+    texts = []
+    for file in (ROOT / "samplug").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(file.read_text())))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if id(node) in docstrings:
+                continue
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def test_quoted_messages_are_in_the_code():
+    """The first column of troubleshooting.md's tables of samplug's errors; ``...`` stands for anything."""
+    texts, quoted, ours = messages(), [], False
+    for line in (ROOT / "docs/troubleshooting.md").read_text().splitlines():
+        cells = line.split("|")
+        if line.startswith("| samplug says"):
+            ours = True
+        elif not line.startswith("|"):
+            ours = False
+        elif ours:
+            quoted += re.findall(r"`([^`]+)`", cells[1])
+    assert len(quoted) > 30
+    for message in quoted:
+        pattern = re.compile(".*?".join(map(re.escape, message.split("..."))), re.DOTALL)
+        assert any(pattern.search(text) for text in texts), message

@@ -44,7 +44,11 @@ def checkout(tmp_path_factory):
         file.write_text(text)
     for index in range(10):
         image, mask = camouflage_scene(3, index, 48)
-        for folder, picture in {"photos": image, "path/to/folder/images": image, "path/to/folder/masks": (mask > 0) * 255}.items():
+        for folder, picture in {
+            "photos": image,
+            "path/to/folder/images": image,
+            "path/to/folder/masks": (mask > 0) * 255,
+        }.items():
             (root / folder).mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(root / folder / f"{index}.png"), picture)
     return root
@@ -56,12 +60,18 @@ def failed(checkout):
     train = ["python", "tools/train.py", "configs/quickstart.py", "--work-dir", "first"]
     tasks = {"before": [train, ["cp", "first/iter_40.pth", "first.pth"]]}
     for page in PAGES:
-        tasks[str(page)] = [[smaller(word) for word in command.words] for command in find_commands(page) if not command.needs]
+        tasks[str(page)] = [
+            [smaller(word) for word in command.words] for command in find_commands(page) if not command.needs
+        ]
     file = checkout / "commands.json"
     file.write_text(json.dumps(tasks))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, doc_commands.__file__, str(file)], cwd=checkout, env=environment, capture_output=True, text=True
+        [sys.executable, doc_commands.__file__, str(file)],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((checkout / "failed.json").read_text())
@@ -105,7 +115,9 @@ def of_tool(words):
         return None
     script = re.sub(r"(dist|slurm)_(\w+)\.sh", r"\2.py", words[at])
     subcommands = words[at + 1 : at + 2] if Path(script).stem in ("evaluate_masks", "prepare_data") else []
-    return (script, *(name.split("|")[0] for name in subcommands)), {word for word in words[at + 1 :] if re.match(r"--?[a-z]", word)}
+    return (script, *(name.split("|")[0] for name in subcommands)), {
+        word for word in words[at + 1 :] if re.match(r"--?[a-z]", word)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
