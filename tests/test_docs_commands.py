@@ -14,7 +14,9 @@ from pathlib import Path
 
 import cv2
 import pytest
+from markdown_it import MarkdownIt
 
+from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
 from tests import doc_commands
 from tests.conftest import ROOT
@@ -130,6 +132,45 @@ def test_options_exist(page):
             assert (ROOT / script[0]).exists(), words
             if given:
                 assert given <= options(script), f"{words}: {given - options(script)}"
+
+
+# Options in the text that are other programs'.
+FOREIGN = {"--gpus", "--shm-size", "--user", "--no-deps", "--extra-index-url", "--index-url", "-c", "-e"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_in_the_text_exist(page):
+    """Of ``--this`` without its command: in one of the tools."""
+    named = re.findall(r"`(--?[a-z][\w-]*)", page.read_text())
+    scripts = [(str(tool.relative_to(ROOT)),) for tool in sorted(ROOT.glob("tools/*.py"))]
+    scripts += [
+        ("tools/evaluate_masks.py", "saliency"),
+        ("tools/evaluate_masks.py", "shadow"),
+        ("tools/prepare_data.py", "to-masks"),
+    ]
+    assert set(named) <= FOREIGN.union(*map(options, scripts))
+
+
+def config_blocks():
+    blocks = []
+    for page in PAGES:
+        tokens = MarkdownIt().parse(page.read_text())
+        blocks += [
+            (page, token.content) for token in tokens if token.type == "code_block" and "_base_ = " in token.content
+        ]
+    return blocks
+
+
+@pytest.mark.parametrize(("page", "text"), config_blocks(), ids=lambda value: getattr(value, "name", ""))
+def test_configs_in_the_pages_load(page, text, tmp_path):
+    """From the folder that their ``_base_`` is relative to."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    bases = re.findall(r"'([\w./-]+\.py)'", text.split("\n", 1)[0])
+    assert bases
+    folders = [tmp_path, tmp_path / "configs", tmp_path / "configs/tssam"]
+    folder = next(folder for folder in folders if all((folder / base).exists() for base in bases))
+    (folder / "mine.py").write_text(text)
+    assert load_config(folder / "mine.py").model.type == "TSSAM"
 
 
 def test_commands_name_known_programs():
