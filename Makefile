@@ -2,6 +2,7 @@
 # make quickstart  train, test and draw on generated data; DATA=folder: on folder/images and folder/masks; SEED=n, OUT=folder
 # make test        all tests; SAMPLUG_TEST_DATA=folder adds those on real data and reference tensors
 # make lint        format, lint and types
+# make docs        the site, in docs/_build/html; warnings are errors
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ SEED ?= 0
 OUT ?= quickstart_results
 STAMP := $(VENV)/.installed
 
-.PHONY: install quickstart test lint
+.PHONY: install quickstart test lint docs
 
 install: $(STAMP)
 
@@ -19,7 +20,7 @@ $(STAMP): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "samplug needs Python 3.11 or newer; use make PYTHON=python3.11"'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs,test]'
 	$(BIN)/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps opencv-python-headless
 	touch $@
@@ -34,3 +35,6 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html -c docs . docs/_build/html

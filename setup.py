@@ -57,9 +57,11 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
+        "docs": ["furo>=2025.9,<2027", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "geo": ["rasterio>=1.4"],
         "peft": ["peft>=0.17"],
         "test": [
+            "markdown-it-py>=4",
             "mypy>=2.4",
             "peft>=0.17",
             "pysodmetrics>=1.6.2",

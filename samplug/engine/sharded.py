@@ -42,7 +42,7 @@ class FSDPStrategy(_FSDPStrategy):
     * It runs without GPUs (over gloo), and in one process without a launcher.
 
     Args:
-        units: Names of ``nn.ModuleList``s of the model: each of their modules is gathered and freed on its own, the rest of
+        units: Names of lists of modules (``nn.ModuleList``) in the model: each of their modules is gathered and freed on its own, the rest of
             the model stays gathered during a step.
         model_wrapper: Arguments of MMEngine's ``MMFullyShardedDataParallel`` as a dict: ``sharding_strategy``
             (``'FULL_SHARD'``, ``'HYBRID_SHARD'``, ...), ``mixed_precision``, ...

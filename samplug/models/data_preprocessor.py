@@ -37,7 +37,7 @@ class LetterboxPreProcessor(SegDataPreProcessor):
             training: Pad the truths too.
 
         Returns:
-            ``inputs`` (N, 3, *size) float32 and ``data_samples``.
+            ``inputs``, (N, 3, height, width) float32, and ``data_samples``.
         """
         if training:
             return super().forward(data, training)
