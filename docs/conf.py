@@ -12,7 +12,7 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "configs/*/README.md"]
+include_patterns = ["docs/*.md", "configs/*/README.md", "projects/README.md", "projects/*/README.md"]
 exclude_patterns = ["docs/_build", ".*", "build", "data", "dist", "work_dirs"]
 
 myst_heading_anchors = 3  # as GitHub names them

@@ -22,7 +22,12 @@ from tests import doc_commands
 from tests.conftest import ROOT
 from tests.doc_commands import find_commands, program
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("configs/*/README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("configs/*/README.md")),
+    *sorted(ROOT.glob("projects/**/README.md")),
+]
 # Of the configs' variables: a run takes seconds.
 TINY = {"train_length": 16, "test_length": 4, "data_size": 48, "img_size": 32, "batch_size": 2, "max_iters": 40}
 FEWER = {"max_iters=200": "max_iters=40", "max_iters=300": "max_iters=40", "iter_200.pth": "iter_40.pth", "iter_300.pth": "iter_40.pth",

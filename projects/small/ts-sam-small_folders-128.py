@@ -10,9 +10,9 @@ _base_ = [
 
 load_from = 'quickstart_results/iter_1300.pth'
 img_size = 128
-batch_size = 8
+batch_size = 4
 num_workers = 2
-max_iters = 600
+max_iters = 400
 val_interval = 100
 lr = 5e-4
 warmup = max(1, max_iters // 12)
