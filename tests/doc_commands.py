@@ -16,7 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # A block whose first word is one of these is a command.
-PROGRAMS = ("bash", "conda", "docker", "labelme", "make", "mkdir", "mpirun", "pip", "python", "source", "tensorboard")
+PROGRAMS = (
+    "bash",
+    "cp",
+    "conda",
+    "docker",
+    "labelme",
+    "make",
+    "mkdir",
+    "mpirun",
+    "pip",
+    "python",
+    "source",
+    "tensorboard",
+)
 _ASSIGNMENT = re.compile(r"[A-Z_]+=\S*$")
 _MARKER = re.compile(r"<!-- needs: (.+?) -->")
 
