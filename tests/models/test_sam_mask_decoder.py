@@ -39,7 +39,7 @@ def test_prompts(original, name):
     with torch.no_grad():
         sparse, dense = model.embed_prompts(size, size // 16, points, labels, boxes, prompt["mask"])
         for mode in ("single", "multi"):
-            masks, iou = model.decode(reference["image_embedding"], sparse, dense, multimask=mode == "multi")
+            masks, iou, _ = model.decode((reference["image_embedding"],), sparse, dense, multimask=mode == "multi")
             expected = reference["cases"][name][mode]
             torch.testing.assert_close(masks[0], expected["low_res"], rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(iou[0], expected["iou"], rtol=1e-4, atol=1e-5)

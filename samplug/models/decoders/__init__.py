@@ -1,4 +1,4 @@
 from samplug.models.decoders.feature_fusion import FeatureFusionDecoder
-from samplug.models.decoders.sam_mask_decoder import SAMMaskDecoder
+from samplug.models.decoders.sam_mask_decoder import Masks, SAMMaskDecoder
 
-__all__ = ["FeatureFusionDecoder", "SAMMaskDecoder"]
+__all__ = ["FeatureFusionDecoder", "Masks", "SAMMaskDecoder"]

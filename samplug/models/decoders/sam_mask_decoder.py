@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,20 @@ from samplug.utils.errors import ConfigError
 
 # Transformers' default for the two-way blocks is 1e-6, which moves logits by up to 8e-4.
 _NORM_EPS = 1e-5
+
+
+class Masks(NamedTuple):
+    """What a mask decoder says of P objects in each of N images, M masks for each.
+
+    Attributes:
+        logits: (N, P, M, 4g, 4g).
+        iou: Predicted IoU (N, P, M).
+        object_score: Logit of "there is an object" (N, P, 1); None: the decoder has no such output.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    object_score: Tensor | None
 
 
 @MODELS.register_module()
@@ -74,9 +88,7 @@ class SAMMaskDecoder(SamplugModule):
         Returns:
             Logits (N, 1, 4g, 4g).
         """
-        (image,) = features
-        masks, _ = self.decode(image)
-        return masks[:, 0]
+        return self.decode(features).logits[:, 0]
 
     def embed_prompts(
         self,
@@ -106,29 +118,35 @@ class SAMMaskDecoder(SamplugModule):
         return self.prompt_encoder(points, labels, boxes, masks)
 
     def decode(
-        self, image: Tensor, sparse: Tensor | None = None, dense: Tensor | None = None, multimask: bool = False
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        features: Sequence[Tensor],
+        sparse: Tensor | None = None,
+        dense: Tensor | None = None,
+        multimask: bool = False,
+    ) -> "Masks":
         """Masks and their predicted quality.
 
         Args:
-            image: The encoder's map (N, 256, g, g).
+            features: The encoder's one map (N, 256, g, g).
             sparse: (N, P, tokens, 256); None: no points and boxes, P = 1.
             dense: (N or 1, 256, g, g); None: no mask.
             multimask: The three masks for ambiguous prompts in place of the single one.
 
         Returns:
-            Logits (N, P, M, 4g, 4g) and predicted IoU (N, P, M), M = 3 or 1.
+            M = 3 or 1 masks of P objects in each image.
         """
+        (image,) = features
         if dense is None:
             dense = self.prompt_encoder.no_mask_embed.weight[:, :, None, None]
         position = self.image_positions(*image.shape[-2:])
-        return self.mask_decoder(
+        logits, iou = self.mask_decoder(
             image_embeddings=image,
             image_positional_embeddings=position.to(image.dtype).expand(len(image), -1, -1, -1),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=multimask,
         )
+        return Masks(logits, iou, None)
 
     def image_positions(self, height: int, width: int) -> Tensor:
         """Encoded centres of the cells of a map, (1, 256, height, width) float32."""
