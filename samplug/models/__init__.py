@@ -1,6 +1,6 @@
-from samplug.models import adapters, backbones, decoders, losses
+from samplug.models import adapters, backbones, decoders, losses, prompts
 from samplug.models.data_preprocessor import LetterboxPreProcessor
 from samplug.models.segmentor import SAMSegmentor
 from samplug.models.ts_sam import TSSAM
 
-__all__ = ["TSSAM", "LetterboxPreProcessor", "SAMSegmentor", "adapters", "backbones", "decoders", "losses"]
+__all__ = ["TSSAM", "LetterboxPreProcessor", "SAMSegmentor", "adapters", "backbones", "decoders", "losses", "prompts"]
