@@ -94,7 +94,7 @@ def test_click_loop_equals_sam2(parity, name):
             correction_from_truth_prob=0,
             click="center",
             num_correction_points=options["num_correction_pt_per_frame"],
-        )  # fmt: skip
+        )
     )
     generator = prompt_generator(0)
     state = simulator.start(case["inputs"]["masks"][:, None], generator)
