@@ -128,6 +128,17 @@ def test_perfect_prediction_is_clicked_on_the_background():
     assert labels.tolist() == [[0], [0]]
 
 
+def test_center_of_errors_of_equal_depth():
+    """What is too much goes first, as in SAM 2; a deeper error goes before both."""
+    truth, prediction = torch.zeros(2, 1, 1, 9, 20, dtype=torch.bool)
+    truth[..., 1:4, 1:4] = prediction[..., 1:4, 11:14] = True
+    points, labels = center_click(truth, prediction)
+    assert (points.tolist(), labels.tolist()) == ([[[12, 2]]], [[0]])
+    truth[..., 1:6, 1:6] = True
+    points, labels = center_click(truth, prediction)
+    assert (points.tolist(), labels.tolist()) == ([[[3, 3]]], [[1]])
+
+
 @pytest.mark.parametrize("perfect", [False, True])
 def test_clicks_at_the_edges(perfect):
     masks = edge_masks()
