@@ -187,3 +187,37 @@ def test_wrong_prompts(predictor, prompt, message):
 def test_wrong_images(predictor, image):
     with pytest.raises(DataError, match="an image is \\(H, W, 3\\) uint8"):
         Predictor(predictor.model).set_image(image)
+
+
+def test_init_cfg_and_the_hub_layout(tmp_path):
+    """One file gives the whole model; transformers' own model with the same weights answers the same."""
+    from transformers import SamConfig, SamModel
+
+    vision = dict(
+        hidden_size=48, num_hidden_layers=3, num_attention_heads=3, global_attn_indexes=[1], window_size=3, mlp_dim=192,
+        image_size=64, patch_size=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = SamModel(
+        SamConfig(
+            vision_config=vision,
+            mask_decoder_config=dict(layer_norm_eps=1e-5),
+            prompt_encoder_config=dict(image_size=64, patch_size=16),
+        )
+    ).eval()
+    theirs.save_pretrained(tmp_path / "hub")
+    model = tiny(init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "hub/model.safetensors")))
+    model.init_weights()
+    image = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    predictor = Predictor(model)
+    predictor.set_image(image)
+    found = predictor.predict([[20, 30], [5, 5]], [1, 0], return_logits=True)
+    pixels = model.normalise(torch.from_numpy(image).permute(2, 0, 1).float())
+    with torch.no_grad():
+        answer = theirs(
+            pixel_values=pixels,
+            input_points=torch.tensor([[[[20.0, 30.0], [5.0, 5.0]]]]),
+            input_labels=torch.tensor([[[1, 0]]]),
+        )
+    np.testing.assert_allclose(found.scores, answer.iou_scores[0, 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.low_res, answer.pred_masks[0, 0], rtol=1e-4, atol=1e-3)
