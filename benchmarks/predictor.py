@@ -7,7 +7,7 @@ python benchmarks/predictor.py [--clicks 30] [--threads N]
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from samplug.registry import MODELS
 
 SIZE, HEIGHT, WIDTH = 1024, 768, 1024
 # The encoder has run before the click: a small one does.
+_WARM_UP = 5
 SMALL = dict(embed_dims=32, depth=1, num_heads=2, global_attn_indexes=())
 
 
@@ -58,22 +59,22 @@ def main() -> None:
         f"one click, three masks of {WIDTH}x{HEIGHT}, {torch.get_num_threads()} threads, medians of {args.clicks} clicks\n"
     )
     print("|                         |    ms | ratio |\n|-------------------------|------:|------:|")
-    base = _median(theirs, args.clicks)
-    own = _median(ours, args.clicks)
+    base, own = _medians((theirs, ours), args.clicks)
     print(f"| transformers' SamModel  | {base:5.1f} |  1.00 |")
     print(f"| samplug's Predictor     | {own:5.1f} | {base / own:5.2f} |")
 
 
-def _median(click: Callable[[int, int], Any], number: int) -> float:
+def _medians(methods: Sequence[Callable[[int, int], Any]], number: int) -> list[float]:
+    """Of methods that take turns, in milliseconds."""
     draw = np.random.default_rng(0)
-    times = []
-    for index in range(number + 3):
+    times: list[list[float]] = [[] for _ in methods]
+    for _ in range(number + _WARM_UP):
         x, y = int(draw.integers(WIDTH)), int(draw.integers(HEIGHT))
-        start = time.perf_counter()
-        click(x, y)
-        if index >= 3:
-            times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+        for method, so_far in zip(methods, times, strict=True):
+            start = time.perf_counter()
+            method(x, y)
+            so_far.append(1e3 * (time.perf_counter() - start))
+    return [statistics.median(of[_WARM_UP:]) for of in times]
 
 
 if __name__ == "__main__":

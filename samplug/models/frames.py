@@ -67,4 +67,6 @@ class Frame:
             logits = F.interpolate(logits, size=(self.size, self.size), mode="bilinear", align_corners=False)
             height, width = self.filled
             logits = logits[..., :height, :width]
+            if (height, width) == self.original:
+                return logits
         return F.interpolate(logits, size=self.original, mode="bilinear", align_corners=False)
