@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("configs/*/README.md"), *ROOT.glob("projects/**/README.md")])
 PUBLIC = ["apis", "checkpoints", "datasets", "datasets.converters", "datasets.transforms", "engine", "engine.hooks",
           "evaluation.functional", "evaluation.metrics", "models", "models.adapters", "models.backbones", "models.decoders",
-          "models.losses", "visualization"]  # fmt: skip
+          "models.losses", "models.prompts", "visualization"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

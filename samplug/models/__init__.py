@@ -1,4 +1,4 @@
-from samplug.models import adapters, backbones, decoders, losses
+from samplug.models import adapters, backbones, decoders, losses, prompts
 from samplug.models.data_preprocessor import LetterboxPreProcessor
 from samplug.models.promptable import PromptableSAM, Prompts
 from samplug.models.segmentor import SAMSegmentor
@@ -14,4 +14,5 @@ __all__ = [
     "backbones",
     "decoders",
     "losses",
+    "prompts",
 ]

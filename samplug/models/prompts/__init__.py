@@ -1,0 +1,21 @@
+from samplug.models.prompts.boxes import perturb_boxes, tight_boxes
+from samplug.models.prompts.clicks import center_click, erode, spread_points, uniform_click
+from samplug.models.prompts.masks import best_mask, mask_prompt, merge_prompts
+from samplug.models.prompts.randomness import prompt_generator
+from samplug.models.prompts.simulator import PointPrompts, PromptSimulator, PromptState
+
+__all__ = [
+    "PointPrompts",
+    "PromptSimulator",
+    "PromptState",
+    "best_mask",
+    "center_click",
+    "erode",
+    "mask_prompt",
+    "merge_prompts",
+    "perturb_boxes",
+    "prompt_generator",
+    "spread_points",
+    "tight_boxes",
+    "uniform_click",
+]

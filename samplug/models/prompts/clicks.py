@@ -1,0 +1,166 @@
+"""Clicks on masks and on the errors of predictions.
+
+Masks are (B, 1, H, W) bool. Points are (B, n, 2) float32, (x, y) in pixels of the masks, whole numbers from 0 to W - 1 and H - 1; labels are
+(B, n) int32: 1 = on the object, 0 = not on it, -1 = no point.
+"""
+
+import math
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samplug.models.prompts.randomness import Random, uniform
+
+
+def uniform_click(truth: Tensor, prediction: Tensor | None, random: Random) -> tuple[Tensor, Tensor]:
+    """One click for each mask, drawn uniformly from the pixels that the prediction has wrong (SAM 2's training).
+
+    The label is what the truth says at the click: 1 where the prediction misses the object, 0 where it goes too far. A prediction without
+    an error gets a click on the background; if there is none either, because the object fills the frame, the click is at (0, 0), with
+    label 1. (SAM 2 labels that one 0, which is false.)
+
+    Args:
+        truth: (B, 1, H, W) bool.
+        prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is on the object (an empty one: on the background).
+        random: Generator, or numbers of [0, 1) of the masks' shape: the click is on the wrong pixel with the largest.
+
+    Returns:
+        Points (B, 1, 2), labels (B, 1).
+
+    Raises:
+        ValueError: Not masks, or of different shapes.
+    """
+    missed, excess = _errors(truth, prediction)
+    wrong = missed | excess
+    perfect = ~wrong.flatten(1).any(dim=1)
+    candidates = wrong | (~truth & perfect[:, None, None, None])
+    # Below every number that can be drawn, 0 included.
+    score = uniform(random, truth.shape, truth.device).masked_fill(~candidates, -1)
+    return _click_at(score.flatten(1).argmax(dim=1), truth)
+
+
+def center_click(truth: Tensor, prediction: Tensor | None = None, padding: bool = True) -> tuple[Tensor, Tensor]:
+    """One click for each mask, in the middle of the largest error: the pixel farthest from the error's border (SAM 2's evaluation).
+
+    Of what is missed and what is too much, the one with the deeper middle is clicked (too much, if they are equal). The label is what the
+    truth says there. Without an error the click is at (0, 0), with label 0 unless the object is there.
+
+    Args:
+        truth: (B, 1, H, W) bool.
+        prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is in the middle of the object.
+        padding: Count the frame as a border. Without, an error that fills the frame has no border: the click is at (0, 0).
+
+    Returns:
+        Points (B, 1, 2), labels (B, 1), on the device of ``truth``; distances (L2) are computed on the CPU.
+
+    Raises:
+        ValueError: Not masks, or of different shapes.
+    """
+    missed, excess = (error[:, 0].cpu().numpy() for error in _errors(truth, prediction))
+    places = []
+    for index in range(len(truth)):
+        depth_missed, depth_excess = _depth(missed[index], padding), _depth(excess[index], padding)
+        deeper = depth_missed if depth_missed.max() > depth_excess.max() else depth_excess
+        places.append(int(deeper.argmax()))
+    return _click_at(torch.tensor(places, dtype=torch.long, device=truth.device), truth)
+
+
+def spread_points(regions: Tensor, count: int, random: Random, spread: bool = True) -> tuple[Tensor, Tensor]:
+    """Points drawn uniformly from regions, each at a distance from those before it that adapts to the region's size.
+
+    The least distance in a region of A pixels is ``sqrt(A / (pi * count))``: discs of that radius round all points have together the
+    region's area, so that there is nearly always room for the next point. Where there is none, it is drawn from the pixels not taken yet;
+    a region with fewer pixels than points repeats its last one.
+
+    Args:
+        regions: (B, 1, H, W) bool.
+        count: n, points for each region.
+        random: Generator, or numbers of [0, 1) of the regions' shape: pixels are tried from the largest down.
+        spread: False: no least distance, any n pixels.
+
+    Returns:
+        Points (B, n, 2), and whether there is such a point (B, n) bool: False, with the point (0, 0), for an empty region.
+
+    Raises:
+        ValueError: Not masks.
+    """
+    _check(regions)
+    batch, _, height, width = regions.shape
+    regions = regions.flatten(1)
+    # Free pixels have the drawn number, from 0 up; those close to a point have it less 1; taken ones -2; those of no region -3.
+    score = uniform(random, (batch, 1, height, width), regions.device).flatten(1).masked_fill(~regions, -3)
+    pixels = torch.arange(height * width, device=regions.device)
+    x, y = pixels % width, pixels // width
+    apart = regions.sum(dim=1, keepdim=True) / (math.pi * max(count, 1)) * spread
+    places = []
+    for _ in range(count):
+        place = score.argmax(dim=1, keepdim=True)
+        places.append(place)
+        close = (x - place % width) ** 2 + (y - place // width) ** 2 < apart
+        score = torch.where(close & (score >= 0), score - 1, score)
+        score = torch.where((pixels == place) & regions, -2, score)
+    index = torch.cat(places, dim=1) if places else pixels.new_zeros(batch, 0)
+    return _points(index, width), regions.any(dim=1, keepdim=True).expand(-1, count)
+
+
+def erode(masks: Tensor, radius: int) -> Tensor:
+    """Masks without the pixels that have background within ``radius`` rows and columns; a mask that would vanish stays as it is.
+
+    The frame is no border: an object that goes out of the picture is not eroded there.
+
+    Args:
+        masks: (B, 1, H, W) bool.
+        radius: Pixels; 0 changes nothing.
+
+    Raises:
+        ValueError: Not masks.
+    """
+    _check(masks)
+    grown = (~masks).float()
+    # Two passes for the square: the cost grows with the radius, not with its square.
+    for kernel, pad in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
+        grown = F.max_pool2d(grown, kernel, stride=1, padding=pad)
+    eroded = grown == 0
+    return torch.where(eroded.flatten(1).any(dim=1)[:, None, None, None], eroded, masks)
+
+
+def _errors(truth: Tensor, prediction: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What is missed and what is too much."""
+    _check(truth)
+    if prediction is None:
+        return truth, torch.zeros_like(truth)
+    _check(prediction)
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"prompts: prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} differ in shape: resize the prediction first"
+        )
+    return truth & ~prediction, prediction & ~truth
+
+
+def _check(masks: Tensor) -> None:
+    if masks.dtype != torch.bool or masks.ndim != 4 or masks.shape[1] != 1:
+        raise ValueError(
+            f"prompts: masks are bool (B, 1, H, W), these are {masks.dtype} {tuple(masks.shape)}: threshold and reshape them first"
+        )
+
+
+def _depth(region: NDArray[np.bool_], padding: bool) -> NDArray[np.float32]:
+    """Distance of each pixel of a region (H, W) to the nearest one outside; 0 outside, and everywhere if nothing is outside."""
+    padded = np.pad(region.astype(np.uint8), int(padding))
+    if padded.all():
+        return np.zeros(region.shape, np.float32)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return depth[1:-1, 1:-1] if padding else depth  # type: ignore[return-value]
+
+
+def _click_at(index: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    index = index[:, None]
+    return _points(index, truth.shape[-1]), truth.flatten(1).gather(1, index).int()
+
+
+def _points(index: Tensor, width: int) -> Tensor:
+    return torch.stack([index % width, index // width], dim=-1).float()

@@ -1,0 +1,50 @@
+"""Masks as prompts, and which of several predicted masks counts."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def mask_prompt(masks: Tensor, size: tuple[int, int], logit: float = 10.0) -> Tensor:
+    """A truth mask as a mask prompt: logits of ``logit`` on the object and ``-logit`` off it, reduced to the decoder's resolution (SAM 2).
+
+    Args:
+        masks: (B, 1, H, W) bool.
+        size: (h, w) of mask prompts, a quarter of the network's input.
+        logit: Larger is surer.
+
+    Returns:
+        (B, 1, h, w) float32, between ``-logit`` and ``logit``; between them at borders.
+    """
+    logits = (2 * masks.float() - 1) * logit
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def best_mask(logits: Tensor, iou: Tensor) -> Tensor:
+    """Of each object's M masks the one with the best predicted IoU.
+
+    Args:
+        logits: (B, M, h, w).
+        iou: Predicted IoU (B, M).
+
+    Returns:
+        (B, 1, h, w).
+    """
+    return logits[torch.arange(len(logits), device=logits.device), iou.argmax(dim=1)][:, None]
+
+
+def merge_prompts(logits: Tensor, iou: Tensor, how: str) -> tuple[Tensor, Tensor]:
+    """One answer from those to Q prompts for the same object; the M masks of an ambiguous prompt stay apart.
+
+    Args:
+        logits: (B, Q, M, h, w).
+        iou: Predicted IoU (B, Q, M).
+        how: ``'mean'``: the mean of logits and IoU over the prompts; ``'best'``: for each of the M masks the prompt with the best predicted IoU.
+
+    Returns:
+        Logits (B, M, h, w), IoU (B, M).
+    """
+    if how == "mean":
+        return logits.mean(dim=1), iou.mean(dim=1)
+    value, place = iou.max(dim=1, keepdim=True)
+    return logits.take_along_dim(place[..., None, None], dim=1)[:, 0], value[:, 0]

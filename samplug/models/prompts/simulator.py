@@ -1,0 +1,223 @@
+"""Prompts as a user would give them, made from the truth: the parts of a config that say which."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samplug.models.prompts.boxes import perturb_boxes, tight_boxes
+from samplug.models.prompts.clicks import center_click, erode, spread_points, uniform_click
+from samplug.models.prompts.masks import best_mask, merge_prompts
+from samplug.models.prompts.randomness import happens
+from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PromptState:
+    """What has been said about B objects so far.
+
+    Attributes:
+        truth: Their masks (B, 1, H, W) bool.
+        points: (B, Q, K, 2) float32, (x, y) in pixels of ``truth``: Q prompts of K points for each object.
+        labels: (B, Q, K) int32: 1 = on the object, 0 = not on it, -1 = no point.
+        multimask: Whether the decoder should answer with its several masks for an ambiguous prompt.
+        boxes: (B, 1, 4) float32, (x0, y0, x1, y1), or None.
+        mask: The mask prompt, logits (B, 1, h, w), or None.
+    """
+
+    truth: Tensor
+    points: Tensor
+    labels: Tensor
+    multimask: bool
+    boxes: Tensor | None = None
+    mask: Tensor | None = None
+
+    def prompts(self) -> dict[str, Tensor | None]:
+        """As arguments of :meth:`samplug.models.decoders.SAMMaskDecoder.embed_prompts`, each object with its own copy of the features."""
+        return dict(points=self.points, labels=self.labels, boxes=self.boxes, masks=self.mask)
+
+
+@MODELS.register_module()
+class PromptSimulator:
+    """A first prompt and corrections of what the model makes of it: SAM 2's training on still images.
+
+    The first prompt is a box or one click. Then clicks are added where the best mask so far is wrong, and that mask's logits go with them as
+    the mask prompt; gradients go through it. For SAM 2's evaluation: ``click='center'``, ``correction_from_truth_prob=0``.
+
+    All objects of one call get the same kind of prompt, as in SAM 2. Numbers come from the generator of the call alone: one call for each
+    image, with :func:`prompt_generator` of (seed, epoch, sample), makes prompts independent of how samples are batched.
+
+    Args:
+        box_prob: Probability that the first prompt is a box.
+        num_correction_points: Clicks after the first prompt; how often :meth:`correct` is to be called.
+        correction_from_truth_prob: Probability that a correction is drawn from the truth as if nothing had been predicted.
+        click: ``'uniform'``, or ``'center'`` of the object or the error.
+        box_noise: Share of a box's width and height by which its sides move at most; None: ``box_noise_limit`` alone says how far.
+        box_noise_limit: Pixels by which they move at most.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        box_prob: float = 0.5,
+        num_correction_points: int = 7,
+        correction_from_truth_prob: float = 0.1,
+        click: str = "uniform",
+        box_noise: float | None = 0.1,
+        box_noise_limit: float = 20.0,
+    ) -> None:
+        probabilities = dict(box_prob=box_prob, correction_from_truth_prob=correction_from_truth_prob)
+        for name, value in probabilities.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(f"PromptSimulator: {name}={value} is no probability: use a number from 0 to 1")
+        _check_choice("PromptSimulator", "click", click, ("uniform", "center"))
+        _check_least("PromptSimulator", 0, num_correction_points=num_correction_points, box_noise=box_noise or 0,
+                     box_noise_limit=box_noise_limit)  # fmt: skip
+        self.box_prob = box_prob
+        self.num_correction_points = num_correction_points
+        self.correction_from_truth_prob = correction_from_truth_prob
+        self.click = click
+        self.box_noise = box_noise
+        self.box_noise_limit = box_noise_limit
+
+    def start(self, masks: Tensor, generator: torch.Generator) -> PromptState:
+        """The first prompt.
+
+        Args:
+            masks: Truth (B, 1, H, W) bool, at the size of the network's input. An empty one gets a click on the background, or an inverted box.
+            generator: Source of all that is random.
+
+        Returns:
+            A click (Q = K = 1), to be answered with several masks, or a box (K = 0), to be answered with one.
+        """
+        if happens(self.box_prob, generator):
+            boxes = perturb_boxes(
+                tight_boxes(masks), (masks.shape[-2], masks.shape[-1]), generator, self.box_noise, self.box_noise_limit
+            )
+            labels = torch.zeros(len(masks), 1, 0, dtype=torch.int32, device=masks.device)
+            return PromptState(
+                masks, boxes.new_zeros(len(masks), 1, 0, 2), labels, multimask=False, boxes=boxes[:, None]
+            )
+        points, labels = self._click(masks, None, generator)
+        return PromptState(masks, points[:, None], labels[:, None], multimask=True)
+
+    def correct(self, state: PromptState, logits: Tensor, iou: Tensor, generator: torch.Generator) -> PromptState:
+        """The next prompt: one more click for each object, and the best mask so far.
+
+        Args:
+            state: The prompt that was answered.
+            logits: The answer (B, M, h, w), at the decoder's resolution.
+            iou: Its predicted IoU (B, M).
+            generator: Source of all that is random.
+
+        Returns:
+            K + 1 points and a mask prompt, to be answered with one mask.
+        """
+        best = best_mask(logits, iou)
+        prediction = None
+        if not happens(self.correction_from_truth_prob, generator):
+            size = state.truth.shape[-2:]
+            prediction = F.interpolate(best.detach().float(), size, mode="bilinear", align_corners=False) > 0
+        points, labels = self._click(state.truth, prediction, generator)
+        return replace(
+            state,
+            points=torch.cat([state.points, points[:, None]], dim=2),
+            labels=torch.cat([state.labels, labels[:, None]], dim=2),
+            multimask=False,
+            mask=best,
+        )
+
+    def _click(self, truth: Tensor, prediction: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if self.click == "center":
+            return center_click(truth, prediction)
+        return uniform_click(truth, prediction, generator)
+
+
+@MODELS.register_module()
+class PointPrompts:
+    """Several points on each object at once, as for fine-tuning on rivers.
+
+    Args:
+        num_positive: Points on the object.
+        num_negative: Points off it.
+        erode: Pixels by which object and background are eroded first, so that points stay away from the border; see :func:`erode`.
+        dynamic_distance: Keep points apart by a distance that adapts to the mask's size; see :func:`spread_points`.
+        point_mode: ``'separate'``: each point on the object is a prompt of its own (with all points off it), and their answers are merged;
+            ``'joint'``: all points are one prompt.
+        multi_mask: How the answers to separate prompts are merged: ``'mean'`` or ``'best'``, see :func:`merge_prompts`.
+        multimask: Ask for the decoder's several masks for an ambiguous prompt; not what ``multi_mask`` is about.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        num_positive: int = 3,
+        num_negative: int = 0,
+        erode: int = 3,
+        dynamic_distance: bool = True,
+        point_mode: str = "separate",
+        multi_mask: str = "mean",
+        multimask: bool = False,
+    ) -> None:
+        _check_least("PointPrompts", 1, num_positive=num_positive)
+        _check_least("PointPrompts", 0, num_negative=num_negative, erode=erode)
+        _check_choice("PointPrompts", "point_mode", point_mode, ("separate", "joint"))
+        _check_choice("PointPrompts", "multi_mask", multi_mask, ("mean", "best"))
+        self.num_positive = num_positive
+        self.num_negative = num_negative
+        self.erode = erode
+        self.dynamic_distance = dynamic_distance
+        self.point_mode = point_mode
+        self.multi_mask = multi_mask
+        self.multimask = multimask
+
+    def start(self, masks: Tensor, generator: torch.Generator) -> PromptState:
+        """The points.
+
+        Args:
+            masks: Truth (B, 1, H, W) bool, at the size of the network's input. Where there is no object to click, or no background, the points
+                have label -1.
+            generator: Source of all that is random.
+
+        Returns:
+            Q = ``num_positive`` prompts of K = 1 + ``num_negative`` points, or Q = 1 of K = both numbers together.
+        """
+        points, labels = self._points(masks, self.num_positive, 1, generator)
+        off_points, off_labels = self._points(~masks, self.num_negative, 0, generator)
+        if self.point_mode == "separate":
+            points, labels = points[:, :, None], labels[:, :, None]
+        else:
+            points, labels = points[:, None], labels[:, None]
+        prompts = points.shape[1]
+        return PromptState(
+            masks,
+            torch.cat([points, off_points[:, None].expand(-1, prompts, -1, -1)], dim=2),
+            torch.cat([labels, off_labels[:, None].expand(-1, prompts, -1)], dim=2),
+            multimask=self.multimask,
+        )
+
+    def merge(self, logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
+        """One answer for each object: (B, Q, M, h, w) and (B, Q, M) to (B, M, h, w) and (B, M)."""
+        return merge_prompts(logits, iou, self.multi_mask)
+
+    def _points(self, masks: Tensor, count: int, label: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        points, exist = spread_points(erode(masks, self.erode), count, generator, self.dynamic_distance)
+        return points, torch.where(exist, label, -1).int()
+
+
+def _check_choice(owner: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{owner}: {name}={value!r} is unknown: use one of {', '.join(choices)}")
+
+
+def _check_least(owner: str, least: int, **values: Any) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"{owner}: {name}={value} is too small: use {least} or more")
