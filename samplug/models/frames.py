@@ -61,6 +61,12 @@ class Frame:
         scale = points.new_tensor([width / self.original[1], height / self.original[0]])
         return points * scale
 
+    def place(self, masks: Tensor) -> Tensor:
+        """(N, height, width) bool over the image -> (N, S, S) over the frame, by the nearest pixel; padding is False."""
+        height, width = self.filled
+        placed = F.interpolate(masks[None].float(), size=(height, width), mode="nearest-exact")[0] > 0
+        return F.pad(placed, (0, self.size - width, 0, self.size - height))
+
     def restore(self, logits: Tensor) -> Tensor:
         """(N, M, h, w) logits over the frame -> (N, M, height, width) over the image."""
         if self.mode == "letterbox":

@@ -1,20 +1,24 @@
 """Promptable segmentation: an encoder run once for an image, a decoder run for each set of prompts (Kirillov et al., 2023)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
+from mmengine.structures import PixelData
 from torch import Tensor
 
 from samplug.models.base import StrictInit
 from samplug.models.decoders import Masks
-from samplug.models.frames import FrameMode
+from samplug.models.frames import Frame, FrameMode
+from samplug.models.prompts import PromptState, best_mask, prompt_generator
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
 Cfg = dict[str, Any]
+_CENTRE_CLICK = dict(type="PromptSimulator", box_prob=0.0, num_correction_points=0, click="center")
 
 
 @dataclass(frozen=True)
@@ -61,21 +65,33 @@ class PromptableSAM(StrictInit, BaseModel):
         images (N, 3, S, S) -> encode() -> features ((N, 256, g, g),)
         features, Prompts of B objects -> decode() -> Masks: logits (B, M, 4g, 4g), iou (B, M)
 
-    Features may be kept: a click costs a run of the decoder only (:class:`samplug.apis.Predictor`).
+    Features may be kept: a click costs a run of the decoder only (:class:`samplug.apis.Predictor`). Training and tests simulate a user: prompts
+    are made from the truth, answered, and corrected (:mod:`samplug.models.prompts`).
 
     Args:
         backbone: Config of the encoder.
         decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts.
+        train_prompts: Config of what prompts a training simulates; None: :class:`PromptSimulator`, SAM 2's rules.
+        test_prompts: Of a test and a validation. None: a click at the object's centre.
+        loss: Config of a loss. None: ``sam2_prompted``.
+        freeze: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has its own ``frozen``.
         frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
             statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
+
+    Raises:
+        ConfigError: ``freeze`` names no part.
     """
 
     def __init__(
         self,
         backbone: Cfg,
         decode_head: Cfg | None = None,
+        train_prompts: Cfg | None = None,
+        test_prompts: Cfg | None = None,
+        loss: Cfg | None = None,
+        freeze: Sequence[str] = (),
         frame: FrameMode = "letterbox",
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
@@ -92,7 +108,17 @@ class PromptableSAM(StrictInit, BaseModel):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.backbone = encoder
         self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
-        self.frame = frame
+        self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
+        self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
+        self.loss_fn = MODELS.build(loss or dict(type="sam2_prompted"))
+        self.frame: FrameMode = frame
+        for name in freeze:
+            try:
+                self.get_submodule(name).requires_grad_(False)
+            except AttributeError as error:
+                raise ConfigError(
+                    f"PromptableSAM: freeze names {name!r}, and there is no such part: {error}"
+                ) from error
 
     @property
     def img_size(self) -> int:
@@ -109,20 +135,102 @@ class PromptableSAM(StrictInit, BaseModel):
         height, width = pixels.shape[-2:]
         return F.pad((pixels - mean) / std, (0, self.img_size - width, 0, self.img_size - height))[None]
 
-    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = "tensor") -> Tensor:
-        """Normalised images (N, 3, S, S) -> logits of the answer without prompts, (N, 1, S, S).
+    def forward(self, inputs: Tensor, data_samples: Sequence[Any] | None = None, mode: str = "tensor") -> Any:
+        """MMEngine's three ways to call a model.
+
+        Args:
+            inputs: (N, 3, S, S) normalised images.
+            data_samples: N samples with ``gt_sem_seg``, see :meth:`loss` and :meth:`predict`.
+            mode: ``'tensor'``: logits of the answer without prompts, (N, 1, S, S); ``'loss'``; ``'predict'``.
 
         Raises:
-            ConfigError: Another mode than ``'tensor'``: a Runner does not train or test this model yet.
+            ConfigError: Another mode, or samples are missing.
         """
-        if mode != "tensor":
-            raise ConfigError(
-                "PromptableSAM: Runners do not train or test it yet: predict with samplug.apis.Predictor, or train without prompts "
-                "(SAMSegmentor)"
+        if mode == "tensor":
+            images = torch.arange(len(inputs), device=inputs.device)
+            return self._enlarged(self.decode(self.encode(inputs), Prompts(image_index=images)).logits)
+        if mode not in ("loss", "predict") or data_samples is None:
+            raise ConfigError(f"PromptableSAM: mode={mode!r} is not 'tensor', or 'loss' or 'predict' with data samples")
+        return self.loss(inputs, data_samples) if mode == "loss" else self.predict(inputs, data_samples)
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
+        """Loss terms of a simulated session for each image.
+
+        Args:
+            inputs: (N, 3, S, S) normalised images.
+            data_samples: N samples whose ``gt_sem_seg`` is (1, S, S): 1 = the object, 0 = not, 255 = ignored. What is random depends on
+                their ``draw`` (seed, epoch, sample) alone; without one it comes from torch's generator.
+        """
+        features = self.encode(inputs)
+        target = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
+        steps: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        objects: list[slice] = []
+        for index, sample in enumerate(data_samples):
+            own = slice(index, index + 1)
+            answers = self._session(
+                self.train_prompts, tuple(f[own] for f in features), target[own] == 1, _draw(sample)
             )
-        images = torch.arange(len(inputs), device=inputs.device)
-        masks = self.decode(self.encode(inputs), Prompts(image_index=images))
-        return F.interpolate(masks.logits, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
+            steps += [(self._enlarged(logits), iou, score) for logits, iou, score in answers]
+            objects += [own] * len(answers)
+        return self.loss_fn(steps, target, objects)
+
+    def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
+        """Answers to prompts that are made from the truth, as a user who knows the object would give them.
+
+        Args:
+            inputs: (N, 3, S, S) normalised images.
+            data_samples: N samples with ``gt_sem_seg`` (1, H, W) and ``ori_shape``.
+
+        Returns:
+            The samples with ``seg_logits`` (1, H, W) and ``pred_sem_seg`` (1, H, W), of the best mask after the last prompt, and
+            ``predicted_iou``.
+        """
+        features = self.encode(inputs)
+        for index, sample in enumerate(data_samples):
+            frame = Frame(self.img_size, tuple(sample.ori_shape), self.frame)
+            truth = frame.place(sample.gt_sem_seg.data == 1)[None].to(inputs.device)
+            own = tuple(feature[index : index + 1] for feature in features)
+            logits, iou, _ = self._session(self.test_prompts, own, truth, _draw(sample))[-1]
+            full = frame.restore(best_mask(logits, iou).float())[0]
+            sample.set_data({"seg_logits": PixelData(data=full), "pred_sem_seg": PixelData(data=(full > 0).long())})
+            sample.set_metainfo(dict(predicted_iou=iou.max().item()))
+        return data_samples
+
+    def _session(
+        self, prompts: Any, features: tuple[Tensor, ...], truth: Tensor, generator: torch.Generator
+    ) -> list[Masks]:
+        """The answers to a first prompt for the B objects of one image, and to each correction of what was answered."""
+        state = prompts.start(truth, generator)
+        answers = [self._answer(prompts, features, state)]
+        for _ in range(prompts.num_correction_points):
+            state = prompts.correct(state, answers[-1].logits, answers[-1].iou, generator)
+            answers.append(self._answer(prompts, features, state))
+        return answers
+
+    def _answer(self, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
+        """Masks of B objects, after merging those of Q prompts for each."""
+        objects, several = state.points.shape[:2]
+        given = state.points.shape[2] > 0
+        masks = self.decode(
+            features,
+            Prompts(
+                points=state.points.flatten(0, 1) if given else None,
+                labels=state.labels.flatten(0, 1) if given else None,
+                boxes=None if state.boxes is None else state.boxes.flatten(0, 1),
+                masks=state.mask,
+            ),
+            state.multimask,
+        )
+        if several == 1:
+            return masks
+        shape = (objects, several)
+        logits, iou = prompts.merge(masks.logits.unflatten(0, shape), masks.iou.unflatten(0, shape))
+        score = masks.object_score
+        return Masks(logits, iou, None if score is None else score.unflatten(0, shape).mean(dim=1))
+
+    def _enlarged(self, logits: Tensor) -> Tensor:
+        """To the size of the network's input."""
+        return F.interpolate(logits, size=(self.img_size, self.img_size), mode="bilinear", align_corners=False)
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         """Normalised images (N, 3, S, S) -> the encoder's maps, what :meth:`decode` takes."""
@@ -162,3 +270,9 @@ class PromptableSAM(StrictInit, BaseModel):
                 f"prompts: {objects} objects in {images} images: set image_index, the image of each object"
             )
         return tuple(feature.expand(objects, -1, -1, -1) for feature in features)
+
+
+def _draw(sample: Any) -> torch.Generator:
+    """Where a sample's prompts come from."""
+    draw = sample.get("draw")
+    return prompt_generator(*(draw if draw is not None else torch.randint(2**31, (2,)).tolist()))

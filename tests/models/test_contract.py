@@ -43,7 +43,7 @@ def test_every_component_is_covered():
     MODELS.import_from_location()
     parts = {
         "LetterboxPreProcessor",
-        "PromptableSAM",  # tests/apis/test_predictor.py
+        "PromptableSAM",  # tests/models/test_promptable.py
         "TSSAMSideNetwork",
         "SAMAdapter",
         "LoRAAdapter",
