@@ -8,9 +8,9 @@ from mmseg.structures import SegDataSample
 from samplug.models.adapters import Adapter
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from tests.builders import tiny_segmentor, tiny_tssam, tiny_vit
+from tests.builders import tiny_hiera, tiny_segmentor, tiny_tssam, tiny_vit
 
-BACKBONES = {"SAMViT": tiny_vit}
+BACKBONES = {"SAMViT": tiny_vit, "SAM2Hiera": tiny_hiera}
 MODEL_VARIANTS = {
     "TSSAM": dict(),
     "TSSAM-side-network": dict(adapter=dict(feedback=False)),
@@ -70,13 +70,14 @@ def samples(batch: int, classes: int, size: int = 64) -> list[SegDataSample]:
 def test_backbone(build, batch):
     model = build()
     model.init_weights()
-    (features,) = model(torch.randn(batch, 3, 64, 64))
+    features = model(torch.randn(batch, 3, 64, 64))
     grid = model.img_size // model.patch_size
-    assert features.shape == (batch, model.out_channels, grid, grid)
-    features.square().sum().backward()
+    for level, feature in enumerate(reversed(features)):
+        assert feature.shape == (batch, model.out_channels, grid * 2**level, grid * 2**level)
+    sum(feature.square().sum() for feature in features).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.isfinite(model(torch.randn(batch, 3, 64, 64))[0].float()).all()
+        assert all(torch.isfinite(feature.float()).all() for feature in model(torch.randn(batch, 3, 64, 64)))
 
 
 @pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES)

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from samplug.models.base import SamplugModule
-from samplug.models.layers import move_out
+from samplug.models.layers import MLP, move_out, rename
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
@@ -174,19 +173,6 @@ class PositionEncoding(nn.Module):
             return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-class MLP(nn.Module):
-    """Linear layers with ReLU between them."""
-
-    def __init__(self, *sizes: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(inner, outer) for inner, outer in pairwise(sizes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
-        return self.layers[-1](x)
-
-
 def _prompt_encoder() -> Any:
     # Here, not at the top: models with other decoders start without transformers.
     from transformers import SamConfig
@@ -198,7 +184,7 @@ def _prompt_encoder() -> Any:
     encoder.mask_embed = nn.Sequential(
         masks.conv1, masks.layer_norm1, nn.GELU(), masks.conv2, masks.layer_norm2, nn.GELU(), masks.conv3
     )
-    _rename(encoder, shared_embedding="pe_layer", point_embed="point_embeddings", mask_embed="mask_downscaling")
+    rename(encoder, shared_embedding="pe_layer", point_embed="point_embeddings", mask_embed="mask_downscaling")
     return encoder
 
 
@@ -210,9 +196,9 @@ def _mask_decoder() -> Any:
     config._attn_implementation = "sdpa"
     decoder: Any = SamMaskDecoder(config)
     width, masks = config.hidden_size, decoder.num_mask_tokens
-    _rename(decoder.transformer, layer_norm_final_attn="norm_final_attn")
+    rename(decoder.transformer, layer_norm_final_attn="norm_final_attn")
     for layer in decoder.transformer.layers:
-        _rename(layer, **{f"layer_norm{index}": f"norm{index}" for index in (1, 2, 3, 4)})
+        rename(layer, **{f"layer_norm{index}": f"norm{index}" for index in (1, 2, 3, 4)})
     decoder.output_upscaling = nn.Sequential(
         move_out(decoder, "upscale_conv1"),
         move_out(decoder, "upscale_layer_norm"),
@@ -223,8 +209,3 @@ def _mask_decoder() -> Any:
     decoder.output_hypernetworks_mlps = nn.ModuleList(MLP(width, width, width, width // 8) for _ in range(masks))
     decoder.iou_prediction_head = MLP(width, width, width, masks)
     return decoder
-
-
-def _rename(module: nn.Module, **names: str) -> None:
-    for old, new in names.items():
-        module.add_module(new, move_out(module, old))
