@@ -33,7 +33,7 @@ def tiny_tssam(**kwargs: Any):
 def tiny_segmentor_cfg(adapter: dict | None = None, backbone: dict | None = None, **kwargs: Any) -> dict:
     return dict(
         type="SAMSegmentor",
-        backbone=dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **(backbone or {})}),
+        backbone={"type": "SAMViT", "arch": TINY_ARCH, "img_size": 64, **(backbone or {})},
         adapter=adapter,
         **kwargs,
     )

@@ -8,8 +8,9 @@ from mmseg.structures import SegDataSample
 from samplug.models.adapters import Adapter
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from tests.builders import tiny_hiera, tiny_segmentor, tiny_tssam, tiny_vit
+from tests.builders import TINY_HIERA, tiny_hiera, tiny_segmentor, tiny_tssam, tiny_vit
 
+SAM2 = dict(backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(type="SAM2MaskDecoder"))
 BACKBONES = {"SAMViT": tiny_vit, "SAM2Hiera": tiny_hiera}
 MODEL_VARIANTS = {
     "TSSAM": dict(),
@@ -31,6 +32,11 @@ MODEL_VARIANTS = {
         adapter=dict(type="TSSAMSideNetwork", side_channels=16), decode_head=dict(type="FeatureFusionDecoder")
     ),
     "SAMSegmentor-from-scratch": dict(backbone=dict(frozen=False)),
+    "SAMSegmentor-sam2": SAM2,
+    "SAMSegmentor-sam2-from-scratch": dict(SAM2, backbone=dict(SAM2["backbone"], frozen=False, drop_path_rate=0.1)),
+    "SAMSegmentor-sam2-lora-checkpointing": dict(
+        SAM2, adapter=dict(type="LoRAAdapter"), backbone=dict(SAM2["backbone"], with_cp=True)
+    ),
 }
 
 
@@ -48,6 +54,7 @@ def test_every_component_is_covered():
         "LoRAAdapter",
         "FeatureFusionDecoder",
         "SAMMaskDecoder",
+        "SAM2MaskDecoder",
         "bce_iou",
         "bce_iou_original",
         "balanced_bce",
