@@ -165,7 +165,7 @@ class FeaturePyramid(nn.Module):
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Maps (N, C_i, H / 2 ** i, W / 2 ** i), the finest first -> the same but the last, of ``out_channels``."""
         *finer, middle, coarsest = (
-            convs["conv"](level) for convs, level in zip(reversed(self.convs), levels, strict=True)
+            convs.get_submodule("conv")(level) for convs, level in zip(reversed(self.convs), levels, strict=True)
         )
         # Nearest neighbours are exact in any precision.
         return (*finer, middle + F.interpolate(coarsest, scale_factor=2.0, mode="nearest"))

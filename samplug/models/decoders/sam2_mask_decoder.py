@@ -142,7 +142,7 @@ class PointEmbeddings(nn.ModuleList):
     @property
     def weight(self) -> Tensor:
         """All of them, (labels, dim)."""
-        return torch.cat([embedding.weight for embedding in self])
+        return torch.cat([embedding.get_parameter("weight") for embedding in self])
 
     def forward(self, labels: Tensor) -> Tensor:
         """(...) integers -> (..., dim)."""
