@@ -60,6 +60,9 @@ def test_every_component_is_covered():
         "bce_iou_original",
         "balanced_bce",
         "cross_entropy",
+        "PromptSimulator",
+        "PointPrompts",
+        "sam2_prompted",
     }
     assert set(MODELS.module_dict) == set(BACKBONES) | {name.split("-")[0] for name in MODEL_VARIANTS} | parts
 
