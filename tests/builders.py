@@ -6,9 +6,15 @@ from samplug.registry import MODELS
 
 TINY_ARCH = dict(embed_dims=48, depth=3, num_heads=3, global_attn_indexes=[1], window_size=3, patch_size=16)
 
+TINY_HIERA = dict(embed_dims=16, num_heads=1, stages=[1, 2, 2, 1], global_attn_blocks=[4])
+
 
 def tiny_vit(**kwargs: Any):
     return MODELS.build(dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **kwargs}))
+
+
+def tiny_hiera(**kwargs: Any):
+    return MODELS.build(dict(type="SAM2Hiera", **{"arch": TINY_HIERA, "img_size": 64, **kwargs}))
 
 
 def tiny_tssam_cfg(backbone: dict | None = None, adapter: dict | None = None, **kwargs: Any) -> dict:
@@ -27,7 +33,7 @@ def tiny_tssam(**kwargs: Any):
 def tiny_segmentor_cfg(adapter: dict | None = None, backbone: dict | None = None, **kwargs: Any) -> dict:
     return dict(
         type="SAMSegmentor",
-        backbone=dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **(backbone or {})}),
+        backbone={"type": "SAMViT", "arch": TINY_ARCH, "img_size": 64, **(backbone or {})},
         adapter=adapter,
         **kwargs,
     )

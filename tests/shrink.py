@@ -27,6 +27,7 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     if adapter := cfg.model.get("adapter"):
         adapter.update(ADAPTERS[adapter.type])
     cfg.model.get("decode_head", {}).pop("init_cfg", None)
+    cfg.model.pop("init_cfg", None)
     for loader in (cfg.train_dataloader, cfg.test_dataloader, cfg.get("val_dataloader")):
         if not loader:
             continue

@@ -2,19 +2,20 @@
 img_size = 1024
 batch_size = 2
 num_workers = 4
+keep_ratio = False  # True: the longer side becomes img_size, the model pads the rest
 
 # Pillow's bilinear resize smooths what it shrinks, as the published systems' does; OpenCV's leaves out pixels.
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='LoadBinaryMask'),
-    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False, backend='pillow'),
+    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=keep_ratio, backend='pillow'),
     dict(type='mmseg.RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
 # The truth is loaded after the resize: predictions are scored at the original size.
 test_pipeline = [
     dict(type='LoadImage'),
-    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False, backend='pillow'),
+    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=keep_ratio, backend='pillow'),
     dict(type='LoadBinaryMask'),
     dict(type='PackSegInputs'),
 ]

@@ -1,6 +1,6 @@
-"""What commands do, and the interface for programs: ``init_model``, ``Inferencer``, ``Prediction``.
+"""What commands do, and the interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``.
 
-These three are imported when they are first asked for: commands that need no model start without torch.
+These are imported when they are first asked for: commands that need no model start without torch.
 """
 
 from importlib import import_module
@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from samplug.apis.inferencer import Inferencer
     from samplug.apis.model import init_model
     from samplug.apis.prediction import Prediction
+    from samplug.apis.predictor import Predictor
 
-__all__ = ["Inferencer", "Prediction", "init_model"]
+__all__ = ["Inferencer", "Prediction", "Predictor", "init_model"]
 
-_MODULES = {"Inferencer": "inferencer", "Prediction": "prediction", "init_model": "model"}
+_MODULES = {"Inferencer": "inferencer", "Prediction": "prediction", "Predictor": "predictor", "init_model": "model"}
 
 
 def __getattr__(name: str) -> Any:

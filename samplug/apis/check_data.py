@@ -18,10 +18,10 @@ _FILES = ("data_root", "image_dir", "mask_dir", "img_suffix", "seg_map_suffix", 
 
 
 def main() -> None:
-    from mmengine.config import DictAction
     from mmengine.registry import init_default_scope
 
     from samplug.config import load_config
+    from samplug.utils.options import CfgOptions
 
     parser = argparse.ArgumentParser(
         description="Read every image and mask of a config's sets: what is missing, broken or suspicious, and whether number and sizes "
@@ -29,7 +29,7 @@ def main() -> None:
     )
     parser.add_argument("config", help="config file, also one of configs/_base_/datasets")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="such as data_root=..."
+        "--cfg-options", nargs="+", action=CfgOptions, metavar="KEY=VALUE", help="such as data_root=..."
     )
     args = parser.parse_args()
 

@@ -17,6 +17,7 @@ from samplug.datasets.io import read_mask
 from samplug.evaluation import baselines
 from samplug.evaluation.protocols import ImageResult, Overlap, Saliency
 from samplug.registry import DATASETS
+from samplug.utils.options import parse
 from samplug.visualization import compare_sheet, draw_overlay
 
 _SHEET_ROWS = 8
@@ -71,11 +72,7 @@ def _test(
 
 def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, dict[str, float]]:
     """Scores of predictions without a model, and the sheet that shows all methods."""
-    from mmengine.config import DictAction
-
-    cfg = load_config(
-        config, {key: DictAction._parse_iterable(value) for key, value in (o.split("=", 1) for o in options)}
-    )
+    cfg = load_config(config, {key: parse(value) for key, value in (o.split("=", 1) for o in options)})
     init_default_scope("samplug")
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     methods = {"centre prior": baselines.centre_prior, "constant 0": baselines.constant}

@@ -1,8 +1,8 @@
 """Recognising published weight files by their keys, and renaming their entries to samplug's.
 
 samplug's names are ``backbone.``, ``adapter.``, ``decode_head.`` followed by the official names (of SAM's decoder:
-``decode_head.prompt_encoder.`` and ``decode_head.mask_decoder.``); a file is first brought to that layout, and a module then takes the
-part that it is.
+``decode_head.prompt_encoder.`` and ``decode_head.mask_decoder.``; SAM 2's begin with ``sam_``); a file is first brought to that layout,
+and a module then takes the part that it is.
 """
 
 import re
@@ -20,15 +20,29 @@ class Family:
     Attributes:
         name: For messages.
         marker: Regular expression; the layout is this one if a key matches.
-        rename: Key of the file -> samplug's key. None: recognised only to say so in an error.
+        rename: Key of the file -> samplug's key; a tuple of keys: one for each row of the tensor, and ``()`` for what is known and
+            of no use to samplug's models. None: recognised only to say so in an error.
     """
 
     name: str
     marker: str
-    rename: Callable[[str], str] | None
+    rename: Callable[[str], str | tuple[str, ...]] | None
 
     def matches(self, keys: Iterable[str]) -> bool:
         return any(re.search(self.marker, key) for key in keys)
+
+    def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The file's entries under samplug's keys; an entry with another number of rows than keys stays as it is, to be reported."""
+        converted: dict[str, Tensor] = {}
+        for key, value in state.items():
+            names = key if self.rename is None else self.rename(key)
+            if isinstance(names, str):
+                converted[names] = value
+            elif names and (value.ndim == 0 or len(value) != len(names)):
+                converted[key] = value
+            else:
+                converted.update(zip(names, value.split(1) if names else (), strict=True))
+        return converted
 
 
 _ADAPTER_PARTS = ("csa_embedding", "fft_embedding", "csa_blocks", "mrm_blocks")
@@ -47,16 +61,23 @@ def _sam(key: str) -> str:
     return re.sub(r"^image_encoder\.", "backbone.", key)
 
 
+# Of the video model: memory, and pointers to objects of other frames.
+_SAM2_VIDEO = re.compile(
+    r"^(memory_attention|memory_encoder|mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\.|"
+    r"^(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)$"
+)
+
+
+def _sam2(key: str) -> str | tuple[str, ...]:
+    if _SAM2_VIDEO.search(key):
+        return ()
+    if key == "no_mem_embed" or key.startswith(("sam_prompt_encoder.", "sam_mask_decoder.")):
+        return f"decode_head.{key}"
+    return re.sub(r"^image_encoder\.", "backbone.", key)
+
+
 # Hugging Face's name -> the official one; the first pattern that matches counts.
-_HF_NAMES = (
-    (r"^vision_encoder\.layers\.(\d+)\.layer_norm([12])\.", r"image_encoder.blocks.\1.norm\2."),
-    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
-    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
-    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
-    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
-    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
-    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
-    (r"^vision_encoder\.", "image_encoder."),
+_HF_DECODER = (
     # One matrix, stored once or twice.
     (
         r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
@@ -71,32 +92,83 @@ _HF_NAMES = (
     (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
     (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
     (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
-    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)\.)proj_in\.", r"\1layers.0."),
-    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)\.)layers\.0\.", r"\1layers.1."),
-    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head)\.)proj_out\.", r"\1layers.2."),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|\w+_head)\.)proj_in\.", r"\1layers.0."),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|\w+_head)\.)layers\.0\.", r"\1layers.1."),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|\w+_head)\.)proj_out\.", r"\1layers.2."),
     (r"^(mask_decoder\.transformer\..*)layer_norm(\d|_final_attn)\.", r"\1norm\2."),
 )
+_HF_SAM = (
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm([12])\.", r"image_encoder.blocks.\1.norm\2."),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
+    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
+    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
+    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
+    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
+    (r"^vision_encoder\.", "image_encoder."),
+    *_HF_DECODER,
+)
+_HF_SAM2 = (
+    (r"^vision_encoder\.backbone\.(blocks\.\d+)\.layer_norm([12])\.", r"image_encoder.trunk.\1.norm\2."),
+    (r"^vision_encoder\.backbone\.(blocks\.\d+\.mlp)\.proj_in\.", r"image_encoder.trunk.\1.layers.0."),
+    (r"^vision_encoder\.backbone\.(blocks\.\d+\.mlp)\.proj_out\.", r"image_encoder.trunk.\1.layers.1."),
+    (r"^vision_encoder\.backbone\.patch_embed\.projection\.", "image_encoder.trunk.patch_embed.proj."),
+    (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
+    (r"^vision_encoder\.neck\.(convs\.\d+)\.", r"image_encoder.neck.\1.conv."),
+    (r"^(mask_decoder\.transformer\..*\.mlp\.)proj_in\.", r"\1layers.0."),
+    (r"^(mask_decoder\.transformer\..*\.mlp\.)proj_out\.", r"\1layers.1."),
+    (r"^(mask_decoder\.transformer\..*\.)o_proj\.", r"\1out_proj."),
+    (r"^no_memory_embedding$", "no_mem_embed"),
+    *_HF_DECODER,
+)
+_HF_SAM2_VIDEO = re.compile(
+    r"^(memory_attention|memory_encoder|mask_downsample|object_pointer_proj|temporal_positional_encoding_projection_layer)\.|"
+    r"^(memory_temporal_positional_encoding|no_memory_positional_encoding|no_object_pointer|occlusion_spatial_embedding_parameter)$"
+)
+_POINT_LABELS = 4
+
+
+def _official(key: str, names: Iterable[tuple[str, str]]) -> str:
+    for pattern, replacement in names:
+        renamed, count = re.subn(pattern, replacement, key)
+        if count:
+            return renamed
+    return key
 
 
 def _sam_hf(key: str) -> str:
-    for pattern, replacement in _HF_NAMES:
-        renamed, count = re.subn(pattern, replacement, key)
-        if count:
-            return _sam(renamed)
-    return _sam(key)
+    return _sam(_official(key, _HF_SAM))
+
+
+def _sam2_hf(key: str) -> str | tuple[str, ...]:
+    if _HF_SAM2_VIDEO.search(key):
+        return ()
+    if key == "prompt_encoder.point_embed.weight":  # one matrix here, an embedding for each label in the official files
+        return tuple(f"decode_head.sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(_POINT_LABELS))
+    return _sam2(re.sub(r"^(prompt_encoder|mask_decoder)\.", r"sam_\1.", _official(key, _HF_SAM2)))
 
 
 # The first that matches wins: special layouts before those they extend.
 FAMILIES: tuple[Family, ...] = (
     Family("TS-SAM", r"^image_encoder\.csa_blocks\.", _ts_sam),
-    Family("SAM 2", r"^image_encoder\.trunk\.|^vision_encoder\.backbone\.", None),
+    Family("SAM 2", r"^image_encoder\.trunk\.|^sam_mask_decoder\.", _sam2),
+    Family("SAM 2 (Hugging Face)", r"^vision_encoder\.backbone\.", _sam2_hf),
     Family("SAM (official)", r"^image_encoder\.(blocks\.|pos_embed)", _sam),
     Family("SAM (Hugging Face)", r"^vision_encoder\.(layers\.|pos_embed)", _sam_hf),
     Family("CLIP", r"^visual\.conv1|^vision_model\.|\bclass_embedding$", None),
     Family("DINOv2", r"(^|\.)(cls_token|mask_token)$", None),
     Family("samplug", r"^(backbone|adapter|decode_head)\.", lambda key: key),
 )
-_SIZES = {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}
+# Width (of the first stage) and blocks.
+_SIZES = {
+    (768, 12): "ViT-B",
+    (1024, 24): "ViT-L",
+    (1280, 32): "ViT-H",
+    (96, 12): "Hiera-T",
+    (96, 16): "Hiera-S",
+    (112, 24): "Hiera-B+",
+    (144, 48): "Hiera-L",
+}
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -124,12 +196,14 @@ def describe(state: Mapping[str, Tensor]) -> str:
     if family is None:
         return f"no layout that samplug knows (first keys: {', '.join(list(state)[:3]) or 'none'})"
     positions = next((value for key, value in state.items() if key.endswith("pos_embed") and value.ndim == 4), None)
-    if positions is None or family.rename is None:
+    patches = next((v for k, v in state.items() if re.search(r"patch_embed\.proj(ection)?\.weight$", k)), None)
+    if positions is None or patches is None or family.rename is None:
         return family.name
-    width, grid = positions.shape[-1], positions.shape[1]
+    width, patch = patches.shape[0], patches.shape[-1]
     depth = len(
         {match[1] for key in state if (match := re.search(r"(?:blocks|layers)\.(\d+)\.attn\.qkv\.weight$", key))}
     )
-    arch = _SIZES.get((width, depth), f"ViT of width {width} with {depth} blocks")
-    patch = next((v.shape[-1] for k, v in state.items() if re.search(r"patch_embed\.proj(ection)?\.weight$", k)), 16)
-    return f"{family.name} {arch} for {grid * patch} px"
+    arch = _SIZES.get((width, depth), f"encoder of width {width} with {depth} blocks")
+    if positions.shape[-1] != width:  # SAM 2's table, channels first, belongs to no input size
+        return f"{family.name} {arch}"
+    return f"{family.name} {arch} for {positions.shape[1] * patch} px"

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         return _read_shards(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    _refuse_text(path)
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -113,6 +115,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise WeightsError(f"weights: {path} holds a {type(content).__name__}, expected a state dict or a checkpoint")
     refuse_code_in_config(content, path)
     return dict(content)
+
+
+def _refuse_text(path: Path) -> None:
+    """Stop at a web page or the pointer of a large file store, which unpickling would report as something else."""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(64).lstrip().lower()
+        if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+            raise WeightsError(f"weights: {path} is a web page, not a checkpoint: download the file itself")
+        if head.startswith(b"version https://git-lfs"):
+            raise WeightsError(
+                f"weights: {path} is a pointer of git-lfs, not a checkpoint: fetch its content with git lfs pull"
+            )
 
 
 def refuse_code_in_config(checkpoint: Mapping[str, Any], path: Path) -> None:
@@ -283,6 +297,5 @@ def _download(url: str, part: Path) -> None:
                 break
         except (OSError, HTTPException) as error:
             failure = _first_line(error)
-    raise WeightsError(
-        f"weights: {url} could not be downloaded: {failure}; {part} keeps what arrived, run again to go on"
-    )
+    kept = f"; {part} keeps what arrived, run again to go on" if part.exists() and part.stat().st_size else ""
+    raise WeightsError(f"weights: {url} could not be downloaded: {failure}{kept}")

@@ -34,9 +34,9 @@ class LoadReport:
 def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: str | None = None) -> LoadReport:
     """Load a weight file into a module.
 
-    Files of SAM (official and Hugging Face), TS-SAM as released, and samplug are recognised by their keys. A module that is a
-    part of such a model (:class:`SAMViT` of SAM, say) takes its part and leaves the others. Position tables of another input
-    size are resized: :meth:`SAMViT.adapt_state`.
+    Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their keys. A module
+    that is a part of such a model (:class:`SAMViT` of SAM, say) takes its part and leaves the others; of a SAM 2 file what only
+    video needs is left too. Position tables of another input size are resized: :meth:`SAMViT.adapt_state`.
 
     Args:
         module: Any module; samplug's own say which part of a model they are (``checkpoint_part``).
@@ -105,7 +105,7 @@ def _to_module_names(
     family = recognise(state)
     if family is None or family.rename is None:
         return dict(state)
-    renamed = {family.rename(key): value for key, value in state.items()}
+    renamed = family.convert(state)
     part = getattr(module, "checkpoint_part", None)
     if part is not None:
         renamed = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
@@ -149,10 +149,11 @@ def _listing(title: str, names: list[str]) -> list[str]:
 
 def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) -> str:
     family = recognise(state)
-    if family is not None and family.name.startswith("SAM (") and hasattr(module, "backbone"):
+    lacking = any(name.startswith(("adapter.", "decode_head.")) for name in report.missing)
+    if family is not None and family.name.startswith(("SAM (", "SAM 2")) and lacking:
         return (
-            "a SAM file holds no adapter and no decoder but SAM's own: give it as init_cfg of model.backbone (and of a SAMMaskDecoder), not "
-            "for the whole model"
+            "a SAM file holds no adapter and no decoder but SAM's own: give it as init_cfg of model.backbone (and of a SAMMaskDecoder or "
+            "SAM2MaskDecoder), not for the whole model"
         )
     if report.misshaped and not report.missing and not report.unexpected:
         return (

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info
+from mmengine.structures import BaseDataElement
 from torch.utils.data import Sampler
 
 from samplug.registry import DATA_SAMPLERS, DATASETS
@@ -111,7 +112,12 @@ class SeededDataset:
         """The sample of a :class:`Draw`; a plain index is drawn in epoch 0."""
         epoch = draw.epoch if isinstance(draw, Draw) else 0
         with seeded(self._draw_seed, epoch, int(draw)):
-            return self._drawn[int(draw)]
+            item = self._drawn[int(draw)]
+        # What a model draws for a sample, such as prompts, can depend on the same three numbers.
+        sample = item.get("data_samples") if isinstance(item, Mapping) else None
+        if isinstance(sample, BaseDataElement):
+            sample.set_metainfo(dict(draw=(self._draw_seed, epoch, int(draw))))
+        return item
 
     def __len__(self) -> int:
         return len(self._drawn)

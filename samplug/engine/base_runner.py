@@ -30,6 +30,7 @@ class SamplugRunnerMixin:
     logger: MMLogger
     model: Any
     work_dir: str
+    log_dir: str
     call_hook: Callable[..., None]
     resume: Callable[..., None]
     train_loop: Any
@@ -46,6 +47,13 @@ class SamplugRunnerMixin:
     def bare_model(self) -> nn.Module:
         """The model without a data-parallel wrapper."""
         return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def dump_config(self) -> None:
+        """Write the config into the work folder; that of a test goes to its log, lest it replaces a training's."""
+        if self._train_loop is not None:
+            super().dump_config()  # type: ignore[misc]
+        else:
+            self.cfg.dump(Path(self.log_dir) / (Path(self.cfg.filename).name if self.cfg.filename else "config.py"))
 
     @staticmethod
     def build_dataloader(

@@ -22,13 +22,13 @@ TRAIN_SECTIONS = (
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """The config file and changes of it."""
-    from mmengine.config import DictAction
+    from samplug.utils.options import CfgOptions
 
     parser.add_argument("config", help="config file")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=CfgOptions,
         metavar="KEY=VALUE",
         help="override settings; a declared variable (data_root=..., img_size=...) changes all that is built from it",
     )

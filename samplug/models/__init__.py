@@ -1,6 +1,18 @@
 from samplug.models import adapters, backbones, decoders, losses, prompts
 from samplug.models.data_preprocessor import LetterboxPreProcessor
+from samplug.models.promptable import PromptableSAM, Prompts
 from samplug.models.segmentor import SAMSegmentor
 from samplug.models.ts_sam import TSSAM
 
-__all__ = ["TSSAM", "LetterboxPreProcessor", "SAMSegmentor", "adapters", "backbones", "decoders", "losses", "prompts"]
+__all__ = [
+    "TSSAM",
+    "LetterboxPreProcessor",
+    "PromptableSAM",
+    "Prompts",
+    "SAMSegmentor",
+    "adapters",
+    "backbones",
+    "decoders",
+    "losses",
+    "prompts",
+]

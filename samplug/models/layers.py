@@ -1,5 +1,9 @@
 """Small layers shared by encoders, adapters and decoders."""
 
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,6 +20,33 @@ class LayerNorm2d(nn.LayerNorm):
         return x.permute(0, 3, 1, 2)
 
 
+class MLP(nn.Module):
+    """Linear layers with an activation between them, registered as ``layers.0``, ``layers.1``, ... as in SAM's files.
+
+    Args:
+        sizes: Channels of the input, of the hidden layers and of the output.
+        activation: After each layer but the last.
+        last: After the last layer; None: nothing.
+    """
+
+    def __init__(
+        self,
+        *sizes: int,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        last: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.last = last
+        self.layers = nn.ModuleList(nn.Linear(inner, outer) for inner, outer in pairwise(sizes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        x = self.layers[-1](x)
+        return x if self.last is None else self.last(x)
+
+
 def move_out(parent: nn.Module, name: str) -> nn.Module:
     """Take a child out of its parent's registry, to be registered in another place or under another name.
 
@@ -24,3 +55,9 @@ def move_out(parent: nn.Module, name: str) -> nn.Module:
     child = parent._modules.pop(name)
     vars(parent)[name] = child
     return child  # type: ignore[return-value]
+
+
+def rename(module: nn.Module, **names: str) -> None:
+    """Register children under other names (``old='new'``), with :func:`move_out`."""
+    for old, new in names.items():
+        module.add_module(new, move_out(module, old))

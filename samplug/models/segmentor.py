@@ -21,17 +21,17 @@ Cfg = dict[str, Any]
 
 @MODELS.register_module()
 class SAMSegmentor(StrictInit, BaseSegmentor):
-    """SAM's encoder, adapted to dense prediction without prompts; an mmseg segmentor.
+    """The encoder of SAM or SAM 2, adapted to dense prediction without prompts; an mmseg segmentor.
 
     Data flow, g = img_size / patch_size::
 
         images (N, 3, S, S) -> backbone (adapted) -> features -> decode_head (N, classes, h, w) -> bilinear -> logits (N, classes, S, S)
 
-    ``features`` are those of the adapter's tap, or the encoder's ((N, 256, g, g),) where the adapter has none: see
-    :class:`samplug.models.adapters.Adapter`.
+    ``features`` are those of the adapter's tap, or the encoder's where the adapter has none (a tuple of maps, the last one
+    (N, 256, g, g)): see :class:`samplug.models.adapters.Adapter`.
 
     Args:
-        backbone: Config of a :class:`SAMViT`; frozen unless it says ``frozen=False``.
+        backbone: Config of a :class:`SAMViT` or :class:`SAM2Hiera`; frozen unless it says ``frozen=False``.
         adapter: Config of an :class:`Adapter`; the encoder's sizes are filled in. None: the encoder as it is.
         decode_head: Config of a decoder that fits the features; ``num_classes`` is filled in. None: :class:`SAMMaskDecoder`.
         num_classes: 1: binary, a sigmoid over one logit. More: a softmax over that many classes.

@@ -255,7 +255,7 @@ def test_download_with_another_hash_is_refused(weights_bytes, name):
 @pytest.mark.usefixtures("cache")
 def test_download_errors_name_the_address(weights_bytes):
     server = FileServer(weights_bytes)
-    with pytest.raises(WeightsError, match=r"missing\.pth could not be downloaded: HTTP 404"):
+    with pytest.raises(WeightsError, match=r"missing\.pth could not be downloaded: HTTP 404 [^;]*$"):
         fetch(f"{server.address}/missing.pth")
     with pytest.raises(WeightsError, match="expected #sha256"):
         fetch(f"{server.address}/sam.pth#sha1=123456")
@@ -281,3 +281,17 @@ def test_hub_cache_offline(tmp_path, monkeypatch):
         fetch("hf://someone/other")
     with pytest.raises(WeightsError, match="hf://OWNER/REPO"):
         fetch("hf://someone")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!DOCTYPE html><html>Sign in</html>", r"sam\.pth is a web page"),
+        ("\n<html><body>404</body></html>", r"sam\.pth is a web page"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of git-lfs"),
+    ],
+)
+def test_what_is_no_checkpoint_at_all(tmp_path, text, message):
+    (tmp_path / "sam.pth").write_text(text)
+    with pytest.raises(WeightsError, match=message):
+        read_checkpoint(tmp_path / "sam.pth")

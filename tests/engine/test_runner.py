@@ -191,3 +191,12 @@ def test_no_partial_checkpoint_is_left(cfg, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         runner.train()
     assert not [name for name in os.listdir(runner.work_dir) if name.startswith("iter_")]
+
+
+def test_a_test_leaves_the_config_of_the_training(cfg):
+    """In the same work folder, as with the default one."""
+    checkpoint = trained(cfg)
+    work = os.path.dirname(checkpoint)
+    (file,) = (name for name in os.listdir(work) if name.endswith(".py"))
+    build_runner(cfg(test=True, load_from=checkpoint)).test()
+    assert "optim_wrapper" in Config.fromfile(os.path.join(work, file))

@@ -8,9 +8,10 @@ from mmseg.structures import SegDataSample
 from samplug.models.adapters import Adapter
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from tests.builders import tiny_segmentor, tiny_tssam, tiny_vit
+from tests.builders import TINY_HIERA, tiny_hiera, tiny_segmentor, tiny_tssam, tiny_vit
 
-BACKBONES = {"SAMViT": tiny_vit}
+SAM2 = dict(backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(type="SAM2MaskDecoder"))
+BACKBONES = {"SAMViT": tiny_vit, "SAM2Hiera": tiny_hiera}
 MODEL_VARIANTS = {
     "TSSAM": dict(),
     "TSSAM-side-network": dict(adapter=dict(feedback=False)),
@@ -31,6 +32,11 @@ MODEL_VARIANTS = {
         adapter=dict(type="TSSAMSideNetwork", side_channels=16), decode_head=dict(type="FeatureFusionDecoder")
     ),
     "SAMSegmentor-from-scratch": dict(backbone=dict(frozen=False)),
+    "SAMSegmentor-sam2": SAM2,
+    "SAMSegmentor-sam2-from-scratch": dict(SAM2, backbone=dict(SAM2["backbone"], frozen=False, drop_path_rate=0.1)),
+    "SAMSegmentor-sam2-lora-checkpointing": dict(
+        SAM2, adapter=dict(type="LoRAAdapter"), backbone=dict(SAM2["backbone"], with_cp=True)
+    ),
 }
 
 
@@ -43,18 +49,20 @@ def test_every_component_is_covered():
     MODELS.import_from_location()
     parts = {
         "LetterboxPreProcessor",
+        "PromptableSAM",  # tests/models/test_promptable.py
         "TSSAMSideNetwork",
         "SAMAdapter",
         "LoRAAdapter",
         "FeatureFusionDecoder",
         "SAMMaskDecoder",
+        "SAM2MaskDecoder",
         "bce_iou",
         "bce_iou_original",
         "balanced_bce",
         "cross_entropy",
-        "sam2_prompted",
-        "PointPrompts",
         "PromptSimulator",
+        "PointPrompts",
+        "sam2_prompted",
     }
     assert set(MODELS.module_dict) == set(BACKBONES) | {name.split("-")[0] for name in MODEL_VARIANTS} | parts
 
@@ -73,13 +81,14 @@ def samples(batch: int, classes: int, size: int = 64) -> list[SegDataSample]:
 def test_backbone(build, batch):
     model = build()
     model.init_weights()
-    (features,) = model(torch.randn(batch, 3, 64, 64))
+    features = model(torch.randn(batch, 3, 64, 64))
     grid = model.img_size // model.patch_size
-    assert features.shape == (batch, model.out_channels, grid, grid)
-    features.square().sum().backward()
+    for level, feature in enumerate(reversed(features)):
+        assert feature.shape == (batch, model.out_channels, grid * 2**level, grid * 2**level)
+    sum(feature.square().sum() for feature in features).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.isfinite(model(torch.randn(batch, 3, 64, 64))[0].float()).all()
+        assert all(torch.isfinite(feature.float()).all() for feature in model(torch.randn(batch, 3, 64, 64)))
 
 
 @pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES)

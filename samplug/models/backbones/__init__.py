@@ -1,3 +1,4 @@
+from samplug.models.backbones.sam2_hiera import SAM2Hiera
 from samplug.models.backbones.sam_vit import SAMViT, TokenTap
 
-__all__ = ["SAMViT", "TokenTap"]
+__all__ = ["SAM2Hiera", "SAMViT", "TokenTap"]

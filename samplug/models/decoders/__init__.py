@@ -1,4 +1,6 @@
 from samplug.models.decoders.feature_fusion import FeatureFusionDecoder
-from samplug.models.decoders.sam_mask_decoder import Masks, SAMMaskDecoder
+from samplug.models.decoders.prompted import Masks
+from samplug.models.decoders.sam2_mask_decoder import SAM2MaskDecoder
+from samplug.models.decoders.sam_mask_decoder import SAMMaskDecoder
 
-__all__ = ["FeatureFusionDecoder", "Masks", "SAMMaskDecoder"]
+__all__ = ["FeatureFusionDecoder", "Masks", "SAM2MaskDecoder", "SAMMaskDecoder"]

@@ -1,38 +1,27 @@
 """SAM's prompt encoder and mask decoder (Kirillov et al., 2023): transformers' modules under the official names."""
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from samplug.models.base import SamplugModule
-from samplug.models.layers import move_out
+from samplug.models.decoders.prompted import (
+    Masks,
+    PositionEncoding,
+    PromptedMaskDecoder,
+    mask_downscaling,
+    output_upscaling,
+    rename_transformer,
+)
+from samplug.models.layers import MLP, rename
 from samplug.registry import MODELS
-from samplug.utils.errors import ConfigError
 
 # Transformers' default for the two-way blocks is 1e-6, which moves logits by up to 8e-4.
 _NORM_EPS = 1e-5
 
 
-class Masks(NamedTuple):
-    """What a mask decoder says of P objects in each of N images, M masks for each.
-
-    Attributes:
-        logits: (N, P, M, 4g, 4g).
-        iou: Predicted IoU (N, P, M).
-        object_score: Logit of "there is an object" (N, P, 1); None: the decoder has no such output.
-    """
-
-    logits: Tensor
-    iou: Tensor
-    object_score: Tensor | None
-
-
 @MODELS.register_module()
-class SAMMaskDecoder(SamplugModule):
+class SAMMaskDecoder(PromptedMaskDecoder):
     """From the encoder's map, with or without prompts, to masks at four times its resolution.
 
     As a ``decode_head`` it takes no prompts: the dense input is the learned no-mask vector, and the first of SAM's masks is the answer.
@@ -50,7 +39,7 @@ class SAMMaskDecoder(SamplugModule):
         ConfigError: ``num_classes`` is not 1.
     """
 
-    checkpoint_part = "decode_head"
+    prompts_name = "prompt_encoder"
 
     def __init__(
         self,
@@ -59,14 +48,7 @@ class SAMMaskDecoder(SamplugModule):
         prompts: bool = False,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        if num_classes != 1:
-            raise ConfigError(
-                f"SAMMaskDecoder: num_classes={num_classes}, but SAM's decoder tells one object from the rest: use num_classes=1, or "
-                f"another decode_head"
-            )
-        self.num_classes = num_classes
-        self.threshold = threshold
+        super().__init__(num_classes, threshold, init_cfg)
         self.prompt_encoder = _prompt_encoder()
         self.mask_decoder = _mask_decoder()
         if not prompts:
@@ -79,51 +61,13 @@ class SAMMaskDecoder(SamplugModule):
             ):
                 unused.requires_grad_(False)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode without prompts.
-
-        Args:
-            features: One map (N, 256, g, g).
-
-        Returns:
-            Logits (N, 1, 4g, 4g).
-        """
-        return self.decode(features).logits[:, 0]
-
-    def embed_prompts(
-        self,
-        img_size: int,
-        grid: int,
-        points: Tensor | None = None,
-        labels: Tensor | None = None,
-        boxes: Tensor | None = None,
-        masks: Tensor | None = None,
-    ) -> tuple[Tensor | None, Tensor]:
-        """Prompts of P objects in each of N images; any of them may be absent, points need labels.
-
-        Args:
-            img_size: Side S of the network's input in pixels.
-            grid: Side g of the encoder's map.
-            points: (N, P, K, 2) float, (x, y) in pixels of the input.
-            labels: (N, P, K): 1 = on the object, 0 = not on it, -1 = no point (padding).
-            boxes: (N, P, 4) float, (x0, y0, x1, y1) in pixels of the input.
-            masks: (N, 1, 4g, 4g) logits, one mask for an image: with several objects give each one its own copy of the features.
-
-        Returns:
-            Sparse embeddings (N, P, tokens, 256), None without points and boxes, and dense ones (N or 1, 256, g, g).
-        """
-        # Transformers keeps the sizes with the module; here they belong to the call.
-        self.prompt_encoder.input_image_size = img_size
-        self.prompt_encoder.image_embedding_size = (grid, grid)
-        return self.prompt_encoder(points, labels, boxes, masks)
-
     def decode(
         self,
         features: Sequence[Tensor],
         sparse: Tensor | None = None,
         dense: Tensor | None = None,
         multimask: bool = False,
-    ) -> "Masks":
+    ) -> Masks:
         """Masks and their predicted quality.
 
         Args:
@@ -148,44 +92,6 @@ class SAMMaskDecoder(SamplugModule):
         )
         return Masks(logits, iou, None)
 
-    def image_positions(self, height: int, width: int) -> Tensor:
-        """Encoded centres of the cells of a map, (1, 256, height, width) float32."""
-        encoding = self.prompt_encoder.pe_layer
-        device = encoding.positional_encoding_gaussian_matrix.device
-        y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-        return encoding(torch.stack([x, y], dim=-1) + 0.5, (height, width)).permute(2, 0, 1)[None]
-
-
-class PositionEncoding(nn.Module):
-    """Random Fourier features of places, with a matrix that is stored and never trained."""
-
-    positional_encoding_gaussian_matrix: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, dim // 2))
-
-    def forward(self, points: Tensor, shape: tuple[int, int]) -> Tensor:
-        """(..., 2) of (x, y) in a frame of (height, width) -> (..., dim) float32."""
-        height, width = shape
-        with torch.autocast(points.device.type, enabled=False):  # half precision would move places by pixels
-            unit = points.float() / points.new_tensor([width, height], dtype=torch.float32)
-            angles = 2 * math.pi * ((2 * unit - 1) @ self.positional_encoding_gaussian_matrix.float())
-            return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-class MLP(nn.Module):
-    """Linear layers with ReLU between them."""
-
-    def __init__(self, *sizes: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(inner, outer) for inner, outer in pairwise(sizes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
-        return self.layers[-1](x)
-
 
 def _prompt_encoder() -> Any:
     # Here, not at the top: models with other decoders start without transformers.
@@ -193,12 +99,9 @@ def _prompt_encoder() -> Any:
     from transformers.models.sam.modeling_sam import SamPromptEncoder
 
     encoder: Any = SamPromptEncoder(SamConfig())
-    masks = encoder.mask_embed
     encoder.shared_embedding = PositionEncoding(encoder.hidden_size)
-    encoder.mask_embed = nn.Sequential(
-        masks.conv1, masks.layer_norm1, nn.GELU(), masks.conv2, masks.layer_norm2, nn.GELU(), masks.conv3
-    )
-    _rename(encoder, shared_embedding="pe_layer", point_embed="point_embeddings", mask_embed="mask_downscaling")
+    encoder.mask_embed = mask_downscaling(encoder.mask_embed)
+    rename(encoder, shared_embedding="pe_layer", point_embed="point_embeddings", mask_embed="mask_downscaling")
     return encoder
 
 
@@ -210,21 +113,8 @@ def _mask_decoder() -> Any:
     config._attn_implementation = "sdpa"
     decoder: Any = SamMaskDecoder(config)
     width, masks = config.hidden_size, decoder.num_mask_tokens
-    _rename(decoder.transformer, layer_norm_final_attn="norm_final_attn")
-    for layer in decoder.transformer.layers:
-        _rename(layer, **{f"layer_norm{index}": f"norm{index}" for index in (1, 2, 3, 4)})
-    decoder.output_upscaling = nn.Sequential(
-        move_out(decoder, "upscale_conv1"),
-        move_out(decoder, "upscale_layer_norm"),
-        nn.GELU(),
-        move_out(decoder, "upscale_conv2"),
-        nn.GELU(),
-    )
+    rename_transformer(decoder.transformer)
+    decoder.output_upscaling = output_upscaling(decoder)
     decoder.output_hypernetworks_mlps = nn.ModuleList(MLP(width, width, width, width // 8) for _ in range(masks))
     decoder.iou_prediction_head = MLP(width, width, width, masks)
     return decoder
-
-
-def _rename(module: nn.Module, **names: str) -> None:
-    for old, new in names.items():
-        module.add_module(new, move_out(module, old))

@@ -110,12 +110,15 @@ class SAM2PromptedLoss(nn.Module):
         self.supervise_all_iou = supervise_all_iou
         self.sync = sync
 
-    def forward(self, steps: Sequence[Step], target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, steps: Sequence[Step], target: Tensor, objects: Sequence[slice] | None = None
+    ) -> dict[str, Tensor]:
         """Terms by name, weighted: their sum is the loss.
 
         Args:
             steps: For each step logits (N, M, H, W) at the target's size, predicted IoU (N, M), and object score (N, 1) or None; M may differ.
             target: (N, 1, H, W) bool or int: 1 = object, 0 = not, 255 = pixel without truth, which no term counts.
+            objects: For each step the objects that it is about, where each image has its own session. None: all of them.
 
         Returns:
             ``loss_mask``, ``loss_dice``, ``loss_iou``, and ``loss_class`` if there are scores.
@@ -125,11 +128,11 @@ class SAM2PromptedLoss(nn.Module):
         """
         if not steps:
             raise ValueError("sam2_prompted: no steps: pass the answer to at least one prompt")
-        objects = self._objects(target)
+        count = self._objects(target)
         terms: dict[str, Tensor] = {}
-        for logits, iou, score in steps:
-            for name, value in self._step(logits, iou, score, target).items():
-                terms[name] = terms.get(name, 0) + value.sum() / objects
+        for (logits, iou, score), chosen in zip(steps, objects or [slice(None)] * len(steps), strict=True):
+            for name, value in self._step(logits, iou, score, target[chosen]).items():
+                terms[name] = terms.get(name, 0) + value.sum() / count
         return terms
 
     def _step(self, logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) -> dict[str, Tensor]:

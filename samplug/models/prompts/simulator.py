@@ -203,6 +203,8 @@ class PointPrompts:
             multimask=self.multimask,
         )
 
+    num_correction_points = 0  # a single round
+
     def merge(self, logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
         """One answer for each object: (B, Q, M, h, w) and (B, Q, M) to (B, M, h, w) and (B, M)."""
         return merge_prompts(logits, iou, self.multi_mask)

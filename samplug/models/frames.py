@@ -1,0 +1,78 @@
+"""How an image of any size lies in the square that a network takes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+FrameMode = Literal["letterbox", "squash"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The place of one image in the network's input.
+
+    Attributes:
+        size: Side S of the input in pixels.
+        original: (height, width) of the image.
+        mode: ``'letterbox'`` (SAM): the longer side becomes S, the rest at the right or below is padding. ``'squash'`` (SAM 2): both sides
+            become S.
+    """
+
+    size: int
+    original: tuple[int, int]
+    mode: FrameMode
+
+    @property
+    def filled(self) -> tuple[int, int]:
+        """(height, width) of the image within the frame."""
+        if self.mode == "squash":
+            return self.size, self.size
+        scale = self.size / max(self.original)
+        height, width = (max(1, int(side * scale + 0.5)) for side in self.original)
+        return height, width
+
+    def fit(self, image: NDArray[np.uint8]) -> Tensor:
+        """Resize an image as the published models' own code does, without padding.
+
+        Args:
+            image: (H, W, 3) uint8.
+
+        Returns:
+            (3, *filled) float32 in 0..255; whole numbers in a letterbox.
+        """
+        height, width = self.filled
+        if self.mode == "letterbox":
+            resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+            return torch.from_numpy(resized.copy()).permute(2, 0, 1).float()
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float()
+        return F.interpolate(pixels[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)[
+            0
+        ]
+
+    def to_frame(self, points: Tensor) -> Tensor:
+        """(..., 2) of (x, y) in pixels of the image -> in pixels of the frame; for boxes, give their corners."""
+        height, width = self.filled
+        scale = points.new_tensor([width / self.original[1], height / self.original[0]])
+        return points * scale
+
+    def place(self, masks: Tensor) -> Tensor:
+        """(N, height, width) bool over the image -> (N, S, S) over the frame, by the nearest pixel; padding is False."""
+        height, width = self.filled
+        placed = F.interpolate(masks[None].float(), size=(height, width), mode="nearest-exact")[0] > 0
+        return F.pad(placed, (0, self.size - width, 0, self.size - height))
+
+    def restore(self, logits: Tensor) -> Tensor:
+        """(N, M, h, w) logits over the frame -> (N, M, height, width) over the image."""
+        if self.mode == "letterbox":
+            logits = F.interpolate(logits, size=(self.size, self.size), mode="bilinear", align_corners=False)
+            height, width = self.filled
+            logits = logits[..., :height, :width]
+            if (height, width) == self.original:
+                return logits
+        return F.interpolate(logits, size=self.original, mode="bilinear", align_corners=False)

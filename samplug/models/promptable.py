@@ -1,0 +1,278 @@
+"""Promptable segmentation: an encoder run once for an image, a decoder run for each set of prompts (Kirillov et al., 2023)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.structures import PixelData
+from torch import Tensor
+
+from samplug.models.base import StrictInit
+from samplug.models.decoders import Masks
+from samplug.models.frames import Frame, FrameMode
+from samplug.models.prompts import PromptState, best_mask, prompt_generator
+from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
+
+Cfg = dict[str, Any]
+_CENTRE_CLICK = dict(type="PromptSimulator", box_prob=0.0, num_correction_points=0, click="center")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What is said of B objects; places are (x, y) in pixels of the network's input.
+
+    Attributes:
+        points: (B, K, 2) float; K clicks on each object.
+        labels: (B, K): 1 = on the object, 0 = not on it, -1 = no click (fills up shorter rows).
+        boxes: (B, 4) float, (x0, y0, x1, y1).
+        masks: (B, 1, 4g, 4g) logits of an earlier answer.
+        image_index: (B,) int: the image of each object. None: one object in each image, or all in the only one.
+
+    Raises:
+        ConfigError: Numbers of objects differ, or points and labels do not come together.
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+    masks: Tensor | None = None
+    image_index: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {field.name: len(value) for field in fields(self) if (value := getattr(self, field.name)) is not None}
+        if len(set(sizes.values())) > 1:
+            raise ConfigError(f"prompts: numbers of objects differ: {', '.join(f'{k} {v}' for k, v in sizes.items())}")
+        if (self.points is None) != (self.labels is None) or (
+            self.points is not None and self.labels is not None and self.points.shape[:2] != self.labels.shape
+        ):
+            raise ConfigError("prompts: points (B, K, 2) need labels (B, K): 1 on the object, 0 off it, -1 no click")
+
+    def __len__(self) -> int:
+        """Number of objects; 1 without any prompt."""
+        return next((len(value) for field in fields(self) if (value := getattr(self, field.name)) is not None), 1)
+
+
+@MODELS.register_module()
+class PromptableSAM(StrictInit, BaseModel):
+    """SAM as it was published: an image, prompts, masks.
+
+    Data flow, g = img_size / patch_size, B objects in N images, M masks of each::
+
+        images (N, 3, S, S) -> encode() -> features ((N, 256, g, g),)
+        features, Prompts of B objects -> decode() -> Masks: logits (B, M, 4g, 4g), iou (B, M)
+
+    Features may be kept: a click costs a run of the decoder only (:class:`samplug.apis.Predictor`). Training and tests simulate a user: prompts
+    are made from the truth, answered, and corrected (:mod:`samplug.models.prompts`).
+
+    Args:
+        backbone: Config of the encoder.
+        decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts.
+        train_prompts: Config of what prompts a training simulates; None: :class:`PromptSimulator`, SAM 2's rules.
+        test_prompts: Of a test and a validation. None: a click at the object's centre.
+        loss: Config of a loss. None: ``sam2_prompted``.
+        freeze: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has its own ``frozen``.
+        frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM.
+        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
+            statistics.
+        init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
+
+    Raises:
+        ConfigError: ``freeze`` names no part.
+    """
+
+    def __init__(
+        self,
+        backbone: Cfg,
+        decode_head: Cfg | None = None,
+        train_prompts: Cfg | None = None,
+        test_prompts: Cfg | None = None,
+        loss: Cfg | None = None,
+        freeze: Sequence[str] = (),
+        frame: FrameMode = "letterbox",
+        data_preprocessor: Cfg | None = None,
+        init_cfg: Cfg | list[Cfg] | None = None,
+    ) -> None:
+        encoder = MODELS.build(backbone)
+        if data_preprocessor is None:
+            data_preprocessor = dict(
+                type="samplug.LetterboxPreProcessor",
+                mean=encoder.mean,
+                std=encoder.std,
+                bgr_to_rgb=True,
+                size=(encoder.img_size, encoder.img_size),
+            )
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = encoder
+        self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
+        self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
+        self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
+        self.loss_fn = MODELS.build(loss or dict(type="sam2_prompted"))
+        self.frame: FrameMode = frame
+        for name in freeze:
+            try:
+                self.get_submodule(name).requires_grad_(False)
+            except AttributeError as error:
+                raise ConfigError(
+                    f"PromptableSAM: freeze names {name!r}, and there is no such part: {error}"
+                ) from error
+
+    @property
+    def img_size(self) -> int:
+        """Side of the network's input in pixels."""
+        return self.backbone.img_size
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """An RGB image in 0..255 that fits the input -> (1, 3, S, S), normalised, then padded at the right and below.
+
+        Args:
+            pixels: (3, h, w) float, h and w at most S.
+        """
+        mean, std = (pixels.new_tensor(value)[:, None, None] for value in (self.backbone.mean, self.backbone.std))
+        height, width = pixels.shape[-2:]
+        return F.pad((pixels - mean) / std, (0, self.img_size - width, 0, self.img_size - height))[None]
+
+    def forward(self, inputs: Tensor, data_samples: Sequence[Any] | None = None, mode: str = "tensor") -> Any:
+        """MMEngine's three ways to call a model.
+
+        Args:
+            inputs: (N, 3, S, S) normalised images.
+            data_samples: N samples with ``gt_sem_seg``, see :meth:`loss` and :meth:`predict`.
+            mode: ``'tensor'``: logits of the answer without prompts, (N, 1, S, S); ``'loss'``; ``'predict'``.
+
+        Raises:
+            ConfigError: Another mode, or samples are missing.
+        """
+        if mode == "tensor":
+            images = torch.arange(len(inputs), device=inputs.device)
+            return self._enlarged(self.decode(self.encode(inputs), Prompts(image_index=images)).logits)
+        if mode not in ("loss", "predict") or data_samples is None:
+            raise ConfigError(f"PromptableSAM: mode={mode!r} is not 'tensor', or 'loss' or 'predict' with data samples")
+        return self.loss(inputs, data_samples) if mode == "loss" else self.predict(inputs, data_samples)
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
+        """Loss terms of a simulated session for each image.
+
+        Args:
+            inputs: (N, 3, S, S) normalised images.
+            data_samples: N samples whose ``gt_sem_seg`` is (1, S, S): 1 = the object, 0 = not, 255 = ignored. What is random depends on
+                their ``draw`` (seed, epoch, sample) alone; without one it comes from torch's generator.
+        """
+        features = self.encode(inputs)
+        target = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
+        steps: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        objects: list[slice] = []
+        for index, sample in enumerate(data_samples):
+            own = slice(index, index + 1)
+            answers = self._session(
+                self.train_prompts, tuple(f[own] for f in features), target[own] == 1, _draw(sample)
+            )
+            steps += [(self._enlarged(logits), iou, score) for logits, iou, score in answers]
+            objects += [own] * len(answers)
+        return self.loss_fn(steps, target, objects)
+
+    def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
+        """Answers to prompts that are made from the truth, as a user who knows the object would give them.
+
+        Args:
+            inputs: (N, 3, S, S) normalised images.
+            data_samples: N samples with ``gt_sem_seg`` (1, H, W) and ``ori_shape``.
+
+        Returns:
+            The samples with ``seg_logits`` (1, H, W) and ``pred_sem_seg`` (1, H, W), of the best mask after the last prompt, and
+            ``predicted_iou``.
+        """
+        features = self.encode(inputs)
+        for index, sample in enumerate(data_samples):
+            frame = Frame(self.img_size, tuple(sample.ori_shape), self.frame)
+            truth = frame.place(sample.gt_sem_seg.data == 1)[None].to(inputs.device)
+            own = tuple(feature[index : index + 1] for feature in features)
+            logits, iou, _ = self._session(self.test_prompts, own, truth, _draw(sample))[-1]
+            full = frame.restore(best_mask(logits, iou).float())[0]
+            sample.set_data({"seg_logits": PixelData(data=full), "pred_sem_seg": PixelData(data=(full > 0).long())})
+            sample.set_metainfo(dict(predicted_iou=iou.max().item()))
+        return data_samples
+
+    def _session(
+        self, prompts: Any, features: tuple[Tensor, ...], truth: Tensor, generator: torch.Generator
+    ) -> list[Masks]:
+        """The answers to a first prompt for the B objects of one image, and to each correction of what was answered."""
+        state = prompts.start(truth, generator)
+        answers = [self._answer(prompts, features, state)]
+        for _ in range(prompts.num_correction_points):
+            state = prompts.correct(state, answers[-1].logits, answers[-1].iou, generator)
+            answers.append(self._answer(prompts, features, state))
+        return answers
+
+    def _answer(self, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
+        """Masks of B objects, after merging those of Q prompts for each."""
+        objects, several = state.points.shape[:2]
+        given = state.points.shape[2] > 0
+        masks = self.decode(
+            features,
+            Prompts(
+                points=state.points.flatten(0, 1) if given else None,
+                labels=state.labels.flatten(0, 1) if given else None,
+                boxes=None if state.boxes is None else state.boxes.flatten(0, 1),
+                masks=state.mask,
+            ),
+            state.multimask,
+        )
+        if several == 1:
+            return masks
+        shape = (objects, several)
+        logits, iou = prompts.merge(masks.logits.unflatten(0, shape), masks.iou.unflatten(0, shape))
+        score = masks.object_score
+        return Masks(logits, iou, None if score is None else score.unflatten(0, shape).mean(dim=1))
+
+    def _enlarged(self, logits: Tensor) -> Tensor:
+        """To the size of the network's input."""
+        return F.interpolate(logits, size=(self.img_size, self.img_size), mode="bilinear", align_corners=False)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Normalised images (N, 3, S, S) -> the encoder's maps, what :meth:`decode` takes."""
+        return self.backbone(images)
+
+    def decode(self, features: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False) -> Masks:
+        """Masks of B objects.
+
+        Args:
+            features: Of N images, from :meth:`encode`.
+            prompts: Of B objects.
+            multimask: Three masks for prompts that may mean several things, in place of one.
+
+        Returns:
+            ``logits`` (B, M, 4g, 4g), ``iou`` (B, M), ``object_score`` (B, 1) or None.
+
+        Raises:
+            ConfigError: It cannot be told which image an object is in.
+        """
+        chosen = self._of_objects(features, prompts)
+        grid = self.img_size // self.backbone.patch_size
+        one = {
+            name: None if value is None else value[:, None]  # B images with one object each
+            for name, value in (("points", prompts.points), ("labels", prompts.labels), ("boxes", prompts.boxes))
+        }
+        sparse, dense = self.decode_head.embed_prompts(self.img_size, grid, **one, masks=prompts.masks)
+        logits, iou, score = self.decode_head.decode(chosen, sparse, dense, multimask)
+        return Masks(logits[:, 0], iou[:, 0], None if score is None else score[:, 0])
+
+    def _of_objects(self, features: tuple[Tensor, ...], prompts: Prompts) -> tuple[Tensor, ...]:
+        """The maps of each object's image."""
+        images, objects = len(features[0]), len(prompts)
+        if prompts.image_index is not None:
+            return tuple(feature[prompts.image_index] for feature in features)
+        if images not in (1, objects):
+            raise ConfigError(
+                f"prompts: {objects} objects in {images} images: set image_index, the image of each object"
+            )
+        return tuple(feature.expand(objects, -1, -1, -1) for feature in features)
+
+
+def _draw(sample: Any) -> torch.Generator:
+    """Where a sample's prompts come from."""
+    draw = sample.get("draw")
+    return prompt_generator(*(draw if draw is not None else torch.randint(2**31, (2,)).tolist()))

@@ -1,0 +1,58 @@
+"""Values of ``--cfg-options`` on the command line."""
+
+import ast
+from typing import Any
+
+from mmengine.config import DictAction
+
+from samplug.utils.errors import ConfigError
+
+
+class CfgOptions(DictAction):
+    """MMEngine's ``KEY=VALUE``, with spaces kept in texts (it removes them, also from paths) and dicts read as in configs.
+
+    ``key="dict(type='EMAHook', momentum=0.01)"``, ``key="[dict(...)]"`` and ``key="{'a': 1}"`` become what they say.
+    """
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        return parse(val)
+
+
+def parse(text: str) -> Any:
+    """The value of an option.
+
+    Raises:
+        ConfigError: A dict that cannot be read.
+    """
+    if "dict(" in text or "{" in text:
+        try:
+            return _value(ast.parse(text.strip(), mode="eval").body)
+        except (SyntaxError, ValueError) as error:
+            raise ConfigError(
+                f"--cfg-options: {text} cannot be read: values within dict(...) or {{...}} are Python's, texts in quotes"
+            ) from error
+    bare = text.strip("'\"")
+    if "," not in bare and not bare.startswith(("[", "(")):
+        return DictAction._parse_int_float_bool(bare)
+    return DictAction._parse_iterable(text)
+
+
+def _value(node: ast.expr) -> Any:
+    """Literals, and calls of dict with literals.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+        if any(word.arg is None for word in node.keywords):
+            raise ValueError("**")
+        return {word.arg: _value(word.value) for word in node.keywords}
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {_value(key): _value(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+    if isinstance(node, ast.List | ast.Tuple):
+        values = [_value(element) for element in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    if not isinstance(node, ast.Constant | ast.UnaryOp):
+        raise ValueError(ast.unparse(node))
+    return ast.literal_eval(node)

@@ -1,0 +1,223 @@
+"""Clicks and boxes on an image: equal to the original, whatever the shapes, and errors that say what is wrong."""
+
+import numpy as np
+import pytest
+import torch
+
+from samplug.apis import Predictor
+from samplug.checkpoints import load_weights
+from samplug.datasets.io import DataError
+from samplug.models.frames import Frame
+from samplug.models.promptable import Prompts
+from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
+from tests.builders import TINY_ARCH
+
+
+def tiny(**kwargs):
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(type="PromptableSAM", backbone=dict(type="SAMViT", arch=TINY_ARCH, img_size=64), **kwargs)
+    )
+    model.backbone.init_weights()
+    return model
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    found = Predictor(tiny())
+    found.set_image(np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8))
+    return found
+
+
+@pytest.fixture(scope="module")
+def original(parity, tmp_path_factory):
+    """The reference tensors, and a Predictor with their weights and image."""
+    reference = parity("sam_tiny.pt")
+    config = reference["config"]
+    names = dict(
+        embed_dims="embed_dim", depth="depth", num_heads="num_heads", window_size="window_size", patch_size="patch_size"
+    )
+    arch = {ours: config[theirs] for ours, theirs in names.items()}
+    arch |= dict(global_attn_indexes=config["global_attn_indexes"], mlp_ratio=config["mlp_ratio"])
+    model = MODELS.build(
+        dict(type="PromptableSAM", backbone=dict(type="SAMViT", arch=arch, img_size=config["image_size"]))
+    )
+    file = tmp_path_factory.mktemp("sam") / "sam.pth"
+    torch.save({key: value.clone() for key, value in reference["state_dict"].items()}, file)
+    report = load_weights(model, str(file))
+    assert set(report.loaded) == set(model.state_dict())
+    assert len(report.loaded) == len(reference["state_dict"])
+    found = Predictor(model)
+    found.set_image(reference["image"].numpy())
+    return reference, found
+
+
+def test_image_as_the_original(original):
+    reference, predictor = original
+    frame = Frame(reference["config"]["image_size"], tuple(reference["original_size"]), "letterbox")
+    assert list(frame.filled) == reference["input_size"]
+    fitted = frame.fit(reference["image"].numpy())
+    torch.testing.assert_close(fitted, reference["resized"].permute(2, 0, 1).float(), rtol=0, atol=0)
+    torch.testing.assert_close(predictor.model.normalise(fitted), reference["preprocessed"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(predictor.features[0], reference["image_embedding"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [((480, 640), (768, 1024)), ((427, 640), (683, 1024)), ((1200, 1800), (683, 1024)),
+                                  ((100, 3000), (34, 1024)), ((1023, 1025), (1022, 1024)), ((1, 5000), (1, 1024))])  # fmt: skip
+def test_letterbox_sizes(size):
+    original, filled = size
+    assert Frame(1024, original, "letterbox").filled == filled
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "point", "points_pos_neg", "box", "boxes3", "point_and_box", "point_and_mask", "mask", "all"]
+)
+def test_prompts_as_the_original(original, name):
+    """From pixels of the image to masks of its size; places of the fixture are in the frame, so they are taken back first."""
+    reference, predictor = original
+    prompt, scale = reference["prompts"][name], reference["original_size"][0] / reference["input_size"][0]
+    points, labels, boxes, mask = (prompt[key] for key in ("points", "labels", "boxes", "mask"))
+    several = boxes is not None and len(boxes) > 1
+    if boxes is not None:
+        boxes = (boxes if several else boxes[0]) * scale
+    for mode in ("single", "multi"):
+        found = predictor.predict(
+            None if points is None else points[0] * scale,
+            None if labels is None else labels[0],
+            boxes,
+            None if mask is None else mask[0],
+            multimask_output=mode == "multi",
+            return_logits=True,
+        )
+        expected = reference["cases"][name][mode]
+        low_res, scores = (
+            (expected["low_res"], expected["iou"]) if several else (expected["low_res"][0], expected["iou"][0])
+        )
+        np.testing.assert_allclose(found.low_res, low_res, rtol=1e-4, atol=2e-4)
+        np.testing.assert_allclose(found.scores, scores, rtol=1e-4, atol=2e-5)
+        if mode == "single" and "postprocessed_single" in reference["cases"][name]:
+            first = found.masks[0] if several else found.masks
+            np.testing.assert_allclose(first, reference["cases"][name]["postprocessed_single"][0], rtol=1e-4, atol=2e-4)
+
+
+def test_shapes(predictor):
+    point = dict(point_coords=[[10, 5]], point_labels=[1])
+    masks, scores, low_res = predictor.predict(**point)
+    assert (masks.shape, scores.shape, low_res.shape) == ((3, 40, 80), (3,), (3, 16, 16))
+    assert masks.dtype == bool
+    again = predictor.predict(**point, mask_input=low_res[:1], multimask_output=False)
+    assert again.masks.shape == (1, 40, 80)
+    many = predictor.predict(box=[[0, 0, 10, 10], [5, 5, 80, 40], [1, 2, 3, 4]])
+    assert many.masks.shape == (3, 3, 40, 80)
+    clicks = predictor.predict([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], [[1, 0], [1, 1]], multimask_output=False)
+    assert clicks.masks.shape == (2, 1, 40, 80)
+
+
+def test_objects_do_not_see_each_other(predictor):
+    boxes = np.array([[0, 0, 30, 30], [20, 10, 70, 39]])
+    together = predictor.predict(box=boxes, return_logits=True)
+    for index, box in enumerate(boxes):
+        alone = predictor.predict(box=box, return_logits=True)
+        np.testing.assert_allclose(together.masks[index], alone.masks, rtol=1e-4, atol=1e-4)
+
+
+def test_images_of_a_batch():
+    """Objects are given their own image's features."""
+    model = tiny().eval()
+    images = torch.randn(2, 3, 64, 64)
+    box = torch.tensor([[3.0, 4.0, 40.0, 50.0]])
+    with torch.no_grad():
+        features = model.encode(images)
+        index = torch.tensor([1, 0, 1])
+        found = model.decode(features, Prompts(boxes=box.expand(3, 4), image_index=index))
+        for place, image in enumerate(index):
+            alone = model.decode(model.encode(images[image : image + 1]), Prompts(boxes=box))
+            torch.testing.assert_close(found.logits[place : place + 1], alone.logits, rtol=1e-4, atol=1e-4)
+        with pytest.raises(ConfigError, match="3 objects in 2 images: set image_index"):
+            model.decode(features, Prompts(boxes=box.expand(3, 4)))
+
+
+def test_channel_order_and_reset(predictor):
+    image = np.random.default_rng(1).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    other = Predictor(predictor.model)
+    assert not other.is_image_set
+    with pytest.raises(DataError, match="call set_image first"):
+        other.predict(box=[0, 0, 1, 1])
+    other.set_image(image)
+    features = other.features[0].clone()
+    other.set_image(image[..., ::-1], image_format="BGR")
+    torch.testing.assert_close(other.features[0], features, rtol=0, atol=0)
+    other.reset_image()
+    assert not other.is_image_set
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (900, 3), (64, 64)])
+def test_any_image_size(predictor, shape):
+    other = Predictor(predictor.model)
+    other.set_image(np.full((*shape, 3), 90, np.uint8))
+    assert other.predict([[0, 0]], [1]).masks.shape == (3, *shape)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (dict(point_coords=[[10, 5]]), "need point_labels"),
+        (dict(point_coords=[[10, 5]], point_labels=[1, 0]), "need point_labels"),
+        (dict(point_coords=[[10, 5]], point_labels=[2]), "point_labels are 1 or 0, these are [2.0]"),
+        (dict(point_coords=[10, 5], point_labels=[1]), "point_coords has the shape (2,)"),
+        (dict(point_coords=[[10, 41]], point_labels=[1]), "(10, 41) is outside the image of 80x40"),
+        (dict(point_coords=[[-1, 4]], point_labels=[1]), "(-1, 4) is outside"),
+        (dict(point_coords=[[np.nan, 4]], point_labels=[1]), "not finite"),
+        (dict(box=[0, 0, 10]), "box has the shape (3,)"),
+        (dict(box=[20, 0, 10, 10]), "ends before it begins"),
+        (dict(box=np.zeros((0, 4))), "box has the shape (0, 4)"),
+    ],
+)
+def test_wrong_prompts(predictor, prompt, message):
+    with pytest.raises(DataError) as caught:
+        predictor.predict(**prompt)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_wrong_images(predictor, image):
+    with pytest.raises(DataError, match="an image is \\(H, W, 3\\) uint8"):
+        Predictor(predictor.model).set_image(image)
+
+
+def test_init_cfg_and_the_hub_layout(tmp_path):
+    """One file gives the whole model; transformers' own model with the same weights answers the same."""
+    from transformers import SamConfig, SamModel
+
+    vision = dict(
+        hidden_size=48, num_hidden_layers=3, num_attention_heads=3, global_attn_indexes=[1], window_size=3, mlp_dim=192,
+        image_size=64, patch_size=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    theirs = SamModel(
+        SamConfig(
+            vision_config=vision,
+            mask_decoder_config=dict(layer_norm_eps=1e-5),
+            prompt_encoder_config=dict(image_size=64, patch_size=16),
+        )
+    ).eval()
+    theirs.save_pretrained(tmp_path / "hub")
+    model = tiny(init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "hub/model.safetensors")))
+    model.init_weights()
+    image = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    predictor = Predictor(model)
+    predictor.set_image(image)
+    found = predictor.predict([[20, 30], [5, 5]], [1, 0], return_logits=True)
+    pixels = model.normalise(torch.from_numpy(image).permute(2, 0, 1).float())
+    with torch.no_grad():
+        answer = theirs(
+            pixel_values=pixels,
+            input_points=torch.tensor([[[[20.0, 30.0], [5.0, 5.0]]]]),
+            input_labels=torch.tensor([[[1, 0]]]),
+        )
+    np.testing.assert_allclose(found.scores, answer.iou_scores[0, 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.low_res, answer.pred_masks[0, 0], rtol=1e-4, atol=1e-3)
