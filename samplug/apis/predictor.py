@@ -136,7 +136,7 @@ class Predictor:
         many = (points is not None and points.ndim == 3) or (boxes is not None and boxes.ndim == 2)
         prompts = Prompts(
             points=None if points is None else frame.to_frame(self._tensor(points, 3)),
-            labels=None if labels is None else self._tensor(labels, 2),
+            labels=None if labels is None else self._tensor(labels, 2).long(),
             boxes=None if boxes is None else frame.to_frame(self._tensor(boxes, 2).reshape(-1, 2, 2)).flatten(1),
             masks=None if mask is None else self._tensor(mask, 4),
         )

@@ -58,24 +58,25 @@ class Prompts:
 
 @MODELS.register_module()
 class PromptableSAM(StrictInit, BaseModel):
-    """SAM as it was published: an image, prompts, masks.
+    """SAM and SAM 2 (images) as they were published: an image, prompts, masks.
 
     Data flow, g = img_size / patch_size, B objects in N images, M masks of each::
 
-        images (N, 3, S, S) -> encode() -> features ((N, 256, g, g),)
+        images (N, 3, S, S) -> encode() -> features ((N, 256, g, g),); of SAM 2 finer ones, too
         features, Prompts of B objects -> decode() -> Masks: logits (B, M, 4g, 4g), iou (B, M)
 
     Features may be kept: a click costs a run of the decoder only (:class:`samplug.apis.Predictor`). Training and tests simulate a user: prompts
     are made from the truth, answered, and corrected (:mod:`samplug.models.prompts`).
 
     Args:
-        backbone: Config of the encoder.
-        decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts.
+        backbone: Config of the encoder, :class:`SAMViT` or :class:`SAM2Hiera`.
+        decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2: ``dict(type='SAM2MaskDecoder',
+            prompts=True)``.
         train_prompts: Config of what prompts a training simulates; None: :class:`PromptSimulator`, SAM 2's rules.
         test_prompts: Of a test and a validation. None: a click at the object's centre.
         loss: Config of a loss. None: ``sam2_prompted``.
         freeze: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has its own ``frozen``.
-        frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM.
+        frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM, ``'squash'`` as SAM 2.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
             statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
@@ -220,6 +221,7 @@ class PromptableSAM(StrictInit, BaseModel):
                 masks=state.mask,
             ),
             state.multimask,
+            hide_absent=True,
         )
         if several == 1:
             return masks
@@ -233,16 +235,20 @@ class PromptableSAM(StrictInit, BaseModel):
         return F.interpolate(logits, size=(self.img_size, self.img_size), mode="bilinear", align_corners=False)
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Normalised images (N, 3, S, S) -> the encoder's maps, what :meth:`decode` takes."""
-        return self.backbone(images)
+        """Normalised images (N, 3, S, S) -> what :meth:`decode` takes: the encoder's maps, of SAM 2 as its decoder prepares them."""
+        return self.decode_head.image_features(self.backbone(images))
 
-    def decode(self, features: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False) -> Masks:
+    def decode(
+        self, features: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False, hide_absent: bool = False
+    ) -> Masks:
         """Masks of B objects.
 
         Args:
             features: Of N images, from :meth:`encode`.
             prompts: Of B objects.
-            multimask: Three masks for prompts that may mean several things, in place of one.
+            multimask: Three masks for prompts that may mean several things, in place of one. SAM 2 takes the best of the three in evaluation
+                also where the one is not stable.
+            hide_absent: SAM 2: logits of objects that are not there become -1024, as in its training.
 
         Returns:
             ``logits`` (B, M, 4g, 4g), ``iou`` (B, M), ``object_score`` (B, 1) or None.
@@ -257,7 +263,8 @@ class PromptableSAM(StrictInit, BaseModel):
             for name, value in (("points", prompts.points), ("labels", prompts.labels), ("boxes", prompts.boxes))
         }
         sparse, dense = self.decode_head.embed_prompts(self.img_size, grid, **one, masks=prompts.masks)
-        logits, iou, score = self.decode_head.decode(chosen, sparse, dense, multimask)
+        options = dict(dynamic=True, hide_absent=hide_absent) if self.decode_head.has_object_score else {}
+        logits, iou, score = self.decode_head.decode(chosen, sparse, dense, multimask, **options)
         return Masks(logits[:, 0], iou[:, 0], None if score is None else score[:, 0])
 
     def _of_objects(self, features: tuple[Tensor, ...], prompts: Prompts) -> tuple[Tensor, ...]:

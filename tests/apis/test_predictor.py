@@ -221,3 +221,50 @@ def test_init_cfg_and_the_hub_layout(tmp_path):
         )
     np.testing.assert_allclose(found.scores, answer.iou_scores[0, 0], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.low_res, answer.pred_masks[0, 0], rtol=1e-4, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def sam2(parity, tmp_path_factory):
+    """The reference tensors of SAM 2, and a Predictor with their weights and image."""
+    reference = parity("sam2_tiny.pt")
+    config = reference["config"]
+    names = dict(embed_dims="e", num_heads="heads", stages="stages", global_attn_blocks="glob",
+                 window_pos_embed_bkg_spatial_size="bkg", window_spec="win")  # fmt: skip
+    arch = {ours: config[theirs] for ours, theirs in names.items()}
+    model = MODELS.build(
+        dict(
+            type="PromptableSAM",
+            backbone=dict(type="SAM2Hiera", arch=arch, img_size=config["S"]),
+            decode_head=dict(type="SAM2MaskDecoder", prompts=True),
+            frame="squash",
+        )
+    )
+    file = tmp_path_factory.mktemp("sam2") / "sam2.pt"
+    torch.save({"model": {key: value.clone() for key, value in reference["model"].items()}}, file)
+    assert load_weights(model, str(file)).fits
+    found = Predictor(model)
+    found.set_image(reference["image"].numpy())
+    return reference, found
+
+
+SAM2_CASES = ["none", "point", "points_pos_neg", "box", "boxes3", "point_and_box", "point_and_mask", "mask", "all"]
+
+
+@pytest.mark.parametrize("name", SAM2_CASES)
+@pytest.mark.parametrize("mode", ["single_dynamic", "multi"])
+def test_sam2_as_the_original(sam2, name, mode):
+    """From the image and prompts in its pixels to logits, as SAM 2's image predictor."""
+    reference, predictor = sam2
+    assert set(reference["cases"]) <= set(SAM2_CASES)
+    if name not in reference["cases"]:
+        pytest.skip("the reference has no such case")
+    prompt, expected = reference["prompts"][name], reference["cases"][name][mode]
+    points, labels, boxes, mask = (prompt[key] for key in ("points", "labels", "boxes", "mask"))
+    several = boxes is not None and boxes.ndim == 2 and len(boxes) > 1
+    if boxes is not None and not several:
+        boxes = boxes.reshape(4)
+    found = predictor.predict(points, labels, boxes, mask, multimask_output=mode == "multi", return_logits=True)
+    low_res, scores = expected["low_res"], expected["iou"]
+    np.testing.assert_allclose(found.low_res, low_res if several else low_res.squeeze(0), rtol=1e-4, atol=2e-4)
+    np.testing.assert_allclose(found.scores, scores if several else scores.squeeze(0), rtol=1e-4, atol=2e-5)
+    assert found.masks.shape[-2:] == tuple(reference["image"].shape[:2])

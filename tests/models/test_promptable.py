@@ -37,7 +37,7 @@ def test_a_session_has_its_steps():
     model = build(train_prompts=dict(type="PromptSimulator", num_correction_points=3))
     seen = []
     decode = model.decode
-    model.decode = lambda features, prompts, multimask: seen.append(prompts) or decode(features, prompts, multimask)
+    model.decode = lambda features, prompts, *args, **kw: seen.append(prompts) or decode(features, prompts, *args, **kw)
     model.loss(images(1), [sample()])
     assert len(seen) == 4
     assert [len(prompts) for prompts in seen] == [1] * 4

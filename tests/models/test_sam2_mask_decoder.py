@@ -32,13 +32,13 @@ def test_objects_are_independent():
     """P objects in each of N images are answered as each one alone."""
     model, features = decoder(), maps(2)
     points, labels = 64 * torch.rand(2, 3, 2, 2), torch.randint(-1, 2, (2, 3, 2))
-    together = model.decode(features, *model.embed_prompts(64, 4, points, labels), multimask=True)
+    together = model.decode(model.image_features(features), *model.embed_prompts(64, 4, points, labels), multimask=True)
     assert [tuple(part.shape) for part in together] == [(2, 3, 3, 16, 16), (2, 3, 3), (2, 3, 1)]
     for image in range(2):
         for item in range(3):
             one = (slice(image, image + 1), slice(item, item + 1))
             alone = model.decode(
-                [level[one[0]] for level in features],
+                model.image_features([level[one[0]] for level in features]),
                 *model.embed_prompts(64, 4, points[one], labels[one]),
                 multimask=True,
             )
@@ -51,8 +51,8 @@ def test_a_box_is_two_points():
     boxes = torch.tensor([[[3.0, 5.0, 40.0, 50.0]]])
     as_points = model.embed_prompts(64, 4, boxes.reshape(1, 1, 2, 2), torch.tensor([[[2, 3]]]))
     for ours, expected in zip(
-        model.decode(features, *as_points),
-        model.decode(features, *model.embed_prompts(64, 4, boxes=boxes)),
+        model.decode(model.image_features(features), *as_points),
+        model.decode(model.image_features(features), *model.embed_prompts(64, 4, boxes=boxes)),
         strict=True,
     ):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
@@ -60,18 +60,18 @@ def test_a_box_is_two_points():
 
 def test_dynamic_choice_is_for_inference_only():
     model, features = decoder(), maps(4)
-    single, dynamic = (model.decode(features, dynamic=choice).logits for choice in (False, True))
+    single, dynamic = (model.decode(model.image_features(features), dynamic=choice).logits for choice in (False, True))
     assert not torch.equal(single, dynamic)  # random masks are not stable
-    torch.testing.assert_close(model.train().decode(features, dynamic=True).logits, single)
-    torch.testing.assert_close(model.eval().decode(features).logits, single)
+    torch.testing.assert_close(model.train().decode(model.image_features(features), dynamic=True).logits, single)
+    torch.testing.assert_close(model.eval().decode(model.image_features(features)).logits, single)
 
 
 def test_absent_objects_are_hidden_on_request():
     model, features = decoder(), maps(16)
-    shown = model.decode(features)
+    shown = model.decode(model.image_features(features))
     with torch.no_grad():
         model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias -= shown.object_score.median()
-    hidden = model.decode(features, hide_absent=True)
+    hidden = model.decode(model.image_features(features), hide_absent=True)
     present = hidden.object_score[:, 0, 0] > 0
     assert 0 < present.sum() < 16
     torch.testing.assert_close(hidden.logits[present], shown.logits[present])
@@ -113,7 +113,9 @@ def test_prompts_reach_every_parameter():
     total = torch.zeros(())
     for sparse, dense in prompts:
         for multimask in (False, True):
-            total = total + sum(part.square().sum() for part in model.decode(features, sparse, dense, multimask))
+            total = total + sum(
+                part.square().sum() for part in model.decode(model.image_features(features), sparse, dense, multimask)
+            )
     total.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

@@ -75,7 +75,9 @@ def test_prompts(original, name, mode):
     assert set(reference["cases"]) == set(CASES)
     expected = reference["cases"][name][mode]
     with torch.no_grad():
-        logits, iou, score = decoder.decode(features, *embed(decoder, reference, name), **MODES[mode])
+        logits, iou, score = decoder.decode(
+            decoder.image_features(features), *embed(decoder, reference, name), **MODES[mode]
+        )
     torch.testing.assert_close(logits[0], expected["low_res"], **CLOSE)
     torch.testing.assert_close(iou[0], expected["iou"], **SCORES)
     torch.testing.assert_close(score[0], expected["object_score_logits"], **SCORES)
@@ -102,7 +104,7 @@ def test_heads(original, name, mode):
     mask = None if prompt["mask"] is None else prompt["mask"][None]
     with torch.no_grad():
         prompts = decoder.embed_prompts(reference["config"]["S"], 16, points, labels, masks=mask)
-        logits, iou, score = decoder.decode(features, *prompts, hide_absent=True, **MODES[mode])
+        logits, iou, score = decoder.decode(decoder.image_features(features), *prompts, hide_absent=True, **MODES[mode])
     torch.testing.assert_close(logits[0], expected["low_res_multimasks"], **CLOSE)
     torch.testing.assert_close(logits[:, 0, iou[0, 0].argmax()], expected["low_res_masks"][0], **CLOSE)
     torch.testing.assert_close(iou[0], expected["ious"], **SCORES)
@@ -152,7 +154,9 @@ def test_transformers_agrees(tmp_path, size):
         for prompt in (dict(points=points, labels=labels), dict(boxes=boxes, masks=masks)):
             prompts = model.decode_head.embed_prompts(size, size // 16, **prompt)
             for multimask in (False, True):
-                ours = model.decode_head.decode(features, *prompts, multimask=multimask, dynamic=True)
+                ours = model.decode_head.decode(
+                    model.decode_head.image_features(features), *prompts, multimask=multimask, dynamic=True
+                )
                 expected = theirs(
                     images, multimask_output=multimask, **{f"input_{key}": value for key, value in prompt.items()}
                 )

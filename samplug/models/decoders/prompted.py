@@ -44,6 +44,7 @@ class PromptedMaskDecoder(SamplugModule):
     checkpoint_part = "decode_head"
     prompts_name: ClassVar[str]
     decode: Any
+    has_object_score: ClassVar[bool] = False
 
     def __init__(
         self, num_classes: int, threshold: float, init_cfg: dict[str, Any] | list[dict[str, Any]] | None
@@ -61,12 +62,16 @@ class PromptedMaskDecoder(SamplugModule):
         """Decode without prompts.
 
         Args:
-            features: As :meth:`decode` takes them.
+            features: The encoder's.
 
         Returns:
             Logits (N, 1, 4g, 4g).
         """
-        return self.decode(features).logits[:, 0]
+        return self.decode(self.image_features(features)).logits[:, 0]
+
+    def image_features(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What :meth:`decode` takes of an image, once for all of its prompts: the encoder's maps."""
+        return tuple(features)
 
     def embed_prompts(
         self,

@@ -46,6 +46,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
     """
 
     prompts_name = "sam_prompt_encoder"
+    has_object_score = True
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
             ):
                 unused.requires_grad_(False)
 
-    def image_features(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def image_features(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What is decoded of an image, once for all of its prompts in the original.
 
         Args:
@@ -99,7 +100,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
         """Masks, their predicted quality, and whether there is an object.
 
         Args:
-            features: The encoder's three maps, (N, 256, 4g, 4g), (N, 256, 2g, 2g), (N, 256, g, g).
+            features: What :meth:`image_features` returns.
             sparse: (N, P, tokens, 256); None: no points and boxes, P = 1.
             dense: (N or 1, 256, g, g); None: no mask.
             multimask: The three masks for ambiguous prompts in place of the single one.
@@ -112,7 +113,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
         Returns:
             M = 3 or 1 masks of P objects in each image.
         """
-        fine, middle, image = self.image_features(features)
+        fine, middle, image = features
         if sparse is None:
             sparse = image.new_zeros(len(image), 1, 0, image.shape[1])
         if dense is None:
