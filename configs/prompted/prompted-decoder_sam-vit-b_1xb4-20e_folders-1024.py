@@ -12,7 +12,7 @@ keep_ratio = True
 max_epochs = 20
 lr = 1e-4
 batch_size = 4
-model = dict(backbone=dict(img_size=_base_.img_size, frozen=True), freeze=['decode_head.prompt_encoder'])
+model = dict(backbone=dict(img_size=_base_.img_size, frozen=True), frozen=['decode_head.prompt_encoder'])
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')

@@ -75,14 +75,14 @@ class PromptableSAM(StrictInit, BaseModel):
         train_prompts: Config of what prompts a training simulates; None: :class:`PromptSimulator`, SAM 2's rules.
         test_prompts: Of a test and a validation. None: a click at the object's centre.
         loss: Config of a loss. None: ``sam2_prompted``.
-        freeze: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has its own ``frozen``.
+        frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch of its own.
         frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM, ``'squash'`` as SAM 2.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
             statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
 
     Raises:
-        ConfigError: ``freeze`` names no part.
+        ConfigError: ``frozen`` names no part.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class PromptableSAM(StrictInit, BaseModel):
         train_prompts: Cfg | None = None,
         test_prompts: Cfg | None = None,
         loss: Cfg | None = None,
-        freeze: Sequence[str] = (),
+        frozen: Sequence[str] = (),
         frame: FrameMode = "letterbox",
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
@@ -113,12 +113,12 @@ class PromptableSAM(StrictInit, BaseModel):
         self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
         self.loss_fn = MODELS.build(loss or dict(type="sam2_prompted"))
         self.frame: FrameMode = frame
-        for name in freeze:
+        for name in frozen:
             try:
                 self.get_submodule(name).requires_grad_(False)
             except AttributeError as error:
                 raise ConfigError(
-                    f"PromptableSAM: freeze names {name!r}, and there is no such part: {error}"
+                    f"PromptableSAM: frozen names {name!r}, and there is no such part: {error}"
                 ) from error
 
     @property
@@ -185,7 +185,15 @@ class PromptableSAM(StrictInit, BaseModel):
         Returns:
             The samples with ``seg_logits`` (1, H, W) and ``pred_sem_seg`` (1, H, W), of the best mask after the last prompt, and
             ``predicted_iou``.
+
+        Raises:
+            ConfigError: A sample has no truth.
         """
+        if any("gt_sem_seg" not in sample for sample in data_samples):
+            raise ConfigError(
+                "PromptableSAM: a test makes its prompts from the truth, and there is none: add masks and LoadBinaryMask, or give prompts of "
+                "your own to samplug.apis.Predictor"
+            )
         features = self.encode(inputs)
         for index, sample in enumerate(data_samples):
             frame = Frame(self.img_size, tuple(sample.ori_shape), self.frame)

@@ -63,13 +63,13 @@ def test_losses_do_not_depend_on_the_batch(prompts):
 
 
 def test_gradients_reach_what_is_trained_and_nothing_else():
-    model = build(backbone=dict(frozen=True), freeze=["decode_head.prompt_encoder"])
+    model = build(backbone=dict(frozen=True), frozen=["decode_head.prompt_encoder"])
     sum(model.loss(images(), [sample(0), sample(1)]).values()).backward()
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {name for name, _ in model.named_parameters() if name.startswith("decode_head.mask_decoder.")}
     assert {name for name, p in model.named_parameters() if p.grad is not None} == trained
-    with pytest.raises(ConfigError, match="freeze names 'decoder'"):
-        build(freeze=["decoder"])
+    with pytest.raises(ConfigError, match="frozen names 'decoder'"):
+        build(frozen=["decoder"])
 
 
 def test_everything_can_be_trained():
@@ -119,6 +119,11 @@ def test_empty_and_ignored_truth():
     for kind in (empty, ignored):
         losses = model.loss(images(1), [kind])
         assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_no_truth_no_prompts():
+    with pytest.raises(ConfigError, match=r"samplug\.apis\.Predictor"):
+        build().predict(images(1), [SegDataSample(metainfo=dict(ori_shape=(SIZE, SIZE)))])
 
 
 def test_wrong_mode():
