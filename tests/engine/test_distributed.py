@@ -9,13 +9,18 @@ import sys
 
 import pytest
 import torch
+from mmengine.structures import PixelData
 from torch import nn
 
 from samplug.engine.launch import join_on_cpu
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
+from samplug.utils.imports import quiet_optional_operators
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
+
+with quiet_optional_operators():
+    from mmseg.structures import SegDataSample
 
 TINY = ["data_size=48", "img_size=32", "train_length=8", "test_length=5", "max_iters=2", "num_workers=0"]
 
@@ -199,8 +204,35 @@ def test_slurm_scripts(tmp_path, script, fourth, tool):
     assert fourth in asked
 
 
+def prompted_gradients(part, ranks):
+    """Of a tiny promptable SAM with simulated prompts, whose objects are the samples of one rank."""
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type="PromptableSAM",
+            backbone=dict(tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"], frozen=True),
+            frozen=["decode_head.prompt_encoder"],
+            train_prompts=dict(type="PromptSimulator", num_correction_points=2),
+        )
+    )
+    model.backbone.init_weights()
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    samples = []
+    for index in range(4):
+        sample = SegDataSample(metainfo=dict(draw=(0, 0, index)))
+        sample.gt_sem_seg = PixelData(data=torch.zeros(1, 32, 32, dtype=torch.long))
+        sample.gt_sem_seg.data[:, 4 : 12 + 4 * index, 6:20] = 1
+        samples.append(sample)
+    chosen = slice(part * 4 // ranks, (part + 1) * 4 // ranks)
+    wrapped = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
+    sum(wrapped(images[chosen], samples[chosen], mode="loss").values()).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
 def gradients(loss, part, ranks):
     """Gradients of a tiny model for the samples of one rank; BatchNorm frozen, since its statistics are of a rank's own batch."""
+    if loss == "sam2_prompted":
+        return prompted_gradients(part, ranks)
     torch.manual_seed(0)
     model = MODELS.build(tiny_tssam_cfg(backbone=dict(img_size=32), loss=loss))
     model.init_weights()
@@ -220,7 +252,12 @@ def gradients(loss, part, ranks):
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("loss", ["bce_iou", "balanced_bce"])
+def loss_of(name):
+    """What :func:`gradients` takes."""
+    return name if name == "sam2_prompted" else dict(type=name, **(dict(sync=True) if name == "balanced_bce" else {}))
+
+
+@pytest.mark.parametrize("loss", ["bce_iou", "balanced_bce", "sam2_prompted"])
 def test_two_processes_equal_one(loss, tmp_path):
     """Gradients of two synchronised processes are those of one process with the whole batch."""
     port = free_port()
@@ -238,7 +275,7 @@ def test_two_processes_equal_one(loss, tmp_path):
     for run in runs:
         _, error = run.communicate(timeout=120)
         assert run.returncode == 0, error
-    expected = gradients(dict(type=loss, **(dict(sync=True) if loss == "balanced_bce" else {})), 0, 1)
+    expected = gradients(loss_of(loss), 0, 1)
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert found.keys() == expected.keys()
@@ -251,7 +288,7 @@ def main(loss, rank, out):
 
     init_default_scope("samplug")
     join_on_cpu("pytorch")
-    torch.save(gradients(dict(type=loss, **(dict(sync=True) if loss == "balanced_bce" else {})), rank, 2), out)
+    torch.save(gradients(loss_of(loss), rank, 2), out)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
