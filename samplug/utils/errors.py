@@ -22,6 +22,7 @@ def run(main: Callable[[], None]) -> int:
     sys.path.append(os.getcwd())  # custom_imports finds the project that one stands in, as with python -m
     try:
         main()
+        _leave_group()
     except KeyboardInterrupt:
         print(f"{_rank()}interrupted", file=sys.stderr)
         return 130
@@ -40,6 +41,15 @@ def run(main: Callable[[], None]) -> int:
             raise
         return 1
     return 0
+
+
+def _leave_group() -> None:
+    """Threads of a process group that is left to the interpreter's end were seen to abort it, now and then."""
+    if "torch.distributed" in sys.modules:
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _rank() -> str:
