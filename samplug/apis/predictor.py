@@ -132,6 +132,11 @@ class Predictor:
             raise DataError("predictor: point_coords (K, 2) need point_labels (K,): 1 on the object, 0 off it")
         if labels is not None and not set(np.unique(labels)) <= {-1, 0, 1}:
             raise DataError(f"predictor: point_labels are 1 or 0, these are {np.unique(labels).tolist()}")
+        side = 4 * (self.model.img_size // self.model.backbone.patch_size)
+        if mask is not None and mask.shape[-3:] != (1, side, side):
+            raise DataError(
+                f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: low_res[i][None] of an earlier call"
+            )
         _check_inside(frame.original, points, boxes)
         many = (points is not None and points.ndim == 3) or (boxes is not None and boxes.ndim == 2)
         prompts = Prompts(

@@ -53,3 +53,9 @@ class LetterboxPreProcessor(SegDataPreProcessor):
             inputs=torch.cat([single["inputs"] for single in singles]),
             data_samples=[single["data_samples"][0] for single in singles],
         )
+
+
+def default_preprocessor(encoder: Any) -> dict[str, Any]:
+    """Config of the preprocessor for BGR images in 0..255 of sizes up to an encoder's input, with its statistics."""
+    size = (encoder.img_size, encoder.img_size)
+    return dict(type="samplug.LetterboxPreProcessor", mean=encoder.mean, std=encoder.std, bgr_to_rgb=True, size=size)

@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from samplug.models.base import StrictInit
+from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
 from samplug.models.frames import Frame, FrameMode
 from samplug.models.prompts import PromptState, best_mask, prompt_generator
@@ -98,15 +99,7 @@ class PromptableSAM(StrictInit, BaseModel):
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
         encoder = MODELS.build(backbone)
-        if data_preprocessor is None:
-            data_preprocessor = dict(
-                type="samplug.LetterboxPreProcessor",
-                mean=encoder.mean,
-                std=encoder.std,
-                bgr_to_rgb=True,
-                size=(encoder.img_size, encoder.img_size),
-            )
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(data_preprocessor=data_preprocessor or default_preprocessor(encoder), init_cfg=init_cfg)
         self.backbone = encoder
         self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
@@ -187,7 +180,7 @@ class PromptableSAM(StrictInit, BaseModel):
             ``predicted_iou``.
 
         Raises:
-            ConfigError: A sample has no truth.
+            ConfigError: A sample has no truth, or the pipeline resized its image in another way than ``frame`` says.
         """
         if any("gt_sem_seg" not in sample for sample in data_samples):
             raise ConfigError(
@@ -197,6 +190,7 @@ class PromptableSAM(StrictInit, BaseModel):
         features = self.encode(inputs)
         for index, sample in enumerate(data_samples):
             frame = Frame(self.img_size, tuple(sample.ori_shape), self.frame)
+            self._check_place(frame, sample)
             truth = frame.place(sample.gt_sem_seg.data == 1)[None].to(inputs.device)
             own = tuple(feature[index : index + 1] for feature in features)
             logits, iou, _ = self._session(self.test_prompts, own, truth, _draw(sample))[-1]
@@ -204,6 +198,18 @@ class PromptableSAM(StrictInit, BaseModel):
             sample.set_data({"seg_logits": PixelData(data=full), "pred_sem_seg": PixelData(data=(full > 0).long())})
             sample.set_metainfo(dict(predicted_iou=iou.max().item()))
         return data_samples
+
+    def _check_place(self, frame: Frame, sample: Any) -> None:
+        """Stop where clicks would miss: at images that were stretched for a letterbox, or the reverse."""
+        padding = sample.get("img_padding_size")
+        if padding is None:
+            return  # not from a preprocessor
+        left, right, top, bottom = padding
+        if (left, top) != (0, 0) or (self.img_size - bottom, self.img_size - right) != frame.filled:
+            raise ConfigError(
+                f"PromptableSAM: an image of {frame.original} fills {(self.img_size - bottom, self.img_size - right)} of the input, but "
+                f"frame={self.frame!r} means {frame.filled}: set keep_ratio={self.frame == 'letterbox'} in the pipelines"
+            )
 
     def _session(
         self, prompts: Any, features: tuple[Tensor, ...], truth: Tensor, generator: torch.Generator

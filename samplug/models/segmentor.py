@@ -9,6 +9,7 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from samplug.models.base import StrictInit
+from samplug.models.data_preprocessor import default_preprocessor
 from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
@@ -54,15 +55,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
         encoder = MODELS.build({"frozen": True, **backbone})
-        if data_preprocessor is None:
-            data_preprocessor = dict(
-                type="samplug.LetterboxPreProcessor",
-                mean=encoder.mean,
-                std=encoder.std,
-                bgr_to_rgb=True,
-                size=(encoder.img_size, encoder.img_size),
-            )
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(data_preprocessor=data_preprocessor or default_preprocessor(encoder), init_cfg=init_cfg)
         self.backbone = encoder
         self.adapter = None
         if adapter is not None:

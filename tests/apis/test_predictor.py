@@ -169,6 +169,8 @@ def test_any_image_size(predictor, shape):
         (dict(point_coords=[[10, 41]], point_labels=[1]), "(10, 41) is outside the image of 80x40"),
         (dict(point_coords=[[-1, 4]], point_labels=[1]), "(-1, 4) is outside"),
         (dict(point_coords=[[np.nan, 4]], point_labels=[1]), "not finite"),
+        (dict(mask_input=np.zeros((1, 8, 8))), "expected (1, 16, 16)"),
+        (dict(mask_input=np.zeros((3, 16, 16))), "low_res[i][None]"),
         (dict(box=[0, 0, 10]), "box has the shape (3,)"),
         (dict(box=[20, 0, 10, 10]), "ends before it begins"),
         (dict(box=np.zeros((0, 4))), "box has the shape (0, 4)"),

@@ -121,6 +121,17 @@ def test_empty_and_ignored_truth():
         assert all(torch.isfinite(value) for value in losses.values())
 
 
+def test_a_stretched_image_is_no_letterbox():
+    """Clicks and masks would be taken to other places without a word."""
+    stretched, fitting = sample(size=(40, 80)), sample(size=(40, 80))
+    stretched.set_metainfo(dict(img_padding_size=(0, 0, 0, 0)))
+    fitting.set_metainfo(dict(img_padding_size=(0, 0, 0, 32)))
+    build().predict(images(1), [fitting])
+    with pytest.raises(ConfigError, match="set keep_ratio=True in the pipelines"):
+        build().predict(images(1), [stretched])
+    build(frame="squash").predict(images(1), [stretched])
+
+
 def test_no_truth_no_prompts():
     with pytest.raises(ConfigError, match=r"samplug\.apis\.Predictor"):
         build().predict(images(1), [SegDataSample(metainfo=dict(ori_shape=(SIZE, SIZE)))])
