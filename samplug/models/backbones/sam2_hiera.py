@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from samplug.models.backbones.arch import arch_sizes
 from samplug.models.backbones.sam_vit import TokenTap
 from samplug.models.base import SamplugModule
 from samplug.models.layers import MLP, rename
@@ -177,22 +178,10 @@ def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: Unknown name, a missing or unknown size, or sizes that do not fit each other.
     """
-    if isinstance(arch, str):
-        if arch not in SAM2_ARCHS:
-            raise ConfigError(f"SAM2Hiera: arch={arch!r} is not one of {sorted(SAM2_ARCHS)} and not a dict of sizes")
-        arch = SAM2_ARCHS[arch]
-    required = set(SAM2_ARCHS["hiera_t"])
-    missing, unknown = required - set(arch), set(arch) - required - set(_ARCH_DEFAULTS)
-    if missing or unknown:
-        raise ConfigError(f"SAM2Hiera: arch dict lacks {sorted(missing)} and has unknown keys {sorted(unknown)}")
-    sizes = {**_ARCH_DEFAULTS, **arch}
+    sizes = arch_sizes("SAM2Hiera", arch, SAM2_ARCHS, _ARCH_DEFAULTS)
     for name in ("stages", "window_spec"):
         if len(sizes[name]) != _LEVELS or min(sizes[name]) < 1:
             raise ConfigError(f"SAM2Hiera: {name}={sizes[name]} must be {_LEVELS} positive numbers")
-    if sizes["embed_dims"] % sizes["num_heads"]:
-        raise ConfigError(
-            f"SAM2Hiera: embed_dims={sizes['embed_dims']} is not a multiple of num_heads={sizes['num_heads']}"
-        )
     starts = {sum(sizes["stages"][:stage]) for stage in range(1, _LEVELS)}
     misplaced = [i for i in sizes["global_attn_blocks"] if i in starts or not 0 <= i < sum(sizes["stages"])]
     if misplaced:

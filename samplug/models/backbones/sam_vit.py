@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from samplug.models.backbones.arch import arch_sizes
 from samplug.models.backbones.attention import ATTENTION_FORMS, AttentionFn, relative_table
 from samplug.models.base import SamplugModule
 from samplug.models.layers import LayerNorm2d
@@ -209,19 +210,7 @@ def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: Unknown name, a missing or unknown size, or sizes that do not fit each other.
     """
-    if isinstance(arch, str):
-        if arch not in SAM_ARCHS:
-            raise ConfigError(f"SAMViT: arch={arch!r} is not one of {sorted(SAM_ARCHS)} and not a dict of sizes")
-        arch = SAM_ARCHS[arch]
-    required = set(SAM_ARCHS["vit_b"])
-    missing, unknown = required - set(arch), set(arch) - required - set(_ARCH_DEFAULTS)
-    if missing or unknown:
-        raise ConfigError(f"SAMViT: arch dict lacks {sorted(missing)} and has unknown keys {sorted(unknown)}")
-    sizes = {**_ARCH_DEFAULTS, **arch}
-    if sizes["embed_dims"] % sizes["num_heads"]:
-        raise ConfigError(
-            f"SAMViT: embed_dims={sizes['embed_dims']} is not a multiple of num_heads={sizes['num_heads']}"
-        )
+    sizes = arch_sizes("SAMViT", arch, SAM_ARCHS, _ARCH_DEFAULTS)
     outside = [i for i in sizes["global_attn_indexes"] if not 0 <= i < sizes["depth"]]
     if outside:
         raise ConfigError(f"SAMViT: global_attn_indexes {outside} lie outside the {sizes['depth']} blocks")
