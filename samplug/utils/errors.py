@@ -1,5 +1,6 @@
 """Errors that a user can act on; commands print them without a traceback."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -44,12 +45,16 @@ def run(main: Callable[[], None]) -> int:
 
 
 def _leave_group() -> None:
-    """Threads of a process group that is left to the interpreter's end were seen to abort it, now and then."""
+    """End the threads of the process group: left to the interpreter's end they abort it, now and then.
+
+    A wrapped model holds the group, and runners, hooks and models refer to each other: only the collection of cycles frees them.
+    """
     if "torch.distributed" in sys.modules:
         import torch.distributed as dist
 
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
+            gc.collect()
 
 
 def _rank() -> str:

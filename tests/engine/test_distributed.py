@@ -295,3 +295,34 @@ def main(loss, rank, out):
 
 if __name__ == "__main__":
     main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+
+
+LEAVES = """
+import sys
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from samplug.utils.errors import run
+
+def main():
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 2))
+    model.runner = [model]  # as a runner and its hooks do
+    print(threads(), "before")
+
+def threads():
+    return sum("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
+
+assert run(main) == 0
+print(threads(), "after")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the names of threads from /proc")
+def test_commands_end_the_threads_of_their_group(tmp_path):
+    """What a wrapped model keeps alive aborted a rank at its end, with exit code -6, after everything was done."""
+    run = subprocess.run(
+        [sys.executable, "-c", LEAVES, str(tmp_path / "store")], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    before, after = re.findall(r"^(\d+) (?:before|after)", run.stdout, flags=re.M)
+    assert int(before) > 0 and int(after) == 0, run.stdout + run.stderr
