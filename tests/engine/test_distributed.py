@@ -325,4 +325,5 @@ def test_commands_end_the_threads_of_their_group(tmp_path):
         [sys.executable, "-c", LEAVES, str(tmp_path / "store")], capture_output=True, text=True, timeout=120, cwd=ROOT
     )
     before, after = re.findall(r"^(\d+) (?:before|after)", run.stdout, flags=re.M)
-    assert int(before) > 0 and int(after) == 0, run.stdout + run.stderr
+    assert int(before) > 0, run.stdout + run.stderr
+    assert int(after) == 0, run.stdout + run.stderr
