@@ -1,9 +1,10 @@
 """Errors that a user can act on; commands print them without a traceback."""
 
-import gc
+import atexit
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -21,9 +22,19 @@ def run(main: Callable[[], None]) -> int:
     another one did there is one line: the first error is the one to see. ``SAMPLUG_TRACEBACK=1`` shows where errors came from.
     """
     sys.path.append(os.getcwd())  # custom_imports finds the project that one stands in, as with python -m
+    code = _run(main)
+    if _in_group():
+        _exit(code)
+    return code
+
+
+def _run(main: Callable[[], None]) -> int:
     try:
         main()
-        _leave_group()
+        if _in_group():
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
     except KeyboardInterrupt:
         print(f"{_rank()}interrupted", file=sys.stderr)
         return 130
@@ -44,17 +55,21 @@ def run(main: Callable[[], None]) -> int:
     return 0
 
 
-def _leave_group() -> None:
-    """End the threads of the process group: left to the interpreter's end they abort it, now and then.
+def _in_group() -> bool:
+    """Whether this process is, or was, one of several that talk to each other."""
+    if "torch.distributed" not in sys.modules:
+        return False
+    import torch.distributed as dist
 
-    A wrapped model holds the group, and runners, hooks and models refer to each other: only the collection of cycles frees them.
-    """
-    if "torch.distributed" in sys.modules:
-        import torch.distributed as dist
+    return dist.is_available() and (dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) > 1)
 
-        if dist.is_available() and dist.is_initialized():
-            dist.destroy_process_group()
-            gc.collect()
+
+def _exit(code: int) -> NoReturn:
+    """End without the interpreter's last steps: threads of a process group that outlive it abort the process then, now and then."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _rank() -> str:
