@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from samplug.apis.rasters import Raster, write_geotiff
 from samplug.apis.sources import Source
-from samplug.datasets.converters.encodings import encode_rle
 from samplug.datasets.io import replace_file
 from samplug.evaluation.metrics.per_image import foreground_map
 from samplug.utils.imports import quiet_optional_operators
+from samplug.utils.rle import encode_rle
 from samplug.visualization import draw_classes, draw_overlay, encode_picture
 
 with quiet_optional_operators():

@@ -61,11 +61,12 @@ class Frame:
         scale = points.new_tensor([width / self.original[1], height / self.original[0]])
         return points * scale
 
-    def place(self, masks: Tensor) -> Tensor:
-        """(N, height, width) bool over the image -> (N, S, S) over the frame, by the nearest pixel; padding is False."""
+    def place_objects(self, objects: Tensor) -> Tensor:
+        """(N, 1, height, width) uint8 over the image -> (N, 1, S, S) over the frame, by the nearest pixel; padding is 255, not known."""
         height, width = self.filled
-        placed = F.interpolate(masks[None].float(), size=(height, width), mode="nearest-exact")[0] > 0
-        return F.pad(placed, (0, self.size - width, 0, self.size - height))
+        # In floats: only they can be resized. 0, 1 and 255 stay what they are.
+        placed = F.interpolate(objects.float(), size=(height, width), mode="nearest-exact").to(torch.uint8)
+        return F.pad(placed, (0, self.size - width, 0, self.size - height), value=255)
 
     def restore(self, logits: Tensor) -> Tensor:
         """(N, M, h, w) logits over the frame -> (N, M, height, width) over the image."""

@@ -7,16 +7,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from samplug.models.base import StrictInit
 from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
 from samplug.models.frames import Frame, FrameMode
-from samplug.models.prompts import PromptState, best_mask, prompt_generator
+from samplug.models.prompts import PromptState, best_mask, objects_of, pad_objects
+from samplug.models.sessions import draw_of, passes, run_session
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
+from samplug.utils.rle import encode_rle
 
 Cfg = dict[str, Any]
 _CENTRE_CLICK = dict(type="PromptSimulator", box_prob=0.0, num_correction_points=0, click="center")
@@ -134,7 +136,7 @@ class PromptableSAM(StrictInit, BaseModel):
 
         Args:
             inputs: (N, 3, S, S) normalised images.
-            data_samples: N samples with ``gt_sem_seg``, see :meth:`loss` and :meth:`predict`.
+            data_samples: N samples with a truth, see :meth:`loss` and :meth:`predict`.
             mode: ``'tensor'``: logits of the answer without prompts, (N, 1, S, S); ``'loss'``; ``'predict'``.
 
         Raises:
@@ -148,56 +150,91 @@ class PromptableSAM(StrictInit, BaseModel):
         return self.loss(inputs, data_samples) if mode == "loss" else self.predict(inputs, data_samples)
 
     def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
-        """Loss terms of a simulated session for each image.
+        """Loss terms of a simulated session for each image, with all of its objects.
 
         Args:
             inputs: (N, 3, S, S) normalised images.
-            data_samples: N samples whose ``gt_sem_seg`` is (1, S, S): 1 = the object, 0 = not, 255 = ignored. What is random depends on
-                their ``draw`` (seed, epoch, sample) alone; without one it comes from torch's generator.
+            data_samples: N samples with ``gt_instances.masks`` or ``gt_sem_seg``, see :func:`objects_of`, of the images before they were
+                padded, or after it. What is random depends on their ``draw`` (seed, epoch, sample) alone; without one it comes from torch's
+                generator.
         """
         features = self.encode(inputs)
-        target = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
+        objects = [pad_objects(objects_of(sample, inputs.device), self.img_size) for sample in data_samples]
         steps: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        objects: list[slice] = []
-        for index, sample in enumerate(data_samples):
-            own = slice(index, index + 1)
-            answers = self._session(
-                self.train_prompts, tuple(f[own] for f in features), target[own] == 1, _draw(sample)
-            )
-            steps += [(self._enlarged(logits), iou, score) for logits, iou, score in answers]
-            objects += [own] * len(answers)
-        return self.loss_fn(steps, target, objects)
+        chosen: list[slice] = []
+        start = 0
+        for index, (sample, own) in enumerate(zip(data_samples, objects, strict=True)):
+            if len(own):
+                maps = tuple(feature[index : index + 1] for feature in features)
+                answers = list(run_session(self, self.train_prompts, maps, own, draw_of(sample)))
+                steps += [(self._enlarged(logits), iou, score) for logits, iou, score in answers]
+                chosen += [slice(start, start + len(own))] * len(answers)
+                start += len(own)
+        if not steps:  # no object in the batch: a loss of zero that still reaches what is trained
+            images = torch.arange(len(inputs), device=inputs.device)
+            logits, iou, score = self.decode(features, Prompts(image_index=images))
+            steps, chosen = [(self._enlarged(logits)[:0], iou[:0], None if score is None else score[:0])], [slice(0, 0)]
+        return self.loss_fn(steps, torch.cat(objects), chosen)
 
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
-        """Answers to prompts that are made from the truth, as a user who knows the object would give them.
+        """Answers to prompts that are made from the truth, as a user who knows the objects would give them.
 
         Args:
             inputs: (N, 3, S, S) normalised images.
-            data_samples: N samples with ``gt_sem_seg`` (1, H, W) and ``ori_shape``.
+            data_samples: N samples with ``ori_shape`` (H, W) and, at that size, ``gt_instances.masks`` or ``gt_sem_seg``, see
+                :func:`objects_of`.
 
         Returns:
-            The samples with ``seg_logits`` (1, H, W) and ``pred_sem_seg`` (1, H, W), of the best mask after the last prompt, and
-            ``predicted_iou``.
+            The samples with ``pred_instances``: for each object ``answers``, the best mask after each of T prompts as COCO RLE of the
+            image's size, and ``scores`` (T,), their predicted IoU. Where the truth is ``gt_sem_seg`` also ``seg_logits`` and
+            ``pred_sem_seg``, (1, H, W), after the last prompt.
 
         Raises:
             ConfigError: A sample has no truth, or the pipeline resized its image in another way than ``frame`` says.
         """
-        if any("gt_sem_seg" not in sample for sample in data_samples):
-            raise ConfigError(
-                "PromptableSAM: a test makes its prompts from the truth, and there is none: add masks and LoadBinaryMask, or give prompts of "
-                "your own to samplug.apis.Predictor"
-            )
         features = self.encode(inputs)
         for index, sample in enumerate(data_samples):
             frame = Frame(self.img_size, tuple(sample.ori_shape), self.frame)
             self._check_place(frame, sample)
-            truth = frame.place(sample.gt_sem_seg.data == 1)[None].to(inputs.device)
-            own = tuple(feature[index : index + 1] for feature in features)
-            logits, iou, _ = self._session(self.test_prompts, own, truth, _draw(sample))[-1]
-            full = frame.restore(best_mask(logits, iou).float())[0]
-            sample.set_data({"seg_logits": PixelData(data=full), "pred_sem_seg": PixelData(data=(full > 0).long())})
-            sample.set_metainfo(dict(predicted_iou=iou.max().item()))
+            maps = tuple(feature[index : index + 1] for feature in features)
+            self._predict_image(maps, frame, sample)
         return data_samples
+
+    def _predict_image(self, features: tuple[Tensor, ...], frame: Frame, sample: Any) -> None:
+        objects = objects_of(sample, features[0].device)
+        if objects.shape[-2:] != frame.original:
+            raise ConfigError(
+                f"PromptableSAM: the truth is {tuple(objects.shape[-2:])}, its image was {frame.original}: load masks after the resize in "
+                f"the test pipeline, they are scored at the image's size"
+            )
+        generator = draw_of(sample)
+        answers: list[list[dict[str, Any]]] = []
+        scores = [objects.new_zeros(0, self.test_prompts.num_correction_points + 1, dtype=torch.float32)]
+        full = features[0].new_zeros(0)
+        for part in passes(len(objects), frame.original[0] * frame.original[1]):
+            own = frame.place_objects(objects[part])
+            masks, ious = [], []
+            for logits, iou, _ in run_session(self, self.test_prompts, features, own, generator):
+                full = frame.restore(best_mask(logits, iou).float())
+                masks.append([encode_rle(mask) for mask in (full[:, 0] > 0).cpu().numpy()])
+                ious.append(iou.amax(dim=1).float())
+            answers += map(list, zip(*masks, strict=True))
+            scores.append(torch.stack(ious, dim=1))
+        sample.pred_instances = InstanceData(answers=answers, scores=torch.cat(scores))
+        if "gt_instances" not in sample:
+            sample.set_data(
+                {"seg_logits": PixelData(data=full[0]), "pred_sem_seg": PixelData(data=(full[0] > 0).long())}
+            )
+
+    def prompts_of(self, state: PromptState) -> Prompts:
+        """Q simulated prompts for each of B objects of one image, as B * Q objects."""
+        given = state.points.shape[2] > 0
+        return Prompts(
+            points=state.points.flatten(0, 1) if given else None,
+            labels=state.labels.flatten(0, 1) if given else None,
+            boxes=None if state.boxes is None else state.boxes.flatten(0, 1),
+            masks=state.mask,
+        )
 
     def _check_place(self, frame: Frame, sample: Any) -> None:
         """Stop where clicks would miss: at images that were stretched for a letterbox, or the reverse."""
@@ -210,39 +247,6 @@ class PromptableSAM(StrictInit, BaseModel):
                 f"PromptableSAM: an image of {frame.original} fills {(self.img_size - bottom, self.img_size - right)} of the input, but "
                 f"frame={self.frame!r} means {frame.filled}: set keep_ratio={self.frame == 'letterbox'} in the pipelines"
             )
-
-    def _session(
-        self, prompts: Any, features: tuple[Tensor, ...], truth: Tensor, generator: torch.Generator
-    ) -> list[Masks]:
-        """The answers to a first prompt for the B objects of one image, and to each correction of what was answered."""
-        state = prompts.start(truth, generator)
-        answers = [self._answer(prompts, features, state)]
-        for _ in range(prompts.num_correction_points):
-            state = prompts.correct(state, answers[-1].logits, answers[-1].iou, generator)
-            answers.append(self._answer(prompts, features, state))
-        return answers
-
-    def _answer(self, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
-        """Masks of B objects, after merging those of Q prompts for each."""
-        objects, several = state.points.shape[:2]
-        given = state.points.shape[2] > 0
-        masks = self.decode(
-            features,
-            Prompts(
-                points=state.points.flatten(0, 1) if given else None,
-                labels=state.labels.flatten(0, 1) if given else None,
-                boxes=None if state.boxes is None else state.boxes.flatten(0, 1),
-                masks=state.mask,
-            ),
-            state.multimask,
-            hide_absent=True,
-        )
-        if several == 1:
-            return masks
-        shape = (objects, several)
-        logits, iou = prompts.merge(masks.logits.unflatten(0, shape), masks.iou.unflatten(0, shape))
-        score = masks.object_score
-        return Masks(logits, iou, None if score is None else score.unflatten(0, shape).mean(dim=1))
 
     def _enlarged(self, logits: Tensor) -> Tensor:
         """To the size of the network's input."""
@@ -291,9 +295,3 @@ class PromptableSAM(StrictInit, BaseModel):
                 f"prompts: {objects} objects in {images} images: set image_index, the image of each object"
             )
         return tuple(feature.expand(objects, -1, -1, -1) for feature in features)
-
-
-def _draw(sample: Any) -> torch.Generator:
-    """Where a sample's prompts come from."""
-    draw = sample.get("draw")
-    return prompt_generator(*(draw if draw is not None else torch.randint(2**31, (2,)).tolist()))

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from mmengine.structures import PixelData
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
+from samplug.utils.rle import decode_rle
 from tests.builders import TINY_ARCH
 
 SIZE = 64
@@ -90,7 +93,7 @@ def test_prediction_has_the_size_of_the_image(size):
         (found,) = model.predict(images(1), [sample(size=size)])
         assert found.seg_logits.data.shape == found.pred_sem_seg.data.shape == (1, *size)
         assert torch.equal(found.pred_sem_seg.data, (found.seg_logits.data > 0).long())
-        assert isinstance(found.predicted_iou, float)
+        assert found.pred_instances.scores.shape == (1, 1)
 
 
 def test_prediction_is_the_predictors():
@@ -119,6 +122,90 @@ def test_empty_and_ignored_truth():
     for kind in (empty, ignored):
         losses = model.loss(images(1), [kind])
         assert all(torch.isfinite(value) for value in losses.values())
+
+
+CENTRES = dict(
+    type="PromptSimulator", box_prob=0.0, num_correction_points=2, click="center", correction_from_truth_prob=0.0
+)
+
+
+def instances(*indexes: int, size: tuple[int, int] = (SIZE, SIZE)) -> DetDataSample:
+    """The objects of several :func:`sample` in one image, as mmdet's pipeline packs them."""
+    masks = [sample(index, size).gt_sem_seg.data[0].numpy().astype("uint8") for index in indexes]
+    result = DetDataSample(metainfo=dict(ori_shape=size, draw=(0, 0, 0)))
+    result.gt_instances = InstanceData(masks=BitmapMasks(masks, *size))
+    return result
+
+
+def test_objects_of_an_image_are_objects_of_the_batch():
+    """Whatever image they are in, objects count alike, and the answer to one does not depend on the others."""
+    model = build(train_prompts=CENTRES, test_prompts=CENTRES)
+    image = images(1).expand(3, -1, -1, -1)
+    together = model.loss(image[:2], [instances(0, 5), instances(9)])
+    apart = model.loss(image, [sample(0), sample(5), sample(9)])
+    for name, value in together.items():
+        torch.testing.assert_close(value, apart[name], rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        (found,) = model.eval().predict(image[:1], [instances(0, 9)])
+        singles = model.predict(image[:2], [sample(0), sample(9)])
+    assert found.pred_instances.scores.shape == (2, 3)
+    for answers, scores, single in zip(found.pred_instances.answers, found.pred_instances.scores, singles, strict=True):
+        assert len(answers) == 3
+        assert (decode_rle(answers[-1]) == (single.pred_sem_seg.data[0].numpy() == 1)).mean() > 0.999
+        torch.testing.assert_close(scores, single.pred_instances.scores[0], rtol=1e-4, atol=1e-4)
+
+
+def test_objects_in_parts_are_objects_at_once(monkeypatch):
+    model = build(test_prompts=CENTRES).eval()
+    everything = range(6)
+    with torch.no_grad():
+        (at_once,) = model.predict(images(1), [instances(*everything)])
+        monkeypatch.setattr("samplug.models.sessions._MOST_OBJECTS", 4)
+        (in_parts,) = model.predict(images(1), [instances(*everything)])
+    torch.testing.assert_close(in_parts.pred_instances.scores, at_once.pred_instances.scores, rtol=1e-4, atol=1e-4)
+    assert len(in_parts.pred_instances.answers) == 6
+
+
+def test_an_image_without_objects():
+    model = build()
+    losses = model.loss(images(1), [instances()])
+    assert all(value == 0 for value in losses.values())
+    sum(losses.values()).backward()  # a rank of several must not stop the others
+    beside = model.loss(images(), [instances(), sample(1)])
+    alone = model.loss(images()[1:], [sample(1)])
+    torch.testing.assert_close(beside["loss_dice"], alone["loss_dice"], rtol=1e-4, atol=1e-5)
+    (found,) = model.eval().predict(images(1), [instances()])
+    assert found.pred_instances.answers == []
+    assert found.pred_instances.scores.shape == (0, 1)
+
+
+@pytest.mark.parametrize("click", ["uniform", "center"])
+def test_padding_is_never_clicked(click):
+    """What the model says of the padding is no error of its."""
+    model = build(train_prompts=dict(CENTRES, click=click, num_correction_points=8))
+    seen = []
+    decode = model.decode
+
+    def everything(features, prompts, *args, **kwargs):
+        seen.append(prompts)
+        masks = decode(features, prompts, *args, **kwargs)
+        return masks._replace(logits=masks.logits.abs() + 1)
+
+    model.decode = everything
+    model.loss(images(1), [instances(0, size=(40, SIZE))])
+    assert (seen[-1].points[..., 1] < 40).all()
+    assert (seen[-1].labels[0, 1:] == 0).all()
+
+
+def test_polygons_are_no_masks():
+    broken = instances(0)
+    broken.gt_instances = InstanceData(masks=[[[0.0, 0, 5, 0, 5, 5]]])
+    with pytest.raises(ConfigError, match="poly2mask=True"):
+        build().loss(images(1), [broken])
+    with pytest.raises(ConfigError, match="load masks after the resize"):
+        wrong = instances(0, size=(32, 32))
+        wrong.set_metainfo(dict(ori_shape=(64, 64)))
+        build().predict(images(1), [wrong])
 
 
 def test_a_stretched_image_is_no_letterbox():

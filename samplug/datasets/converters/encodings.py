@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 
 def runs_from_string(text: str) -> list[int]:
@@ -37,12 +36,6 @@ def runs_from_string(text: str) -> list[int]:
     if shift:
         raise ValueError("the compressed code ends within a number")
     return runs
-
-
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask, (H, W) bool: ``size`` [H, W] and ``counts``, a text."""
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def bytes_from_base64(text: Any) -> bytes | None:

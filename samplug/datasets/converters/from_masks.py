@@ -12,9 +12,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from samplug.datasets.converters.encodings import encode_rle
 from samplug.datasets.converters.outlines import components, outline
 from samplug.datasets.io import DataError
+from samplug.utils.rle import encode_rle
 
 # Pixels by which a polygon may leave the border of what it outlines.
 _TOLERANCE = 1.0

@@ -16,7 +16,9 @@ from torch import Tensor
 from samplug.models.prompts.randomness import Random, uniform
 
 
-def uniform_click(truth: Tensor, prediction: Tensor | None, random: Random) -> tuple[Tensor, Tensor]:
+def uniform_click(
+    truth: Tensor, prediction: Tensor | None, random: Random, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """One click for each mask, drawn uniformly from the pixels that the prediction has wrong (SAM 2's training).
 
     The label is what the truth says at the click: 1 where the prediction misses the object, 0 where it goes too far. A prediction without
@@ -27,6 +29,7 @@ def uniform_click(truth: Tensor, prediction: Tensor | None, random: Random) -> t
         truth: (B, 1, H, W) bool.
         prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is on the object (an empty one: on the background).
         random: Generator, or numbers of [0, 1) of the masks' shape: the click is on the wrong pixel with the largest.
+        valid: (B, 1, H, W) bool: where the truth is known; nothing else is clicked. None: everywhere.
 
     Returns:
         Points (B, 1, 2), labels (B, 1).
@@ -34,16 +37,19 @@ def uniform_click(truth: Tensor, prediction: Tensor | None, random: Random) -> t
     Raises:
         ValueError: Not masks, or of different shapes.
     """
-    missed, excess = _errors(truth, prediction)
+    missed, excess = _errors(truth, prediction, valid)
     wrong = missed | excess
     perfect = ~wrong.flatten(1).any(dim=1)
-    candidates = wrong | (~truth & perfect[:, None, None, None])
+    background = ~truth if valid is None else ~truth & valid
+    candidates = wrong | (background & perfect[:, None, None, None])
     # Below every number that can be drawn, 0 included.
     score = uniform(random, truth.shape, truth.device).masked_fill(~candidates, -1)
     return _click_at(score.flatten(1).argmax(dim=1), truth)
 
 
-def center_click(truth: Tensor, prediction: Tensor | None = None, padding: bool = True) -> tuple[Tensor, Tensor]:
+def center_click(
+    truth: Tensor, prediction: Tensor | None = None, padding: bool = True, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """One click for each mask, in the middle of the largest error: the pixel farthest from the error's border (SAM 2's evaluation).
 
     Of what is missed and what is too much, the one with the deeper middle is clicked (too much, if they are equal). The label is what the
@@ -53,6 +59,7 @@ def center_click(truth: Tensor, prediction: Tensor | None = None, padding: bool 
         truth: (B, 1, H, W) bool.
         prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is in the middle of the object.
         padding: Count the frame as a border. Without, an error that fills the frame has no border: the click is at (0, 0).
+        valid: (B, 1, H, W) bool: where the truth is known; nothing else is clicked. None: everywhere.
 
     Returns:
         Points (B, 1, 2), labels (B, 1), on the device of ``truth``; distances (L2) are computed on the CPU.
@@ -60,7 +67,7 @@ def center_click(truth: Tensor, prediction: Tensor | None = None, padding: bool 
     Raises:
         ValueError: Not masks, or of different shapes.
     """
-    missed, excess = (error[:, 0].cpu().numpy() for error in _errors(truth, prediction))
+    missed, excess = (error[:, 0].cpu().numpy() for error in _errors(truth, prediction, valid))
     places = []
     for index in range(len(truth)):
         depth_missed, depth_excess = _depth(missed[index], padding), _depth(excess[index], padding)
@@ -128,17 +135,18 @@ def erode(masks: Tensor, radius: int) -> Tensor:
     return torch.where(eroded.flatten(1).any(dim=1)[:, None, None, None], eroded, masks)
 
 
-def _errors(truth: Tensor, prediction: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What is missed and what is too much."""
+def _errors(truth: Tensor, prediction: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What is missed and what is too much, where the truth is known."""
     _check(truth)
     if prediction is None:
-        return truth, torch.zeros_like(truth)
+        prediction = torch.zeros_like(truth)
     _check(prediction)
     if prediction.shape != truth.shape:
         raise ValueError(
             f"prompts: prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} differ in shape: resize the prediction first"
         )
-    return truth & ~prediction, prediction & ~truth
+    missed, excess = truth & ~prediction, prediction & ~truth
+    return (missed, excess) if valid is None else (missed & valid, excess & valid)
 
 
 def _check(masks: Tensor) -> None:

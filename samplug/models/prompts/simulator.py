@@ -26,6 +26,7 @@ class PromptState:
         multimask: Whether the decoder should answer with its several masks for an ambiguous prompt.
         boxes: (B, 1, 4) float32, (x0, y0, x1, y1), or None.
         mask: The mask prompt, logits (B, 1, h, w), or None.
+        valid: (B, 1, H, W) bool: where the truth is known; None: everywhere.
     """
 
     truth: Tensor
@@ -34,6 +35,7 @@ class PromptState:
     multimask: bool
     boxes: Tensor | None = None
     mask: Tensor | None = None
+    valid: Tensor | None = None
 
     def prompts(self) -> dict[str, Tensor | None]:
         """As arguments of :meth:`samplug.models.decoders.SAMMaskDecoder.embed_prompts`, each object with its own copy of the features."""
@@ -85,12 +87,13 @@ class PromptSimulator:
         self.box_noise = box_noise
         self.box_noise_limit = box_noise_limit
 
-    def start(self, masks: Tensor, generator: torch.Generator) -> PromptState:
+    def start(self, masks: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> PromptState:
         """The first prompt.
 
         Args:
             masks: Truth (B, 1, H, W) bool, at the size of the network's input. An empty one gets a click on the background, or an inverted box.
             generator: Source of all that is random.
+            valid: (B, 1, H, W) bool: where the truth is known, in this round and in the corrections; None: everywhere.
 
         Returns:
             A click (Q = K = 1), to be answered with several masks, or a box (K = 0), to be answered with one.
@@ -101,10 +104,10 @@ class PromptSimulator:
             )
             labels = torch.zeros(len(masks), 1, 0, dtype=torch.int32, device=masks.device)
             return PromptState(
-                masks, boxes.new_zeros(len(masks), 1, 0, 2), labels, multimask=False, boxes=boxes[:, None]
+                masks, boxes.new_zeros(len(masks), 1, 0, 2), labels, multimask=False, boxes=boxes[:, None], valid=valid
             )
-        points, labels = self._click(masks, None, generator)
-        return PromptState(masks, points[:, None], labels[:, None], multimask=True)
+        points, labels = self._click(masks, None, valid, generator)
+        return PromptState(masks, points[:, None], labels[:, None], multimask=True, valid=valid)
 
     def correct(self, state: PromptState, logits: Tensor, iou: Tensor, generator: torch.Generator) -> PromptState:
         """The next prompt: one more click for each object, and the best mask so far.
@@ -123,7 +126,7 @@ class PromptSimulator:
         if not happens(self.correction_from_truth_prob, generator):
             size = state.truth.shape[-2:]
             prediction = F.interpolate(best.detach().float(), size, mode="bilinear", align_corners=False) > 0
-        points, labels = self._click(state.truth, prediction, generator)
+        points, labels = self._click(state.truth, prediction, state.valid, generator)
         return replace(
             state,
             points=torch.cat([state.points, points[:, None]], dim=2),
@@ -132,10 +135,12 @@ class PromptSimulator:
             mask=best,
         )
 
-    def _click(self, truth: Tensor, prediction: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _click(
+        self, truth: Tensor, prediction: Tensor | None, valid: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         if self.click == "center":
-            return center_click(truth, prediction)
-        return uniform_click(truth, prediction, generator)
+            return center_click(truth, prediction, valid=valid)
+        return uniform_click(truth, prediction, generator, valid)
 
 
 @MODELS.register_module()
@@ -178,19 +183,21 @@ class PointPrompts:
         self.multi_mask = multi_mask
         self.multimask = multimask
 
-    def start(self, masks: Tensor, generator: torch.Generator) -> PromptState:
+    def start(self, masks: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> PromptState:
         """The points.
 
         Args:
             masks: Truth (B, 1, H, W) bool, at the size of the network's input. Where there is no object to click, or no background, the points
                 have label -1.
             generator: Source of all that is random.
+            valid: (B, 1, H, W) bool: where the truth is known; None: everywhere.
 
         Returns:
             Q = ``num_positive`` prompts of K = 1 + ``num_negative`` points, or Q = 1 of K = both numbers together.
         """
         points, labels = self._points(masks, self.num_positive, 1, generator)
-        off_points, off_labels = self._points(~masks, self.num_negative, 0, generator)
+        background = ~masks if valid is None else ~masks & valid
+        off_points, off_labels = self._points(background, self.num_negative, 0, generator)
         if self.point_mode == "separate":
             points, labels = points[:, :, None], labels[:, :, None]
         else:
@@ -201,6 +208,7 @@ class PointPrompts:
             torch.cat([points, off_points[:, None].expand(-1, prompts, -1, -1)], dim=2),
             torch.cat([labels, off_labels[:, None].expand(-1, prompts, -1)], dim=2),
             multimask=self.multimask,
+            valid=valid,
         )
 
     num_correction_points = 0  # a single round

@@ -1,0 +1,55 @@
+"""The objects of a data sample, whichever way a data set has them."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samplug.utils.errors import ConfigError
+
+IGNORED = 255
+
+
+def has_objects(sample: Any) -> bool:
+    """Whether there is a truth in a sample; it may hold no object."""
+    return "gt_sem_seg" in sample or ("gt_instances" in sample and "masks" in sample.gt_instances)
+
+
+def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
+    """The masks of a sample's objects.
+
+    Args:
+        sample: With ``gt_instances.masks``, mmdet's ``BitmapMasks`` or a tensor (B, H, W), or with ``gt_sem_seg`` (1, H, W), which is one
+            object: 1 = the object, 0 = not, 255 = ignored.
+        device: Of the result.
+
+    Returns:
+        (B, 1, H, W) uint8: 1 = the object, 0 = not, 255 = not known.
+
+    Raises:
+        ConfigError: There is no truth, or its masks are of another kind.
+    """
+    if not has_objects(sample):
+        raise ConfigError(
+            "PromptableSAM: prompts are made from the truth, and there is none in the samples: add masks and what loads them to the pipeline, "
+            "or give prompts of your own to samplug.apis.Predictor"
+        )
+    if "gt_instances" not in sample:
+        labels = sample.gt_sem_seg.data.to(device)
+        return torch.where(labels == IGNORED, labels, (labels == 1).to(labels.dtype)).to(torch.uint8)[None]
+    masks = sample.gt_instances.masks
+    if hasattr(masks, "to_tensor"):
+        masks = masks.to_tensor(torch.uint8, device)
+    if not isinstance(masks, Tensor) or masks.ndim != 3:
+        raise ConfigError(
+            f"PromptableSAM: gt_instances.masks is a {type(masks).__name__}, expected BitmapMasks or a tensor (B, H, W): set "
+            f"poly2mask=True in mmdet.LoadAnnotations"
+        )
+    return masks.to(device, torch.uint8)[:, None]
+
+
+def pad_objects(objects: Tensor, size: int) -> Tensor:
+    """(B, 1, h, w) of an image at the upper left of the network's input -> (B, 1, size, size); what is beyond it is not known."""
+    height, width = objects.shape[-2:]
+    return F.pad(objects, (0, size - width, 0, size - height), value=IGNORED)

@@ -1,0 +1,58 @@
+"""Simulated interactive sessions: what a user would say of an object, and what the model makes of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplug.models.decoders import Masks
+from samplug.models.prompts import PromptState, prompt_generator
+from samplug.models.prompts.objects import IGNORED
+
+_MOST_OBJECTS = 32
+_MOST_PIXELS = 2**26
+
+
+def run_session(
+    model: Any, prompts: Any, features: tuple[Tensor, ...], objects: Tensor, generator: torch.Generator
+) -> Iterator[Masks]:
+    """The answers to a first prompt for the B objects of one image, then to each correction of what was answered.
+
+    Args:
+        model: A :class:`samplug.models.PromptableSAM`.
+        prompts: Its simulator, e.g. a :class:`PromptSimulator`.
+        features: Of the one image.
+        objects: (B, 1, S, S) uint8: 1 = the object, 0 = not, 255 = not known.
+        generator: Source of all that is random in the prompts.
+    """
+    state = prompts.start(objects == 1, generator, objects != IGNORED)
+    masks = _answer(model, prompts, features, state)
+    yield masks
+    for _ in range(prompts.num_correction_points):
+        state = prompts.correct(state, masks.logits, masks.iou, generator)
+        masks = _answer(model, prompts, features, state)
+        yield masks
+
+
+def _answer(model: Any, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
+    """Masks of B objects, after merging those of Q prompts for each."""
+    shape = state.points.shape[:2]
+    masks = model.decode(features, model.prompts_of(state), state.multimask, hide_absent=True)
+    if shape[1] == 1:
+        return masks
+    logits, iou = prompts.merge(masks.logits.unflatten(0, shape), masks.iou.unflatten(0, shape))
+    score = masks.object_score
+    return Masks(logits, iou, None if score is None else score.unflatten(0, shape).mean(dim=1))
+
+
+def draw_of(sample: Any) -> torch.Generator:
+    """Where a sample's prompts come from: its ``draw`` (seed, epoch, sample), or torch's generator where it has none."""
+    draw = sample.get("draw")
+    return prompt_generator(*(draw if draw is not None else torch.randint(2**31, (2,)).tolist()))
+
+
+def passes(objects: int, pixels: int) -> Iterator[slice]:
+    """Objects of one image in parts that fit into memory, with masks of so many pixels."""
+    size = min(_MOST_OBJECTS, max(1, _MOST_PIXELS // pixels))
+    return (slice(start, start + size) for start in range(0, objects, size))
