@@ -237,7 +237,7 @@ PROTOCOLS: dict[str, type[Protocol]] = {cls.name: cls for cls in (Saliency, Shad
 def rule_of(metric: str) -> Literal["greater", "less"] | None:
     """Which value of a metric is the better one; of ``'CAMO/MAE'`` that of ``'MAE'``. None: not known."""
     name = metric.rpartition("/")[2]
-    for protocol in PROTOCOLS.values():
+    for protocol in Protocol.__subclasses__():
         if name in protocol.columns:
             return "less" if name in protocol.lower_is_better else "greater"
     return "less" if "loss" in name.lower() else None

@@ -202,9 +202,9 @@ def test_polygons_are_no_masks():
     broken.gt_instances = InstanceData(masks=[[[0.0, 0, 5, 0, 5, 5]]])
     with pytest.raises(ConfigError, match="poly2mask=True"):
         build().loss(images(1), [broken])
+    wrong = instances(0, size=(32, 32))
+    wrong.set_metainfo(dict(ori_shape=(64, 64)))
     with pytest.raises(ConfigError, match="load masks after the resize"):
-        wrong = instances(0, size=(32, 32))
-        wrong.set_metainfo(dict(ori_shape=(64, 64)))
         build().predict(images(1), [wrong])
 
 

@@ -108,7 +108,7 @@ class PerImageMetric(BaseMetric):
         sets: dict[str, dict[str, dict[str, ImageResult]]] = {}
         for (name, row, image), result in results:
             sets.setdefault(name, {}).setdefault(row, {})[image] = result
-        scored = sum(len(rows[""]) for rows in sets.values())
+        scored = sum(len({self.image_of(row) for row in rows[""]}) for rows in sets.values())
         if size is not None and scored != size:
             print_log(
                 f"{type(self).__name__}: {scored} different images were scored, the data set has {size} samples",
@@ -133,6 +133,11 @@ class PerImageMetric(BaseMetric):
                 )
         print_log("\n" + table(printed, self.protocol.columns, self.protocol.name), "current")
         return metrics
+
+    @staticmethod
+    def image_of(row: str) -> str:
+        """The image that a row of ``out_file`` is about."""
+        return row
 
     def _report(self, rows: Mapping[str, Mapping[str, ImageResult]]) -> Report:
         """One set's report; names of the second row's metrics begin with ``tssam/``."""

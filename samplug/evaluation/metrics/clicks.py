@@ -1,0 +1,61 @@
+"""The metric of interactive segmentation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samplug.datasets.io import DataError
+from samplug.evaluation.clicks import Clicks
+from samplug.evaluation.metrics.per_image import PerImageMetric, truth_map
+from samplug.registry import METRICS
+
+_Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None]
+
+
+@METRICS.register_module()
+class ClickMetric(PerImageMetric):
+    """``IoU@k`` ``Dice@k`` ``BIoU@k`` after k prompts, ``NoC@80`` ``NoC@85`` ``NoC@90`` and ``NoF@..``, see :class:`Clicks`.
+
+    For models that answer several prompts for an object, such as :class:`samplug.models.PromptableSAM`, whose ``test_prompts`` say how many
+    there are: 20 clicks at the centre of the largest error are ``dict(type='PromptSimulator', box_prob=0.0, click='center',
+    correction_from_truth_prob=0.0, num_correction_points=19)``. Rows of ``out_file`` are objects, ``IMAGE#0``, ``IMAGE#1``, ...
+
+    Args:
+        **kwargs: See :class:`PerImageMetric`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Clicks(), None, **kwargs)
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        for sample in data_samples:
+            name, row = sample["img_path"], sample.get("dataset_name") or ""
+            if "pred_instances" not in sample or "answers" not in sample["pred_instances"]:
+                raise DataError(
+                    f"ClickMetric: {name}: the model gave no answers to prompts: use PromptableSAM, or OverlapMetric for models without"
+                )
+            answers = sample["pred_instances"]["answers"]
+            for index, ((gt, valid), answer) in enumerate(zip(_truths(sample), answers, strict=True)):
+                self._submit_object(row, f"{name}#{index}", answer, gt, valid)
+            if not answers:
+                self._submit_object(row, f"{name}#-", [], np.zeros(sample["ori_shape"], bool), None)
+
+    def _submit_object(self, row: str, name: str, answer: Any, gt: NDArray[np.bool_], valid: Any) -> None:
+        self._submit("", dict(img_path=name, dataset_name=row), self.protocol, answer, gt, valid)
+
+    @staticmethod
+    def image_of(row: str) -> str:
+        return row.rpartition("#")[0]
+
+
+def _truths(sample: Mapping[str, Any]) -> Iterator[_Truth]:
+    """The mask of each object, and where it is known."""
+    if "gt_instances" not in sample:
+        yield truth_map(sample)
+        return
+    masks = sample["gt_instances"]["masks"]
+    for mask in getattr(masks, "masks", masks):
+        labels = np.asarray(mask)
+        yield labels == 1, labels != 255 if (labels == 255).any() else None
