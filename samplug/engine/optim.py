@@ -10,35 +10,50 @@ from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
+from samplug.engine.param_groups import param_groups, parameters_of, training_table
 from samplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from samplug.utils.errors import ConfigError
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """MMEngine's constructor without the frozen parameters; ``SamplugRunner``'s default.
+    """An optimiser over the parameters that are trained, in few groups, and a table of them in the log; ``SamplugRunner``'s default.
 
-    Without ``paramwise_cfg`` all trained parameters form one group (fused and foreach kernels want few large groups); with it,
-    MMEngine's rules apply.
+    Keys of ``paramwise_cfg``, whose factors multiply:
+
+    * ``custom_keys``: part of a name -> ``dict(lr_mult=..., decay_mult=...)``, of several that fit the longest. MMEngine's constructor lets
+      such a key switch all other rules off; here it does what it says.
+    * ``bias_decay_mult``: weight decay of biases; ``norm_decay_mult``: of weights and biases of norms. SAM 2's norms over the channels of a map
+      count as norms no more than in its own training.
+    * ``layer_decay``: learning rate of the encoder's block k of n is multiplied by ``layer_decay ** (n - k)``, of its patch embedding by
+      ``layer_decay ** (n + 1)``; tables of positions and the neck stay (SAM 2's training).
     """
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        if self.base_wd is None and {"bias_decay_mult", "norm_decay_mult"} & set(self.paramwise_cfg):
+            raise ConfigError("optimiser: paramwise_cfg changes the weight decay, and the optimizer has none: set it")
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimiser wrapper.
 
         Raises:
-            ConfigError: Every parameter of the model is frozen.
+            ConfigError: Every parameter of the model is frozen, or ``paramwise_cfg`` does not fit it.
         """
         model = getattr(model, "module", model)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not trained:
+        parameters = parameters_of(model, self.paramwise_cfg)
+        if not any(parameter.value.requires_grad for parameter in parameters):
             raise ConfigError(
                 f"optimiser: every parameter of {type(model).__name__} is frozen, nothing would be trained"
             )
-        if self.paramwise_cfg:
-            return super().__call__(model)
+        print_log("trained\n" + training_table(parameters, self.base_lr, self.base_wd), "current")
+        groups = param_groups(parameters, self.base_lr, self.base_wd)
         wrapper: dict[str, Any] = {"type": "OptimWrapper", **self.optim_wrapper_cfg}
-        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, "params": trained})
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, "params": groups})
         return OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
+
+    def _validate_cfg(self) -> None:
+        """MMEngine's checks are of its own keys, with errors of its own."""
 
 
 @OPTIM_WRAPPERS.register_module()
