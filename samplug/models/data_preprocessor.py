@@ -1,9 +1,11 @@
 """Normalising and padding, between the loader and the model."""
 
+import hashlib
 from typing import Any
 
 import torch
 
+from samplug.models.backbones.cached import CachedEncoder
 from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
@@ -22,11 +24,13 @@ class LetterboxPreProcessor(SegDataPreProcessor):
 
     Args:
         size: (height, width) of the network's input.
+        digest: Give each sample ``pixels``, a digest of its image as it came from the loader; see :class:`CachedEncoder`.
         **kwargs: The rest of mmseg's: ``mean``, ``std``, ``bgr_to_rgb``, ...
     """
 
-    def __init__(self, size: tuple[int, int], **kwargs: Any) -> None:
+    def __init__(self, size: tuple[int, int], digest: bool = False, **kwargs: Any) -> None:
         super().__init__(size=size, test_cfg=dict(size=size), **kwargs)
+        self.digest = digest
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Batch of the loader -> batch of the model.
@@ -39,6 +43,9 @@ class LetterboxPreProcessor(SegDataPreProcessor):
         Returns:
             ``inputs``, (N, 3, height, width) float32, and ``data_samples``.
         """
+        if self.digest:
+            for image, sample in zip(data["inputs"], data.get("data_samples") or (), strict=False):
+                sample.set_metainfo(dict(pixels=_digest(image)))
         if training:
             return super().forward(data, training)
         images = data["inputs"]
@@ -58,4 +65,16 @@ class LetterboxPreProcessor(SegDataPreProcessor):
 def default_preprocessor(encoder: Any) -> dict[str, Any]:
     """Config of the preprocessor for BGR images in 0..255 of sizes up to an encoder's input, with its statistics."""
     size = (encoder.img_size, encoder.img_size)
-    return dict(type="samplug.LetterboxPreProcessor", mean=encoder.mean, std=encoder.std, bgr_to_rgb=True, size=size)
+    return dict(
+        type="samplug.LetterboxPreProcessor",
+        mean=encoder.mean,
+        std=encoder.std,
+        bgr_to_rgb=True,
+        size=size,
+        digest=isinstance(encoder, CachedEncoder),
+    )
+
+
+def _digest(image: torch.Tensor) -> str:
+    pixels = image.cpu().contiguous()
+    return hashlib.sha256(f"{tuple(pixels.shape)} {pixels.dtype} ".encode() + pixels.numpy().tobytes()).hexdigest()

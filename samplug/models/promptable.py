@@ -10,6 +10,8 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
+from samplug.models.adapters import build_adapter
+from samplug.models.backbones import CachedEncoder
 from samplug.models.base import StrictInit
 from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
@@ -72,12 +74,13 @@ class PromptableSAM(StrictInit, BaseModel):
     are made from the truth, answered, and corrected (:mod:`samplug.models.prompts`).
 
     Args:
-        backbone: Config of the encoder, :class:`SAMViT` or :class:`SAM2Hiera`.
+        backbone: Config of the encoder, :class:`SAMViT` or :class:`SAM2Hiera`, or of a :class:`CachedEncoder` of one that is frozen.
         decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2: ``dict(type='SAM2MaskDecoder',
             prompts=True)``.
         train_prompts: Config of what prompts a training simulates; None: :class:`PromptSimulator`, SAM 2's rules.
         test_prompts: Of a test and a validation. None: a click at the object's centre.
         loss: Config of a loss. None: ``sam2_prompted``.
+        adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, :class:`LoRAAdapter`; None: none.
         frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch of its own.
         frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM, ``'squash'`` as SAM 2.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
@@ -85,7 +88,7 @@ class PromptableSAM(StrictInit, BaseModel):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
 
     Raises:
-        ConfigError: ``frozen`` names no part.
+        ConfigError: ``frozen`` names no part, or the adapter has features of its own, which prompts are not made for.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class PromptableSAM(StrictInit, BaseModel):
         train_prompts: Cfg | None = None,
         test_prompts: Cfg | None = None,
         loss: Cfg | None = None,
+        adapter: Cfg | None = None,
         frozen: Sequence[str] = (),
         frame: FrameMode = "letterbox",
         data_preprocessor: Cfg | None = None,
@@ -103,6 +107,12 @@ class PromptableSAM(StrictInit, BaseModel):
         encoder = MODELS.build(backbone)
         super().__init__(data_preprocessor=data_preprocessor or default_preprocessor(encoder), init_cfg=init_cfg)
         self.backbone = encoder
+        self.adapter = build_adapter(adapter, encoder)
+        if self.adapter is not None and self.adapter.tap() is not None:
+            raise ConfigError(
+                f"PromptableSAM: {type(self.adapter).__name__} has maps of its own in place of the encoder's, which SAM's decoder is not made "
+                f"for: use LoRAAdapter"
+            )
         self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
         self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
@@ -158,7 +168,7 @@ class PromptableSAM(StrictInit, BaseModel):
                 padded, or after it. What is random depends on their ``draw`` (seed, epoch, sample) alone; without one it comes from torch's
                 generator.
         """
-        features = self.encode(inputs)
+        features = self.encode(inputs, data_samples)
         objects = [pad_objects(objects_of(sample, inputs.device), self.img_size) for sample in data_samples]
         steps: list[tuple[Tensor, Tensor, Tensor | None]] = []
         chosen: list[slice] = []
@@ -192,7 +202,7 @@ class PromptableSAM(StrictInit, BaseModel):
         Raises:
             ConfigError: A sample has no truth, or the pipeline resized its image in another way than ``frame`` says.
         """
-        features = self.encode(inputs)
+        features = self.encode(inputs, data_samples)
         for index, sample in enumerate(data_samples):
             frame = Frame(self.img_size, tuple(sample.ori_shape), self.frame)
             self._check_place(frame, sample)
@@ -252,9 +262,17 @@ class PromptableSAM(StrictInit, BaseModel):
         """To the size of the network's input."""
         return F.interpolate(logits, size=(self.img_size, self.img_size), mode="bilinear", align_corners=False)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Normalised images (N, 3, S, S) -> what :meth:`decode` takes: the encoder's maps, of SAM 2 as its decoder prepares them."""
-        return self.decode_head.image_features(self.backbone(images))
+    def encode(self, images: Tensor, data_samples: Sequence[Any] | None = None) -> tuple[Tensor, ...]:
+        """What :meth:`decode` takes of images: the encoder's maps, of SAM 2 as its decoder prepares them.
+
+        Args:
+            images: (N, 3, S, S) normalised.
+            data_samples: Samples that say which images these are, for a :class:`CachedEncoder`; None: they are encoded anew.
+        """
+        known = {}
+        if data_samples is not None and isinstance(self.backbone, CachedEncoder):
+            known = dict(pixels=[sample.get("pixels") for sample in data_samples])
+        return self.decode_head.image_features(self.backbone(images, **known))
 
     def decode(
         self, features: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False, hide_absent: bool = False

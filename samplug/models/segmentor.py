@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from samplug.models.adapters import build_adapter
 from samplug.models.base import StrictInit
 from samplug.models.data_preprocessor import default_preprocessor
 from samplug.registry import MODELS
@@ -57,18 +58,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
         encoder = MODELS.build({"frozen": True, **backbone})
         super().__init__(data_preprocessor=data_preprocessor or default_preprocessor(encoder), init_cfg=init_cfg)
         self.backbone = encoder
-        self.adapter = None
-        if adapter is not None:
-            self.adapter = MODELS.build(
-                adapter,
-                default_args=dict(
-                    embed_dims=encoder.embed_dims,
-                    depth=encoder.depth,
-                    feature_channels=encoder.out_channels,
-                    patch_size=encoder.patch_size,
-                ),
-            )
-            self.adapter.attach(encoder)
+        self.adapter = build_adapter(adapter, encoder)
         self.decode_head = MODELS.build(
             decode_head or dict(type="SAMMaskDecoder"), default_args=dict(num_classes=num_classes)
         )

@@ -48,6 +48,7 @@ def build_variant(name: str):
 def test_every_component_is_covered():
     MODELS.import_from_location()
     parts = {
+        "CachedEncoder",  # tests/models/test_cached.py
         "LetterboxPreProcessor",
         "PromptableSAM",  # tests/models/test_promptable.py
         "TSSAMSideNetwork",

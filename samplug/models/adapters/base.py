@@ -1,11 +1,12 @@
 """What an adapter of an encoder is."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from samplug.models.backbones.sam_vit import SAMViT, TokenTap
 from samplug.models.base import SamplugModule
+from samplug.registry import MODELS
 
 
 class AdapterTap(TokenTap, Protocol):
@@ -42,3 +43,18 @@ class Adapter(SamplugModule):
     def tap(self) -> AdapterTap | None:
         """The view of the token stream for one forward pass; None where there is nothing to read or to replace in it."""
         return None
+
+
+def build_adapter(cfg: dict[str, Any] | None, encoder: Any) -> Any:
+    """The adapter of a config, with the encoder's sizes, attached to it; None without a config."""
+    if cfg is None:
+        return None
+    sizes = dict(
+        embed_dims=encoder.embed_dims,
+        depth=encoder.depth,
+        feature_channels=encoder.out_channels,
+        patch_size=encoder.patch_size,
+    )
+    adapter = MODELS.build(cfg, default_args=sizes)
+    adapter.attach(encoder)
+    return adapter

@@ -1,0 +1,175 @@
+"""Maps of a frozen encoder, kept on disk."""
+
+import pytest
+import torch
+
+from samplug.models.backbones import CachedEncoder
+from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
+from tests.builders import TINY_ARCH, TINY_HIERA, tiny_hiera, tiny_vit
+from tests.models.test_promptable import CENTRES, SIZE, sample
+
+KINDS = {
+    "sam": (tiny_vit, dict(type="SAMViT", arch=TINY_ARCH), "SAMMaskDecoder"),
+    "sam2": (tiny_hiera, dict(type="SAM2Hiera", arch=TINY_HIERA), "SAM2MaskDecoder"),
+}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    def write(kind="sam", seed=0):
+        torch.manual_seed(seed)
+        encoder = KINDS[kind][0]()
+        encoder.init_weights()
+        path = tmp_path / f"{kind}{seed}.pth"
+        torch.save({f"image_encoder.{name}": value for name, value in encoder.state_dict().items()}, path)
+        return str(path)
+
+    return write
+
+
+def encoder_cfg(checkpoint, kind="sam"):
+    return {**KINDS[kind][1], "img_size": SIZE, "init_cfg": dict(type="Pretrained", checkpoint=checkpoint)}
+
+
+def cached(tmp_path, checkpoint, kind="sam", **kwargs):
+    return dict(type="CachedEncoder", encoder=encoder_cfg(checkpoint, kind), cache_dir=str(tmp_path / "maps"), **kwargs)
+
+
+def build(backbone, kind="sam"):
+    head = dict(type=KINDS[kind][2], prompts=True)
+    model = MODELS.build(
+        dict(type="PromptableSAM", backbone=backbone, train_prompts=CENTRES, test_prompts=CENTRES, decode_head=head)
+    )
+    torch.manual_seed(5)  # the same decoder, whatever the encoder drew
+    model.decode_head.load_state_dict(MODELS.build(head).state_dict())
+    model.backbone.init_weights()
+    return model
+
+
+def batch(seeds=(0, 1)):
+    """As the loader makes it."""
+    images = [torch.randint(0, 256, (3, SIZE, SIZE), generator=torch.Generator().manual_seed(s)).byte() for s in seeds]
+    return dict(inputs=images, data_samples=[sample(s) for s in seeds])
+
+
+def losses(model, seeds=(0, 1)):
+    data = model.data_preprocessor(batch(seeds), True)
+    return model.loss(**data)
+
+
+def files(tmp_path):
+    return sorted(path for path in (tmp_path / "maps").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_losses_are_those_without_a_cache(tmp_path, weights, kind, dtype):
+    path = weights(kind)
+    expected = losses(build({**encoder_cfg(path, kind), "frozen": True}, kind))
+    model = build(cached(tmp_path, path, kind, dtype=dtype), kind)
+    first, second = losses(model), losses(model)
+    for name, value in first.items():
+        assert torch.equal(value, second[name])  # rounded in the first epoch, too
+        if dtype == "float32":
+            assert torch.equal(value, expected[name])
+        torch.testing.assert_close(value, expected[name], rtol=2e-2, atol=1e-3)
+    assert (model.backbone.computed, model.backbone.read) == (2, 2)
+
+
+def test_a_later_run_has_no_encoder(tmp_path, weights):
+    path = weights()
+    losses(build(cached(tmp_path, path)))
+    later = build(cached(tmp_path, path))
+    losses(later)
+    later.eval().predict(**later.data_preprocessor(batch(), False))
+    assert not later.backbone.holds_encoder
+    assert not list(later.backbone.parameters())
+    assert {name.split(".")[0] for name in later.state_dict()} == {"decode_head"}
+    sum(losses(later).values()).backward()
+
+
+def test_the_encoder_leaves_the_memory(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr("samplug.models.backbones.cached._RELEASE_AFTER", 4)
+    model = build(cached(tmp_path, weights()))
+    held = []
+    for _ in range(3):
+        losses(model)
+        held.append(model.backbone.holds_encoder)
+    assert held == [True, True, False]
+    losses(model, (0, 7))  # a new image: it comes back
+    assert model.backbone.holds_encoder
+
+
+def test_entries_are_of_weights_and_pixels(tmp_path, weights):
+    """Nothing stale is ever read: another image, another transform and other weights are other entries."""
+    model = build(cached(tmp_path, weights()))
+    losses(model)
+    assert len(files(tmp_path)) == 2
+    data = batch()
+    data["inputs"][0] = data["inputs"][0].flip(-1)
+    data["inputs"][1][0, 0, 0] ^= 1
+    model.loss(**model.data_preprocessor(data, True))
+    assert len(files(tmp_path)) == 4
+    other = build(cached(tmp_path, weights(seed=1)))
+    assert other.backbone.folder != model.backbone.folder
+    losses(other)
+    assert other.backbone.computed == 2
+    assert build(cached(tmp_path, weights(), dtype="float32")).backbone.folder != model.backbone.folder
+
+
+def test_a_killed_writer_and_a_broken_file(tmp_path, weights):
+    path = weights()
+    expected = losses(build(cached(tmp_path, path)))
+    broken, other = files(tmp_path)
+    broken.write_bytes(broken.read_bytes()[:100])
+    other.rename(other.with_name(f".{other.name}.123"))  # killed before the rename
+    model = build(cached(tmp_path, path))
+    found = losses(model)
+    assert model.backbone.computed == 2
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    again = build(cached(tmp_path, path))
+    losses(again)
+    assert again.backbone.computed == 0
+
+
+def test_a_full_disk_costs_time_only(tmp_path, weights, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    path = weights()
+    monkeypatch.setattr("samplug.models.backbones.cached.save_file", full)
+    model = build(cached(tmp_path, path))
+    first = losses(model)
+    assert all(torch.equal(value, first[name]) for name, value in losses(model).items())
+    assert files(tmp_path) == []
+
+
+def test_random_augmentations_stop_at_the_limit(tmp_path, weights):
+    model = build(cached(tmp_path, weights(), limit_gb=1e-5))
+    with pytest.raises(ConfigError, match="leave random augmentations other than flips out"):
+        losses(model)
+
+
+def test_mistakes(tmp_path, weights):
+    path = weights()
+    with pytest.raises(ConfigError, match="without weights its maps mean nothing"):
+        MODELS.build(dict(type="CachedEncoder", encoder=dict(type="SAMViT", arch=TINY_ARCH), cache_dir="x"))
+    with pytest.raises(ConfigError, match="dtype='int8'"):
+        MODELS.build(cached(tmp_path, path, dtype="int8"))
+    model = build(cached(tmp_path, path))
+    model.data_preprocessor.digest = False
+    with pytest.raises(ConfigError, match="set digest=True"):
+        losses(model)
+
+
+def test_new_images_are_encoded_without_a_cache(tmp_path, weights):
+    """What the Predictor is shown is nobody's training image."""
+    path = weights()
+    model = build(cached(tmp_path, path))
+    assert isinstance(model.backbone, CachedEncoder)
+    images = torch.randn(1, 3, SIZE, SIZE)
+    (maps,) = model.encode(images)
+    plain = build({**encoder_cfg(path), "frozen": True})
+    assert torch.equal(maps, plain.encode(images)[0])
+    assert not (tmp_path / "maps").exists()
