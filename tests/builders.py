@@ -1,6 +1,10 @@
 """Tiny models and checkpoints for tests."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from samplug.registry import MODELS
 
@@ -15,6 +19,16 @@ def tiny_vit(**kwargs: Any):
 
 def tiny_hiera(**kwargs: Any):
     return MODELS.build(dict(type="SAM2Hiera", **{"arch": TINY_HIERA, "img_size": 64, **kwargs}))
+
+
+def save_encoder(path: Path, cfg: Mapping[str, Any], seed: int = 0) -> str:
+    """Random weights of an encoder, in a file with the official names."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = MODELS.build(dict(cfg))
+        encoder.init_weights()
+    torch.save({f"image_encoder.{name}": value for name, value in encoder.state_dict().items()}, path)
+    return str(path)
 
 
 def tiny_tssam_cfg(backbone: dict | None = None, adapter: dict | None = None, **kwargs: Any) -> dict:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
-from tests.builders import TINY_ARCH
+from tests.builders import TINY_ARCH, TINY_HIERA, save_encoder
 
 SIZE = 32
 ADAPTERS: dict[str, dict] = {
@@ -18,14 +18,15 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     """Two iterations of a tiny model on tiny images; everything else as the config has it."""
     cfg.work_dir = str(work_dir)
     cfg.load_from = None
-    backbone = cfg.model.backbone
-    backbone.update(arch={**TINY_ARCH, "global_attn_indexes": [1]}, img_size=SIZE, init_cfg=None)
+    _shrink_encoder(cfg.model.backbone, work_dir)
     if "size" in cfg.model.get("data_preprocessor", {}):
         cfg.model.data_preprocessor.size = (SIZE, SIZE)
     if "crop_size" in cfg.model.get("test_cfg", {}):
         cfg.model.test_cfg.update(crop_size=(SIZE, SIZE), stride=(SIZE // 2, SIZE // 2))
     if adapter := cfg.model.get("adapter"):
         adapter.update(ADAPTERS[adapter.type])
+    if "num_correction_points" in cfg.model.get("test_prompts", {}):
+        cfg.model.test_prompts.num_correction_points = 1
     cfg.model.get("decode_head", {}).pop("init_cfg", None)
     cfg.model.pop("init_cfg", None)
     for loader in (cfg.train_dataloader, cfg.test_dataloader, cfg.get("val_dataloader")):
@@ -54,3 +55,15 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     cfg.param_scheduler = None
     cfg.default_hooks.logger.interval = 1
     return cfg
+
+
+def _shrink_encoder(backbone: ConfigDict, work_dir: Path) -> None:
+    if backbone.type == "CachedEncoder":
+        _shrink_encoder(backbone.encoder, work_dir)
+        weights = save_encoder(work_dir.parent / "encoder.pth", backbone.encoder)
+        backbone.encoder.init_cfg = dict(type="Pretrained", checkpoint=weights)
+        backbone.cache_dir = str(work_dir / "embeddings")
+        return
+    hiera = backbone.type == "SAM2Hiera"
+    arch = TINY_HIERA if hiera else {**TINY_ARCH, "global_attn_indexes": [1]}
+    backbone.update(arch=arch, img_size=SIZE, init_cfg=None)

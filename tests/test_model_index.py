@@ -35,6 +35,14 @@ def test_encoders():
         assert model.metadata["File Size"] == pytest.approx(4 * model.metadata["Parameters"], rel=1e-3)
 
 
+def test_encoders_of_sam2():
+    """Sizes are those of float32 parameters, and of their names in a zip archive."""
+    for size, part in (("t", "tiny"), ("s", "small"), ("b-plus", "base_plus"), ("l", "large")):
+        model = resolve(f"sam2.1-hiera-{size}")
+        assert model.weights.endswith(f"/sam2.1_hiera_{part}.pt")
+        assert model.metadata["File Size"] == pytest.approx(4 * model.metadata["Parameters"], rel=2e-3)
+
+
 def test_a_name_is_a_config():
     assert load_config(COD, {"img_size": 512}).filename == str(ROOT / f"configs/tssam/{COD}.py")
 

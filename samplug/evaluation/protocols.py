@@ -234,15 +234,6 @@ class Overlap(Protocol):
 PROTOCOLS: dict[str, type[Protocol]] = {cls.name: cls for cls in (Saliency, Shadow, Overlap)}
 
 
-def rule_of(metric: str) -> Literal["greater", "less"] | None:
-    """Which value of a metric is the better one; of ``'CAMO/MAE'`` that of ``'MAE'``. None: not known."""
-    name = metric.rpartition("/")[2]
-    for protocol in Protocol.__subclasses__():
-        if name in protocol.columns:
-            return "less" if name in protocol.lower_is_better else "greater"
-    return "less" if "loss" in name.lower() else None
-
-
 def score_image(protocol: Protocol, name: str, pred: Map, gt: Mask, valid: Mask | None = None) -> ImageResult:
     """:meth:`Protocol.score` whose errors name the image; here so that worker processes need not import torch.
 

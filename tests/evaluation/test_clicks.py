@@ -14,7 +14,7 @@ from samplug.datasets.io import DataError
 from samplug.evaluation.clicks import Clicks, clicks_to
 from samplug.evaluation.functional import boundary_iou
 from samplug.evaluation.metrics import ClickMetric
-from samplug.evaluation.protocols import rule_of
+from samplug.evaluation.rules import rule_of
 from samplug.utils.rle import encode_rle
 
 

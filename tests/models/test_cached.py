@@ -6,30 +6,26 @@ import torch
 from samplug.models.backbones import CachedEncoder
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from tests.builders import TINY_ARCH, TINY_HIERA, tiny_hiera, tiny_vit
+from tests.builders import TINY_ARCH, TINY_HIERA, save_encoder
 from tests.models.test_promptable import CENTRES, SIZE, sample
 
 KINDS = {
-    "sam": (tiny_vit, dict(type="SAMViT", arch=TINY_ARCH), "SAMMaskDecoder"),
-    "sam2": (tiny_hiera, dict(type="SAM2Hiera", arch=TINY_HIERA), "SAM2MaskDecoder"),
+    "sam": dict(type="SAMViT", arch=TINY_ARCH),
+    "sam2": dict(type="SAM2Hiera", arch=TINY_HIERA),
 }
+HEADS = {"sam": "SAMMaskDecoder", "sam2": "SAM2MaskDecoder"}
 
 
 @pytest.fixture
 def weights(tmp_path):
     def write(kind="sam", seed=0):
-        torch.manual_seed(seed)
-        encoder = KINDS[kind][0]()
-        encoder.init_weights()
-        path = tmp_path / f"{kind}{seed}.pth"
-        torch.save({f"image_encoder.{name}": value for name, value in encoder.state_dict().items()}, path)
-        return str(path)
+        return save_encoder(tmp_path / f"{kind}{seed}.pth", {**KINDS[kind], "img_size": SIZE}, seed)
 
     return write
 
 
 def encoder_cfg(checkpoint, kind="sam"):
-    return {**KINDS[kind][1], "img_size": SIZE, "init_cfg": dict(type="Pretrained", checkpoint=checkpoint)}
+    return {**KINDS[kind], "img_size": SIZE, "init_cfg": dict(type="Pretrained", checkpoint=checkpoint)}
 
 
 def cached(tmp_path, checkpoint, kind="sam", **kwargs):
@@ -37,7 +33,7 @@ def cached(tmp_path, checkpoint, kind="sam", **kwargs):
 
 
 def build(backbone, kind="sam"):
-    head = dict(type=KINDS[kind][2], prompts=True)
+    head = dict(type=HEADS[kind], prompts=True)
     model = MODELS.build(
         dict(type="PromptableSAM", backbone=backbone, train_prompts=CENTRES, test_prompts=CENTRES, decode_head=head)
     )

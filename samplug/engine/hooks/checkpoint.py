@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
 from samplug.engine.state import STATE_KEY, training_state
-from samplug.evaluation.protocols import rule_of
+from samplug.evaluation.rules import rule_of
 from samplug.registry import HOOKS
 from samplug.utils.errors import ConfigError
 
