@@ -46,7 +46,7 @@ def captured(monkeypatch):
     """The samples that browse draws."""
     samples = []
     draw = module._draw
-    monkeypatch.setattr(module, "_draw", lambda views: samples.append(views) or draw(views))
+    monkeypatch.setattr(module, "_draw", lambda views, sessions: samples.append(views) or draw(views, sessions))
     return samples
 
 

@@ -23,6 +23,10 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, help="seed of the training (default: the config's, or 0)")
     parser.add_argument("--epoch", type=int, default=0, help="draw what this epoch is fed; the first is 0")
+    parser.add_argument("--prompts", action="store_true", help="draw a promptable model's simulated first prompts, too")
+    parser.add_argument(
+        "--checkpoint", help="weights that answer the prompts: whole sessions are drawn, with the corrections"
+    )
     parser.add_argument(
         "--speed", type=int, metavar="BATCHES", help="time the loader over so many batches; no pictures"
     )
@@ -41,7 +45,9 @@ def main() -> None:
             f"{speed.first:.2f} s (batch_size={loader.get('batch_size')}, num_workers={loader.get('num_workers', 0)})"
         )
         return
-    drawn = browse(cfg, args.out_dir, args.phase, args.number, args.mode, seed, args.epoch)
+    drawn = browse(
+        cfg, args.out_dir, args.phase, args.number, args.mode, seed, args.epoch, args.prompts, args.checkpoint
+    )
     print(f"{drawn} pictures and sheet.jpg written to {args.out_dir}")
 
 

@@ -15,10 +15,12 @@ from mmengine.utils.dl_utils import set_multi_processing
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from samplug.apis.session_pictures import SessionPictures
 from samplug.datasets.draws import Draw
 from samplug.engine.runner import SamplugRunner
+from samplug.models.prompts import has_objects, objects_of
 from samplug.utils.errors import ConfigError
-from samplug.visualization import add_caption, contact_sheet, draw_overlay, write_picture
+from samplug.visualization import add_caption, contact_sheet, draw_classes, draw_overlay, write_picture
 
 Phase = Literal["train", "val", "test"]
 Mode = Literal["transformed", "original", "concat"]
@@ -43,6 +45,8 @@ def browse(
     mode: Mode = "transformed",
     seed: int = 0,
     epoch: int = 0,
+    prompts: bool = False,
+    checkpoint: str | None = None,
 ) -> int:
     """Draw samples exactly as a training with this seed is fed them in an epoch: foreground red, ignored pixels hatched.
 
@@ -54,6 +58,8 @@ def browse(
         mode: ``'transformed'``: after the pipeline; ``'original'``: after its loading transforms alone; ``'concat'``: both.
         seed: The training's.
         epoch: 0 for the first.
+        prompts: Draw the simulated clicks and boxes of a promptable model, too: the very ones of that epoch.
+        checkpoint: Weights that answer them, so that corrections can be drawn; None: the first prompt alone.
 
     Returns:
         Number of samples drawn.
@@ -65,6 +71,9 @@ def browse(
     if number < 1 or epoch < 0:
         raise ConfigError(f"browse: number={number} must be at least 1 and epoch={epoch} at least 0")
     loader_cfg = _loader_cfg(cfg, phase)
+    if (prompts or checkpoint) and mode == "original":
+        raise ConfigError("browse: prompts are drawn on what the model is fed: use mode 'transformed' or 'concat'")
+    sessions = SessionPictures(cfg, checkpoint, phase == "train") if prompts or checkpoint else None
     views: list[Any] = []
     if mode != "transformed":
         views.append(_build(cfg, {**loader_cfg, "dataset": _loading_only(loader_cfg["dataset"])}, seed).dataset)
@@ -80,7 +89,7 @@ def browse(
             stem = Path(samples[0]["data_samples"].img_path).stem
             name = stem if stem not in names else f"{stem}_{index}"
             names.add(name)
-            pictures.append(_draw(samples))
+            pictures.append(_draw(samples, sessions))
             write_picture(Path(out_dir) / f"{name}.png", _wide_captioned(*pictures[-1]))
     finally:
         if pictures:
@@ -142,9 +151,13 @@ def _loading(pipeline: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [step for step, name in zip(pipeline, names, strict=True) if name.startswith(("Load", "Pack"))]
 
 
-def _draw(samples: list[dict[str, Any]]) -> tuple[NDArray[np.uint8], list[str]]:
+def _draw(
+    samples: list[dict[str, Any]], sessions: SessionPictures | None = None
+) -> tuple[NDArray[np.uint8], list[str]]:
     """The views of one sample side by side, and their caption."""
     drawn = [_overlay(sample) for sample in samples]
+    if sessions is not None:
+        drawn[-1] = sessions.draw(samples[-1], _factor(samples[-1]["inputs"].shape))
     height = drawn[-1].shape[0]
     pictures = [
         cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height), interpolation=cv2.INTER_AREA) for p in drawn
@@ -156,7 +169,18 @@ def _draw(samples: list[dict[str, Any]]) -> tuple[NDArray[np.uint8], list[str]]:
     return np.hstack([pictures[0], *(part for picture in pictures[1:] for part in (gap, picture))]), caption
 
 
+def _numbered(masks: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Masks (B, h, w) as a label map of a size (width, height): small objects over large ones, 255 where there is none."""
+    labels = np.full(size[::-1], _IGNORED, np.uint8)
+    for index in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
+        mask = cv2.resize(masks[index].view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        labels[mask == 1] = index % _IGNORED
+    return labels
+
+
 def _shares(truth: Any) -> Iterator[str]:
+    if "gt_instances" in truth:
+        yield f"{len(truth.gt_instances)} objects"
     if "gt_sem_seg" in truth:
         mask = truth.gt_sem_seg.data[0].numpy()
         counted = mask != _IGNORED
@@ -168,15 +192,23 @@ def _shares(truth: Any) -> Iterator[str]:
 def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
     """The image that the model is fed, enlarged if it is small, with the truth on it."""
     image: Any = sample["inputs"].permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
-    factor = max(1, math.ceil(_LEGIBLE / max(image.shape[:2])))
+    factor = _factor(sample["inputs"].shape)
     image = np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
-    if "gt_sem_seg" not in sample["data_samples"]:
+    truth = sample["data_samples"]
+    if not has_objects(truth):
         return image
-    mask = sample["data_samples"].gt_sem_seg.data[0].numpy().astype(np.uint8)
+    if "gt_sem_seg" not in truth:
+        return draw_classes(image, _numbered(objects_of(truth)[:, 0].numpy() == 1, image.shape[1::-1]))
+    mask = truth.gt_sem_seg.data[0].numpy().astype(np.uint8)
     # Test pipelines leave the truth at the original size.
     mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     ignored = mask == _IGNORED
     return draw_overlay(image, (mask > 0) & ~ignored, ignored=ignored)
+
+
+def _factor(shape: Sequence[int]) -> int:
+    """How many times a small image (3, H, W) is enlarged."""
+    return max(1, math.ceil(_LEGIBLE / max(shape[1:])))
 
 
 def _wide_captioned(picture: NDArray[np.uint8], caption: list[str]) -> NDArray[np.uint8]:

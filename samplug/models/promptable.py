@@ -154,7 +154,7 @@ class PromptableSAM(StrictInit, BaseModel):
         """
         if mode == "tensor":
             images = torch.arange(len(inputs), device=inputs.device)
-            return self._enlarged(self.decode(self.encode(inputs), Prompts(image_index=images)).logits)
+            return self.enlarged(self.decode(self.encode(inputs), Prompts(image_index=images)).logits)
         if mode not in ("loss", "predict") or data_samples is None:
             raise ConfigError(f"PromptableSAM: mode={mode!r} is not 'tensor', or 'loss' or 'predict' with data samples")
         return self.loss(inputs, data_samples) if mode == "loss" else self.predict(inputs, data_samples)
@@ -176,14 +176,14 @@ class PromptableSAM(StrictInit, BaseModel):
         for index, (sample, own) in enumerate(zip(data_samples, objects, strict=True)):
             if len(own):
                 maps = tuple(feature[index : index + 1] for feature in features)
-                answers = list(run_session(self, self.train_prompts, maps, own, draw_of(sample)))
-                steps += [(self._enlarged(logits), iou, score) for logits, iou, score in answers]
+                answers = [masks for _, masks in run_session(self, self.train_prompts, maps, own, draw_of(sample))]
+                steps += [(self.enlarged(logits), iou, score) for logits, iou, score in answers]
                 chosen += [slice(start, start + len(own))] * len(answers)
                 start += len(own)
         if not steps:  # no object in the batch: a loss of zero that still reaches what is trained
             images = torch.arange(len(inputs), device=inputs.device)
             logits, iou, score = self.decode(features, Prompts(image_index=images))
-            steps, chosen = [(self._enlarged(logits)[:0], iou[:0], None if score is None else score[:0])], [slice(0, 0)]
+            steps, chosen = [(self.enlarged(logits)[:0], iou[:0], None if score is None else score[:0])], [slice(0, 0)]
         return self.loss_fn(steps, torch.cat(objects), chosen)
 
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
@@ -224,7 +224,7 @@ class PromptableSAM(StrictInit, BaseModel):
         for part in passes(len(objects), frame.original[0] * frame.original[1]):
             own = frame.place_objects(objects[part])
             masks, ious = [], []
-            for logits, iou, _ in run_session(self, self.test_prompts, features, own, generator):
+            for _, (logits, iou, _) in run_session(self, self.test_prompts, features, own, generator):
                 full = frame.restore(best_mask(logits, iou).float())
                 masks.append([encode_rle(mask) for mask in (full[:, 0] > 0).cpu().numpy()])
                 ious.append(iou.amax(dim=1).float())
@@ -258,7 +258,7 @@ class PromptableSAM(StrictInit, BaseModel):
                 f"frame={self.frame!r} means {frame.filled}: set keep_ratio={self.frame == 'letterbox'} in the pipelines"
             )
 
-    def _enlarged(self, logits: Tensor) -> Tensor:
+    def enlarged(self, logits: Tensor) -> Tensor:
         """To the size of the network's input."""
         return F.interpolate(logits, size=(self.img_size, self.img_size), mode="bilinear", align_corners=False)
 

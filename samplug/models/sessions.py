@@ -16,8 +16,8 @@ _MOST_PIXELS = 2**26
 
 def run_session(
     model: Any, prompts: Any, features: tuple[Tensor, ...], objects: Tensor, generator: torch.Generator
-) -> Iterator[Masks]:
-    """The answers to a first prompt for the B objects of one image, then to each correction of what was answered.
+) -> Iterator[tuple[PromptState, Masks]]:
+    """A first prompt for the B objects of one image and its answer, then each correction of what was answered.
 
     Args:
         model: A :class:`samplug.models.PromptableSAM`.
@@ -26,13 +26,18 @@ def run_session(
         objects: (B, 1, S, S) uint8: 1 = the object, 0 = not, 255 = not known.
         generator: Source of all that is random in the prompts.
     """
-    state = prompts.start(objects == 1, generator, objects != IGNORED)
+    state = first_prompt(prompts, objects, generator)
     masks = _answer(model, prompts, features, state)
-    yield masks
+    yield state, masks
     for _ in range(prompts.num_correction_points):
         state = prompts.correct(state, masks.logits, masks.iou, generator)
         masks = _answer(model, prompts, features, state)
-        yield masks
+        yield state, masks
+
+
+def first_prompt(prompts: Any, objects: Tensor, generator: torch.Generator) -> PromptState:
+    """What is said first, before the model has answered anything; arguments as those of :func:`run_session`."""
+    return prompts.start(objects == 1, generator, objects != IGNORED)
 
 
 def _answer(model: Any, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
