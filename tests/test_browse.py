@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from samplug.apis import browse as module
+from samplug.apis import init_model, session_pictures
 from samplug.apis.browse import browse, time_loader
 from samplug.config import load_config
 from samplug.datasets import DataError
@@ -16,6 +17,7 @@ from samplug.datasets.synthetic import camouflage_scene
 from samplug.engine.runner import SamplugRunner
 from samplug.utils.errors import ConfigError
 from samplug.visualization import contact_sheet, draw_overlay
+from tests.builders import TINY_ARCH
 from tests.conftest import ROOT
 
 SCENES = dict(train_length=6, test_length=4, data_size=48, img_size=32)
@@ -174,3 +176,79 @@ def test_command(folder, tmp_path):
     assert run.returncode == 1
     assert "river 3.jpg" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.fixture(scope="module")
+def promptable(tmp_path_factory):
+    """A small promptable model's config and random weights."""
+    folder = tmp_path_factory.mktemp("prompts")
+    for part in ("images", "masks"):
+        (folder / part).mkdir()
+    for index in range(12):
+        image, mask = camouflage_scene(0, index, 60)
+        cv2.imwrite(str(folder / "images" / f"{index}.jpg"), image[:40])
+        cv2.imwrite(str(folder / "masks" / f"{index}.png"), mask[:40] * np.uint8(255))
+    options = dict(data_root=str(folder), img_size=64, batch_size=2, num_workers=0)
+    cfg = load_config(ROOT / "projects/small/prompted-small_folders-256.py", options)
+    cfg.model.backbone.arch = dict(TINY_ARCH)
+    cfg.model.train_prompts.num_correction_points = 2
+    return cfg
+
+
+def test_prompts_are_those_of_the_training(promptable, tmp_path, monkeypatch):
+    """What is drawn is what the model is told, when a training with this seed comes to the sample."""
+    drawn = {}
+    mark = session_pictures._mark
+    monkeypatch.setattr(
+        session_pictures, "_mark", lambda p, kind, place, number: drawn[name].append((kind, tuple(place)))
+    )
+    draw = module._draw
+
+    def named(samples, sessions):
+        nonlocal name
+        name = samples[0]["data_samples"].img_path
+        drawn[name] = []
+        return draw(samples, sessions)
+
+    name = ""
+    monkeypatch.setattr(module, "_draw", named)
+    number = browse(promptable, tmp_path, epoch=1, seed=5, checkpoint="untrained")
+    assert number > 4
+
+    model = init_model(promptable, "untrained")
+    told = []
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda f, p, *a, **k: told.append(p) or decode(f, p, *a, **k))
+    loader = SamplugRunner.build_dataloader(
+        dict(promptable.train_dataloader, batch_size=1, sampler=dict(type="DefaultSampler", shuffle=False)), seed=5
+    )
+    loader.sampler.set_epoch(1)
+    for batch in loader:
+        told.clear()
+        with torch.no_grad():
+            model.loss(**model.data_preprocessor(batch, True))
+        first = told[0]
+        scale = 4  # 64 pixels to 256
+        expected = (
+            [("box", tuple((first.boxes[0].numpy() + 0.5) * scale))]
+            if first.boxes is not None
+            else [("object", tuple((first.points[0, 0].numpy() + 0.5) * scale))]
+        )
+        found = drawn[batch["data_samples"][0].img_path]
+        assert [(kind, pytest.approx(place)) for kind, place in found[:1]] == expected
+        assert len(found) == 3
+    picture = np.zeros((300, 300, 3), np.uint8)
+    mark(picture, "object", np.array([150.0, 100.0]), 1)
+    assert picture[100, 150].tolist() == list(session_pictures._OBJECT)
+
+
+def test_first_prompts_need_no_weights(promptable, tmp_path):
+    assert browse(promptable, tmp_path / "train", prompts=True, number=2) == 2
+    assert browse(promptable, tmp_path / "test", "test", prompts=True, number=1) == 1
+    with pytest.raises(ConfigError, match="use mode 'transformed'"):
+        browse(promptable, tmp_path, mode="original", prompts=True)
+
+
+def test_models_without_prompts(scenes, tmp_path):
+    with pytest.raises(ConfigError, match="TSSAM takes no prompts"):
+        browse(scenes, tmp_path, prompts=True)

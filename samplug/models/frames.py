@@ -71,9 +71,17 @@ class Frame:
     def restore(self, logits: Tensor) -> Tensor:
         """(N, M, h, w) logits over the frame -> (N, M, height, width) over the image."""
         if self.mode == "letterbox":
-            logits = F.interpolate(logits, size=(self.size, self.size), mode="bilinear", align_corners=False)
             height, width = self.filled
-            logits = logits[..., :height, :width]
+            logits = resize_masks(logits, (self.size, self.size))[..., :height, :width]
             if (height, width) == self.original:
                 return logits
-        return F.interpolate(logits, size=self.original, mode="bilinear", align_corners=False)
+        return resize_masks(logits, self.original)
+
+
+def resize_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, M, h, w) -> (N, M, *size), bilinear."""
+    # As one-channel images: of few channels torch takes a path that is two to four times slower.
+    single = logits.flatten(0, 1)[:, None]
+    return F.interpolate(single, size=size, mode="bilinear", align_corners=False).unflatten(0, logits.shape[:2])[
+        :, :, 0
+    ]

@@ -15,7 +15,7 @@ from samplug.models.backbones import CachedEncoder
 from samplug.models.base import StrictInit
 from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
-from samplug.models.frames import Frame, FrameMode
+from samplug.models.frames import Frame, FrameMode, resize_masks
 from samplug.models.prompts import PromptState, best_mask, objects_of, pad_objects
 from samplug.models.sessions import draw_of, passes, run_session
 from samplug.registry import MODELS
@@ -260,7 +260,7 @@ class PromptableSAM(StrictInit, BaseModel):
 
     def enlarged(self, logits: Tensor) -> Tensor:
         """To the size of the network's input."""
-        return F.interpolate(logits, size=(self.img_size, self.img_size), mode="bilinear", align_corners=False)
+        return resize_masks(logits, (self.img_size, self.img_size))
 
     def encode(self, images: Tensor, data_samples: Sequence[Any] | None = None) -> tuple[Tensor, ...]:
         """What :meth:`decode` takes of images: the encoder's maps, of SAM 2 as its decoder prepares them.
