@@ -1,9 +1,10 @@
 """Predictions that need no training: what a score is worth nothing without.
 
-Each is a function of an image, (H, W, 3) uint8 BGR, and returns a map (H, W) uint8, 255 = certain foreground.
+Those of ``BASELINES`` are functions of an image, (H, W, 3) uint8 BGR, and return a map (H, W) uint8, 255 = certain foreground; those of
+``BOX_BASELINES`` take a box, too, and return a mask.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from samplug.evaluation.functional import quantise
+
+Box = Sequence[float]
 
 _SPECTRAL_WIDTH = 64
 _GRABCUT_SIDE = 256
@@ -46,24 +49,53 @@ def spectral_residual(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def grabcut(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """GrabCut (Rother et al., SIGGRAPH 2004) from a box a tenth inside the image's border, at 256 pixels."""
+    """:func:`grabcut_box` from a box a tenth inside the image's border."""
+    height, width = image.shape[:2]
+    x, y = width * _GRABCUT_MARGIN, height * _GRABCUT_MARGIN
+    return grabcut_box(image, (x, y, width - 1 - x, height - 1 - y)).astype(np.uint8) * np.uint8(255)
+
+
+def box_fill(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
+    """All pixels of a box.
+
+    Args:
+        image: (H, W, 3).
+        box: (x0, y0, x1, y1), the first and the last column and row of the object.
+
+    Returns:
+        (H, W) bool.
+    """
+    mask = np.zeros(image.shape[:2], bool)
+    x0, y0, x1, y1 = (round(side) for side in box)
+    mask[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] = True
+    return mask
+
+
+def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
+    """GrabCut (Rother et al., SIGGRAPH 2004) from a box, at 256 pixels; arguments and result as those of :func:`box_fill`.
+
+    Where the box leaves no background to learn from, it is all of the box.
+    """
     height, width = image.shape[:2]
     scale = min(1.0, _GRABCUT_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    x, y = (round(side * _GRABCUT_MARGIN) for side in size)
-    box = x, y, size[0] - 2 * x, size[1] - 2 * y
-    if min(x, y) == 0:  # no border to learn the background from
-        return constant(image, 255)
+    x0, y0 = (max(0, round(side * scale)) for side in box[:2])
+    x1, y1 = (min(last, round((side + 1) * scale)) for side, last in zip(box[2:], size, strict=True))
+    if x1 <= x0 or y1 <= y0 or (x0, y0, x1, y1) == (0, 0, *size):
+        return box_fill(image, box)
     labels = np.zeros(small.shape[:2], np.uint8)
     cv2.setRNGSeed(0)  # its k-means starts at random
-    cv2.grabCut(small, labels, box, np.zeros((1, 65)), np.zeros((1, 65)), _GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_RECT)
-    chosen = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * np.uint8(255)
-    return cv2.resize(chosen, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[return-value]
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, labels, (x0, y0, x1 - x0, y1 - y0), *models, _GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_RECT)
+    chosen = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    return cv2.resize(chosen, (width, height), interpolation=cv2.INTER_NEAREST_EXACT).view(np.bool_)
 
 
 Baseline = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
+# From a box that somebody drew: what a prompt is worth without a model.
+BOX_BASELINES = {"box": box_fill, "grabcut": grabcut_box}
 BASELINES: dict[str, Baseline] = {
     "constant": constant,
     "centre-prior": centre_prior,

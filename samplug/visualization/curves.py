@@ -21,6 +21,7 @@ def draw_curves(
     path: Path,
     smooth: Mapping[str, int] | None = None,
     title: str = "",
+    x_label: str = "iteration",
 ) -> None:
     """Write a picture with a panel for each key and a colour for each run.
 
@@ -29,6 +30,7 @@ def draw_curves(
         path: Of the picture; its folder is made.
         smooth: Key -> number of values that are averaged, itself and those before; the values themselves are drawn pale.
         title: Above the panels.
+        x_label: Below them.
     """
     keys = list(next(iter(runs.values())))
     columns = min(_COLUMNS, len(keys))
@@ -46,7 +48,7 @@ def draw_curves(
                 axes.plot(steps, values, color=f"C{index}", alpha=0.25, linewidth=1)
             axes.plot(steps, moving_mean(values, window), color=f"C{index}", marker=marker, markersize=3, label=name)
         axes.set_title(key, fontsize=10)
-        axes.set_xlabel("iteration", fontsize=9)
+        axes.set_xlabel(x_label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(alpha=0.3)
