@@ -20,7 +20,7 @@ from samplug.datasets.draws import Draw
 from samplug.engine.runner import SamplugRunner
 from samplug.models.prompts import has_objects, objects_of
 from samplug.utils.errors import ConfigError
-from samplug.visualization import add_caption, contact_sheet, draw_classes, draw_overlay, write_picture
+from samplug.visualization import add_caption, contact_sheet, draw_classes, draw_overlay, number_objects, write_picture
 
 Phase = Literal["train", "val", "test"]
 Mode = Literal["transformed", "original", "concat"]
@@ -169,15 +169,6 @@ def _draw(
     return np.hstack([pictures[0], *(part for picture in pictures[1:] for part in (gap, picture))]), caption
 
 
-def _numbered(masks: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Masks (B, h, w) as a label map of a size (width, height): small objects over large ones, 255 where there is none."""
-    labels = np.full(size[::-1], _IGNORED, np.uint8)
-    for index in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
-        mask = cv2.resize(masks[index].view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
-        labels[mask == 1] = index % _IGNORED
-    return labels
-
-
 def _shares(truth: Any) -> Iterator[str]:
     if "gt_instances" in truth:
         yield f"{len(truth.gt_instances)} objects"
@@ -198,7 +189,10 @@ def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
     if not has_objects(truth):
         return image
     if "gt_sem_seg" not in truth:
-        return draw_classes(image, _numbered(objects_of(truth)[:, 0].numpy() == 1, image.shape[1::-1]))
+        masks = objects_of(truth)[:, 0].numpy()
+        numbers = number_objects(masks == 1, masks.shape[1:])
+        labels = np.where(numbers == 0, _IGNORED, (numbers - 1) % _IGNORED).astype(np.uint8)
+        return draw_classes(image, cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT))
     mask = truth.gt_sem_seg.data[0].numpy().astype(np.uint8)
     # Test pipelines leave the truth at the original size.
     mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)

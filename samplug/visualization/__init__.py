@@ -5,6 +5,7 @@ from samplug.visualization.overlay import (
     draw_classes,
     draw_overlay,
     encode_picture,
+    number_objects,
     write_picture,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "draw_classes",
     "draw_overlay",
     "encode_picture",
+    "number_objects",
     "write_picture",
 ]

@@ -70,6 +70,19 @@ def draw_classes(image: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> 
     return canvas
 
 
+def number_objects(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """Objects as one map of their numbers from 1, (H, W) uint16: small ones over large ones, 0 where there is none.
+
+    Args:
+        masks: (H, W) bool each.
+        shape: (H, W).
+    """
+    numbers = np.zeros(shape, np.uint16)
+    for index in sorted(range(len(masks)), key=lambda index: -int(masks[index].sum())):
+        numbers[masks[index]] = index + 1
+    return numbers
+
+
 def compare_sheet(rows: Sequence[Mapping[str, NDArray[np.uint8]]], height: int = 160) -> NDArray[np.uint8]:
     """A sheet with a row for each image and a captioned column for each kind of picture.
 

@@ -4,11 +4,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import PixelData
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from samplug.datasets import DataError
 from samplug.engine import OverlayHook
+from samplug.utils.rle import encode_rle
 from samplug.visualization import compare_sheet, draw_overlay
 
 
@@ -32,6 +35,27 @@ def test_masks_and_overlays(tmp_path):
     assert len(np.unique(overlay.reshape(-1, 3), axis=0)) > 1
     with pytest.raises(DataError, match=r"would both be written as a\.png"):
         hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [sample(tmp_path / "sub" / "a.jpg", logits)])
+
+
+def test_objects_have_numbers(tmp_path):
+    """A small object shows in front of a large one."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((20, 30, 3), 200, np.uint8))
+    masks = np.zeros((2, 20, 30), np.uint8)
+    masks[0, 5:8, 5:8] = masks[1, 2:18, 2:28] = 1
+    data = DetDataSample(metainfo=dict(img_path=str(tmp_path / "a.png"), ori_shape=(20, 30)))
+    data.gt_instances = InstanceData(masks=BitmapMasks(masks, 20, 30))
+    data.pred_instances = InstanceData(
+        answers=[[encode_rle(np.zeros((20, 30), bool)), encode_rle(m == 1)] for m in masks]
+    )
+    hook = OverlayHook(mask_dir=str(tmp_path / "m"), overlay_dir=str(tmp_path / "o"))
+    hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [data])
+    numbers = cv2.imread(str(tmp_path / "m" / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert numbers.dtype == np.uint16
+    np.testing.assert_array_equal(numbers, np.where(masks[0] == 1, 1, 2 * masks[1]))
+    overlay = cv2.imread(str(tmp_path / "o" / "a.png"))
+    assert overlay.shape == (20, 60, 3)  # prediction and truth
+    np.testing.assert_array_equal(overlay[:, :30], overlay[:, 30:])
+    assert (overlay[0, 0] == 200).all()
 
 
 def test_nothing_is_written_unasked(tmp_path, monkeypatch):

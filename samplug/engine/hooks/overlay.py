@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from numpy.typing import NDArray
 
 from samplug.datasets.io import DataError, read_image
+from samplug.models.prompts import objects_of
 from samplug.registry import HOOKS
-from samplug.visualization import draw_classes, draw_overlay, write_picture
+from samplug.utils.rle import decode_rle
+from samplug.visualization import draw_classes, draw_overlay, number_objects, write_picture
 
 
 @HOOKS.register_module()
@@ -19,9 +22,10 @@ class OverlayHook(Hook):
     """Writes predictions during a test: masks to score elsewhere, and overlays to look at; of several sets in a folder each.
 
     Args:
-        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes). None: not written.
-        overlay_dir: Folder for overlays: prediction red, truth outlined in green; with several classes prediction and truth side by
-            side, in a colour for each class. None: not written.
+        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; of several objects their numbers from 1
+            in 16 bits, small ones over large ones). None: not written.
+        overlay_dir: Folder for overlays: prediction red, truth outlined in green; with several classes or objects prediction and truth side
+            by side, in a colour for each. None: not written.
     """
 
     def __init__(self, mask_dir: str | None = None, overlay_dir: str | None = None) -> None:
@@ -40,21 +44,17 @@ class OverlayHook(Hook):
             return
         for index, sample in enumerate(outputs or ()):
             name = self._name(sample)
-            decision = sample.pred_sem_seg.data[0].cpu().numpy()
-            logits = sample.seg_logits.data
-            binary = logits.shape[0] == 1
+            shown = _objects(sample) if "pred_sem_seg" not in sample else _classes(sample)
             if self.mask_dir:
-                mask = (logits[0].sigmoid() * 255).round().byte().cpu().numpy() if binary else decision
-                write_picture(self.mask_dir / name, mask.astype(np.uint8))
+                write_picture(self.mask_dir / name, shown.mask)
             if self.overlay_dir:
                 image = self._image(sample, data_batch["inputs"][index])
-                truth = sample.gt_sem_seg.data[0].cpu().numpy() if "gt_sem_seg" in sample else None
-                if binary:
-                    picture = draw_overlay(image, decision > 0, None if truth is None else truth == 1)
+                if shown.binary:
+                    truth = None if shown.truth is None else shown.truth == 1
+                    picture = draw_overlay(image, shown.decision > 0, truth)
                 else:
-                    picture = np.hstack(
-                        [draw_classes(image, labels) for labels in (decision, truth) if labels is not None]
-                    )
+                    both = (labels for labels in (shown.decision, shown.truth) if labels is not None)
+                    picture = np.hstack([draw_classes(image, labels) for labels in both])
                 write_picture(self.overlay_dir / name, picture)
 
     def _name(self, sample: Any) -> str:
@@ -74,3 +74,34 @@ class OverlayHook(Hook):
         image = np.ascontiguousarray(network_input.permute(1, 2, 0).byte().cpu().numpy())
         height, width = sample.ori_shape
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+class _Shown(NamedTuple):
+    """What there is to write of a sample: labels (H, W), and whether they are of one foreground."""
+
+    mask: NDArray[Any]
+    decision: NDArray[Any]
+    truth: NDArray[Any] | None
+    binary: bool
+
+
+def _classes(sample: Any) -> _Shown:
+    decision = sample.pred_sem_seg.data[0].cpu().numpy()
+    logits = sample.seg_logits.data
+    binary = logits.shape[0] == 1
+    mask = (logits[0].sigmoid() * 255).round().byte().cpu().numpy() if binary else decision.astype(np.uint8)
+    truth = sample.gt_sem_seg.data[0].cpu().numpy() if "gt_sem_seg" in sample else None
+    return _Shown(mask, decision, truth, binary)
+
+
+def _objects(sample: Any) -> _Shown:
+    """Of a promptable model: the answers to the last prompts."""
+    found = [decode_rle(answers[-1]) for answers in sample.pred_instances.answers]
+    truth = objects_of(sample)[:, 0].numpy() == 1
+    decision, true = (number_objects(masks, tuple(sample.ori_shape)) for masks in (found, truth))
+    return _Shown(decision, _colours(decision), _colours(true), False)
+
+
+def _colours(numbers: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Numbers from 1 as classes; 0, where there is no object, as what is not drawn."""
+    return np.where(numbers == 0, 255, (numbers - 1) % 255).astype(np.uint8)
