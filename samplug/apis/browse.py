@@ -192,7 +192,8 @@ def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
         masks = objects_of(truth)[:, 0].numpy()
         numbers = number_objects(masks == 1, masks.shape[1:])
         labels = np.where(numbers == 0, _IGNORED, (numbers - 1) % _IGNORED).astype(np.uint8)
-        return draw_classes(image, cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT))
+        classes: Any = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        return draw_classes(image, classes)
     mask = truth.gt_sem_seg.data[0].numpy().astype(np.uint8)
     # Test pipelines leave the truth at the original size.
     mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
