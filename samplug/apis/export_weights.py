@@ -114,7 +114,9 @@ def _write_hub(model: nn.Module, kind: _Kind, state: Mapping[str, Tensor], out: 
     entries = hub_state(state, kind.family, hub.state_dict())
     with staged(out) as folder:
         hub.config.save_pretrained(folder)
-        save_file(entries, folder / "model.safetensors", metadata={"format": "pt"})
+        weights = folder / "model.safetensors"
+        save_file(entries, weights, metadata={"format": "pt"})
+        weights.chmod((folder / "config.json").stat().st_mode)  # safetensors keeps it from all but its owner
         text = json.dumps(kind.hub_preprocessor(model.backbone), indent=2, sort_keys=True)
         (folder / "preprocessor_config.json").write_text(text + "\n")
     return Exported(out, len(state), (f"for transformers: {type(hub).__name__}.from_pretrained({str(out)!r})",))

@@ -65,7 +65,10 @@ def test_round_trip(trained, tmp_path, cfg, layout):
     assert set(report.loaded) == set(model.state_dict())
     assert exported.entries == len(report.loaded)
     assert_same(model, target)
-    assert not list((tmp_path / "exports").glob(".*"))
+    assert not list((tmp_path / "exports").rglob(".*"))
+    (tmp_path / "usual").touch()
+    files = [exported.path] if layout == "official" else list(exported.path.iterdir())
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "usual").stat().st_mode}
 
 
 def original_sam(reference):
