@@ -126,7 +126,7 @@ def _trace(head: Any, backbone: Any, multimask: bool) -> tuple[list[str], Any]:
     # Two objects with three points: a size of one would become a constant of the graph.
     coords, labels = torch.rand(2, 3, 2) * size, torch.tensor([[1.0, 0.0, -1.0], [2.0, 3.0, -1.0]])
     objects, points = torch.export.Dim("objects"), torch.export.Dim("points")
-    shapes = ([{}] * len(sides), {0: objects, 1: points}, {0: objects, 1: points}, {0: objects}, {})
+    shapes: Any = ([{}] * len(sides), {0: objects, 1: points}, {0: objects, 1: points}, {0: objects}, {})
     with torch.no_grad(), _quiet():
         features = list(head.image_features([torch.randn(1, backbone.out_channels, side, side) for side in sides]))
         inputs = (features, coords, labels, torch.randn(2, 1, 4 * grid, 4 * grid), torch.ones(1))

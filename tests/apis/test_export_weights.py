@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from safetensors import SafetensorError
 
 from samplug.apis.export_weights import export_weights
 from samplug.apis.model import init_model
@@ -232,19 +233,28 @@ def test_only_overwrite_replaces(trained, tmp_path, layout):
     assert layout == "official" or (out / "README.md").read_text() == "mine"
 
 
-def test_what_was_there_stays_when_writing_fails(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("layout", "writer", "error"),
+    [
+        ("official", "torch.save", RuntimeError),
+        ("hf", "samplug.apis.export_weights.save_file", SafetensorError),
+        ("hf", "pathlib.Path.write_text", OSError),
+    ],
+)
+def test_what_was_there_stays_when_writing_fails(trained, tmp_path, monkeypatch, layout, writer, error):
     config, checkpoint, _ = trained(SAM)
-    (tmp_path / "out.pth").write_text("before")
+    out = tmp_path / "exports" / "out"
+    export_weights(config, "untrained", out, layout)
+    before = {path: path.read_bytes() for path in out.parent.rglob("*") if path.is_file()}
 
-    def full(content, path):
-        path.write_bytes(b"half")
-        raise RuntimeError("No space left on device")
+    def full(*args, **kwargs):
+        raise error("No space left on device")
 
-    monkeypatch.setattr("torch.save", full)
+    monkeypatch.setattr(writer, full)
     with pytest.raises(UserError, match="cannot be written: No space left"):
-        export_weights(config, checkpoint, tmp_path / "out.pth", overwrite=True)
-    assert (tmp_path / "out.pth").read_text() == "before"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.pth", "trained.pth"]
+        export_weights(config, checkpoint, out, layout, overwrite=True)
+    assert {path: path.read_bytes() for path in out.parent.rglob("*") if path.is_file()} == before
+    assert not list(tmp_path.rglob(".export-*"))
 
 
 def test_command(trained, tmp_path, monkeypatch, capsys):
