@@ -118,6 +118,10 @@ def hub_model(cfg, folder):
     return found.eval()
 
 
+def epsilons(model):
+    return sorted(module.eps for module in model.modules() if isinstance(module, torch.nn.LayerNorm))
+
+
 @MODELS
 @pytest.mark.parametrize("multimask", [True, False])
 def test_transformers_answers_are_ours(trained, tmp_path, cfg, multimask):
@@ -130,6 +134,7 @@ def test_transformers_answers_are_ours(trained, tmp_path, cfg, multimask):
         ours = model.decode(model.encode(images), Prompts(points=points, labels=labels), multimask)
         theirs = hub(images, input_points=points[None], input_labels=labels[None], multimask_output=multimask)
     assert ours.logits.std() > 0.01
+    assert epsilons(hub) == epsilons(model)  # their effect is below what is compared here
     torch.testing.assert_close(theirs.pred_masks[0], ours.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(theirs.iou_scores[0], ours.iou, atol=1e-4, rtol=1e-4)
 
