@@ -59,10 +59,14 @@ setup(
     extras_require={
         "docs": ["furo>=2025.9,<2027", "myst-parser>=5,<6", "sphinx>=9,<10"],
         "geo": ["rasterio>=1.4"],
+        "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"],
         "peft": ["peft>=0.17"],
         "test": [
             "markdown-it-py>=4",
             "mypy>=2.4",
+            "onnx>=1.18",
+            "onnxruntime>=1.22",
+            "onnxscript>=0.5",
             "peft>=0.17",
             "pysodmetrics>=1.6.2",
             "pytest>=9",

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from samplug.checkpoints.errors import WeightsError
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,13 @@ class Family:
         marker: Regular expression; the layout is this one if a key matches.
         rename: Key of the file -> samplug's key; a tuple of keys: one for each row of the tensor, and ``()`` for what is known and
             of no use to samplug's models. None: recognised only to say so in an error.
+        parts: Beginnings of keys in the file and in samplug, where these make all the difference.
     """
 
     name: str
     marker: str
     rename: Callable[[str], str | tuple[str, ...]] | None
+    parts: tuple[tuple[str, str], ...] = ()
 
     def matches(self, keys: Iterable[str]) -> bool:
         return any(re.search(self.marker, key) for key in keys)
@@ -44,6 +49,35 @@ class Family:
                 converted.update(zip(names, value.split(1) if names else (), strict=True))
         return converted
 
+    def keys_of(self, keys: Iterable[str]) -> list[str]:
+        """The file's keys for those of samplug's that begin as ``parts`` say."""
+        reverse = [(new, old) for old, new in self.parts]
+        return [_exchange(key, reverse) for key in keys if key.startswith(tuple(new for new, _ in reverse))]
+
+    def gather(self, state: Mapping[str, Tensor], keys: Iterable[str]) -> dict[str, Tensor]:
+        """The reverse of :meth:`convert`: a file of this layout from samplug's entries, found by the same names.
+
+        Args:
+            state: All entries of a model, under samplug's keys.
+            keys: All keys of the file.
+
+        Raises:
+            WeightsError: An entry is not in the file, or a key of the file has no entry.
+        """
+        assert self.rename is not None
+        sources = {key: (names,) if isinstance(names := self.rename(key), str) else names for key in keys}
+        wanted = {name for names in sources.values() for name in names}
+        unknown, absent = sorted(set(state) - wanted), sorted(wanted - set(state))
+        if unknown or absent:
+            raise WeightsError(
+                f"export: {self.name} has no place for {len(unknown)} entries of the model ({', '.join(unknown[:4]) or 'none'}), and the model "
+                f"lacks {len(absent)} of its entries ({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
+            )
+        return {
+            key: torch.cat([state[name] for name in names]) if len(names) > 1 else state[names[0]]
+            for key, names in sources.items()
+        }
+
 
 _ADAPTER_PARTS = ("csa_embedding", "fft_embedding", "csa_blocks", "mrm_blocks")
 
@@ -55,10 +89,29 @@ def _ts_sam(key: str) -> str:
     return re.sub(r"^mask_decoder\.", "decode_head.", key)
 
 
+# Beginnings of the official keys and of samplug's; a whole key counts as one.
+_SAM_PARTS = (
+    ("image_encoder.", "backbone."),
+    ("prompt_encoder.", "decode_head.prompt_encoder."),
+    ("mask_decoder.", "decode_head.mask_decoder."),
+)
+_SAM2_PARTS = (
+    ("image_encoder.", "backbone."),
+    ("sam_prompt_encoder.", "decode_head.sam_prompt_encoder."),
+    ("sam_mask_decoder.", "decode_head.sam_mask_decoder."),
+    ("no_mem_embed", "decode_head.no_mem_embed"),
+)
+
+
+def _exchange(key: str, parts: Iterable[tuple[str, str]]) -> str:
+    for old, new in parts:
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key
+
+
 def _sam(key: str) -> str:
-    if key.startswith(("prompt_encoder.", "mask_decoder.")):
-        return f"decode_head.{key}"
-    return re.sub(r"^image_encoder\.", "backbone.", key)
+    return _exchange(key, _SAM_PARTS)
 
 
 # Of the video model: memory, and pointers to objects of other frames.
@@ -71,9 +124,7 @@ _SAM2_VIDEO = re.compile(
 def _sam2(key: str) -> str | tuple[str, ...]:
     if _SAM2_VIDEO.search(key):
         return ()
-    if key == "no_mem_embed" or key.startswith(("sam_prompt_encoder.", "sam_mask_decoder.")):
-        return f"decode_head.{key}"
-    return re.sub(r"^image_encoder\.", "backbone.", key)
+    return _exchange(key, _SAM2_PARTS)
 
 
 # Hugging Face's name -> the official one; the first pattern that matches counts.
@@ -151,9 +202,9 @@ def _sam2_hf(key: str) -> str | tuple[str, ...]:
 # The first that matches wins: special layouts before those they extend.
 FAMILIES: tuple[Family, ...] = (
     Family("TS-SAM", r"^image_encoder\.csa_blocks\.", _ts_sam),
-    Family("SAM 2", r"^image_encoder\.trunk\.|^sam_mask_decoder\.", _sam2),
+    Family("SAM 2", r"^image_encoder\.trunk\.|^sam_mask_decoder\.", _sam2, _SAM2_PARTS),
     Family("SAM 2 (Hugging Face)", r"^vision_encoder\.backbone\.", _sam2_hf),
-    Family("SAM (official)", r"^image_encoder\.(blocks\.|pos_embed)", _sam),
+    Family("SAM (official)", r"^image_encoder\.(blocks\.|pos_embed)", _sam, _SAM_PARTS),
     Family("SAM (Hugging Face)", r"^vision_encoder\.(layers\.|pos_embed)", _sam_hf),
     Family("CLIP", r"^visual\.conv1|^vision_model\.|\bclass_embedding$", None),
     Family("DINOv2", r"(^|\.)(cls_token|mask_token)$", None),
@@ -182,6 +233,11 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     if tensors and all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     return tensors
+
+
+def family_named(name: str) -> Family:
+    """The family of that name."""
+    return next(family for family in FAMILIES if family.name == name)
 
 
 def recognise(keys: Iterable[str]) -> Family | None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from samplug.models.adapters.base import Adapter
 from samplug.models.backbones.sam_vit import SAMViT
@@ -82,3 +83,11 @@ class LoRAAdapter(Adapter):
             setattr(block, attribute, move_out(layer, "base_layer"))
             vars(block)[attribute] = layer
             self.layers[name.replace(".", "-")] = layer
+
+    @torch.no_grad()
+    def updates(self) -> dict[str, Tensor]:
+        """``alpha / r B A`` by the name of the encoder's weight, shaped as it; added there, they give the same encoder without adapter."""
+        return {
+            f"{name.replace('-', '.')}.weight": layer.get_delta_weight(_NAME)  # type: ignore[operator]
+            for name, layer in self.layers.items()
+        }

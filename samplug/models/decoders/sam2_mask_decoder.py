@@ -123,7 +123,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
         self.sam_mask_decoder.dynamic_multimask_via_stability = dynamic
         logits, iou, _, score = self.sam_mask_decoder(
             image_embeddings=image,
-            image_positional_embeddings=position.to(image.dtype).expand(len(image), -1, -1, -1),
+            image_positional_embeddings=position.to(image.dtype).expand(image.shape[0], -1, -1, -1),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=multimask,

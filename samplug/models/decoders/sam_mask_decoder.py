@@ -85,7 +85,7 @@ class SAMMaskDecoder(PromptedMaskDecoder):
         position = self.image_positions(*image.shape[-2:])
         logits, iou = self.mask_decoder(
             image_embeddings=image,
-            image_positional_embeddings=position.to(image.dtype).expand(len(image), -1, -1, -1),
+            image_positional_embeddings=position.to(image.dtype).expand(image.shape[0], -1, -1, -1),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=multimask,
