@@ -10,7 +10,7 @@ from mmseg.structures import SegDataSample
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from samplug.utils.rle import decode_rle
-from tests.builders import TINY_ARCH
+from tests.builders import TINY_ARCH, TINY_HIERA
 
 SIZE = 64
 POINTS = dict(type="PointPrompts", num_positive=3, num_negative=1, erode=0)
@@ -229,3 +229,41 @@ def test_wrong_mode():
         build()(images(1), [sample()], mode="train")
     with pytest.raises(ConfigError, match="with data samples"):
         build()(images(1), mode="loss")
+
+
+@pytest.mark.parametrize("arch", ["SAMViT", "SAM2Hiera"])
+def test_lora_keeps_it_promptable(arch):
+    """Updates start at zero, all of them learn, and with the decoder they are all that does."""
+    pytest.importorskip("peft")
+    sizes, head = {
+        "SAMViT": (TINY_ARCH, "SAMMaskDecoder"),
+        "SAM2Hiera": (TINY_HIERA, "SAM2MaskDecoder"),
+    }[arch]
+
+    def model(**kwargs):
+        torch.manual_seed(0)
+        backbone = dict(type=arch, arch=sizes, img_size=SIZE, frozen=True)
+        built = MODELS.build(
+            dict(type="PromptableSAM", backbone=backbone, decode_head=dict(type=head, prompts=True), **kwargs)
+        )
+        built.backbone.init_weights()
+        return built
+
+    lora = dict(type="LoRAAdapter", r=2, target_modules=["qkv", "proj"])
+    adapted, plain = model(adapter=lora, train_prompts=CENTRES), model()
+    plain.load_state_dict({k: v for k, v in adapted.state_dict().items() if not k.startswith("adapter.")})
+    torch.testing.assert_close(adapted.eval().encode(images())[-1], plain.eval().encode(images())[-1])
+    adapted.train()
+    optimiser = torch.optim.SGD((p for p in adapted.parameters() if p.requires_grad), lr=1e-3)
+    for _ in range(2):  # A has no gradient while B is zero
+        optimiser.zero_grad()
+        sum(adapted.loss(images(), [sample(0), sample(1)]).values()).backward()
+        optimiser.step()
+    learned = {name for name, p in adapted.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert {name for name, _ in adapted.named_parameters() if name.startswith("adapter.")} <= learned
+    assert not any(name.startswith("backbone.") for name in learned)
+
+
+def test_adapters_with_maps_of_their_own():
+    with pytest.raises(ConfigError, match="TSSAMSideNetwork has maps of its own"):
+        build(backbone=dict(frozen=True), adapter=dict(type="TSSAMSideNetwork", side_channels=16, mrm_blocks=[2]))

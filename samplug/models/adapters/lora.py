@@ -80,8 +80,10 @@ class LoRAAdapter(Adapter):
             owner, _, attribute = name.rpartition(".")
             block = backbone.get_submodule(owner)
             # The encoder's code calls peft's layer; what is registered there is still its own, which peft's layer calls.
-            setattr(block, attribute, move_out(layer, "base_layer"))
-            vars(block)[attribute] = layer
+            base = move_out(layer, "base_layer")
+            setattr(block, attribute, base)
+            aliases = [name for name, value in vars(block).items() if value is base]  # where it was renamed
+            vars(block).update(dict.fromkeys([attribute, *aliases], layer))
             self.layers[name.replace(".", "-")] = layer
 
     @torch.no_grad()
