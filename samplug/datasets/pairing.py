@@ -17,6 +17,11 @@ class Pair:
     image: Path
     mask: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Both."""
+        return self.image, self.mask
+
 
 @dataclass
 class Pairs:
@@ -79,7 +84,11 @@ def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
 
 
 def match(
-    images: Mapping[str, Path], masks: Mapping[str, Path], include: str = "*", extra_masks: bool = False
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    include: str = "*",
+    extra_masks: bool = False,
+    partner: str = "mask",
 ) -> Pairs:
     """Pair files of the same name; files without a partner are problems.
 
@@ -88,20 +97,21 @@ def match(
         masks: Name -> file.
         include: Shell pattern of the names that are wanted.
         extra_masks: Masks without an image are those of another split, and no problem.
+        partner: What messages call a mask, where it is something else; ``extra_masks`` is called ``extra_<partner>s``.
     """
     result = Pairs()
     wanted = {name: path for name, path in images.items() if fnmatchcase(name, include)}
     result.pairs = [Pair(name, path, masks[name]) for name, path in sorted(wanted.items()) if name in masks]
     for name, near in _orphans({name: path for name, path in wanted.items() if name not in masks}, masks):
         result.problems[str(wanted[name])] = (
-            f"has no mask of the same name{near}: add it, or remove or rename the image"
+            f"has no {partner} of the same name{near}: add it, or remove or rename the image"
         )
     if not extra_masks:
         orphans = {name: path for name, path in masks.items() if name not in wanted and fnmatchcase(name, include)}
         for name, near in _orphans(orphans, images):
             result.problems[str(masks[name])] = (
-                f"has no image of the same name{near}: add it, or remove or rename the mask (extra_masks=True if it belongs to another "
-                "split)"
+                f"has no image of the same name{near}: add it, or remove or rename the {partner} "
+                f"(extra_{partner}s=True if it belongs to another split)"
             )
     return result
 
@@ -138,16 +148,7 @@ def read_list(
     Raises:
         DataError: The file is missing, no text, or empty.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each pair")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"data: the list {path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if not lines:
-        raise DataError(f"data: the list {path} is empty: it needs a line for each pair")
+    lines = read_lines(path, "pair")
     folders: dict[str, Path] = {}
     mask_files: dict[str, Path] = {}
     if any(len(_fields(line, root)) == 1 for line in lines):
@@ -186,6 +187,29 @@ def read_list(
             result.pairs.append(Pair(name, image, mask))
         seen |= {name, image}
     return result
+
+
+def read_lines(path: Path, item: str) -> list[str]:
+    """The lines of a list, stripped; empty ones and those that begin with ``#`` do not count.
+
+    Args:
+        path: Text file.
+        item: What a line stands for, in messages.
+
+    Raises:
+        DataError: The file is missing, no text, or empty.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each {item}")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"data: the list {path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise DataError(f"data: the list {path} is empty: it needs a line for each {item}")
+    return lines
 
 
 def _fields(line: str, root: Path) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 
 from samplug.datasets.draws import SeededDataset
-from samplug.datasets.scan import describe
 
 _LISTED = 20
 
@@ -21,7 +20,7 @@ def summarise(dataset: Any) -> dict[str, Any]:
 
     Returns:
         ``type`` and ``length``, and as far as the dataset has them: ``name``, ``data_root``, ``image_dir``, ``mask_dir``, ``ann_file``,
-        ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20) of a ``BinarySegDataset``; ``files``, see
+        ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20) of a dataset that checks its files; ``files``, see
         :func:`summarise_files`; ``times`` and ``datasets`` of a wrapper.
     """
     if hasattr(dataset, "full_init"):
@@ -39,7 +38,7 @@ def summarise(dataset: Any) -> dict[str, Any]:
         if value := getattr(dataset, field, None):
             summary[field] = str(value)
     if facts := getattr(dataset, "facts", None):
-        summary["facts"] = f"{describe(facts)}; {len(facts)} read"
+        summary["facts"] = f"{dataset.describe()}; {len(facts)} read"
     if skipped := getattr(dataset, "skipped", None):
         summary |= dict(skipped=len(skipped), skipped_files=dict(list(skipped.items())[:_LISTED]))
     if isinstance(dataset, BaseDataset):
