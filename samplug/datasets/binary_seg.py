@@ -91,9 +91,18 @@ class BinarySegDataset(CheckedDataset):
         self.mask_values: MaskSpec | Literal["auto"]
         self.mask_values = "auto" if mask_values == "auto" else MaskValues.parse(mask_values).spec
         self.size_mismatch = size_mismatch
-        options = dict(check=check, on_error=on_error, name=name, published=published)
-        options |= dict(part=part, val_fraction=val_fraction, test_fraction=test_fraction)
-        super().__init__(root, (self.image_dir, self.mask_dir), **options, **kwargs)
+        super().__init__(
+            root,
+            (self.image_dir, self.mask_dir),
+            check=check,
+            on_error=on_error,
+            name=name,
+            published=published,
+            part=part,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            **kwargs,
+        )
 
     def describe(self) -> str:
         return f"masks {self._spec}, {describe(self.facts)}"
