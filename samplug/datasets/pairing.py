@@ -44,8 +44,7 @@ def list_files(
     Raises:
         DataError: The folder does not exist or cannot be read.
     """
-    if not folder.is_dir():
-        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}: correct its path")
+    check_folder(folder)
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
     try:
@@ -69,6 +68,12 @@ def list_files(
                     f"has the same name as {other.name}: pairs would be ambiguous, rename or remove one"
                 )
     return files, problems
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a DataError that names what is there instead, if there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}: correct its path")
 
 
 def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
