@@ -94,6 +94,7 @@ def match(
     include: str = "*",
     extra_masks: bool = False,
     partner: str = "mask",
+    option: str = "extra_masks",
 ) -> Pairs:
     """Pair files of the same name; files without a partner are problems.
 
@@ -102,7 +103,8 @@ def match(
         masks: Name -> file.
         include: Shell pattern of the names that are wanted.
         extra_masks: Masks without an image are those of another split, and no problem.
-        partner: What messages call a mask, where it is something else; ``extra_masks`` is called ``extra_<partner>s``.
+        partner: What messages call a mask, where it is something else.
+        option: What they call ``extra_masks``; empty: nothing.
     """
     result = Pairs()
     wanted = {name: path for name, path in images.items() if fnmatchcase(name, include)}
@@ -112,11 +114,11 @@ def match(
             f"has no {partner} of the same name{near}: add it, or remove or rename the image"
         )
     if not extra_masks:
+        hint = f" ({option}=True if it belongs to another split)" if option else ""
         orphans = {name: path for name, path in masks.items() if name not in wanted and fnmatchcase(name, include)}
         for name, near in _orphans(orphans, images):
             result.problems[str(masks[name])] = (
-                f"has no image of the same name{near}: add it, or remove or rename the {partner} "
-                f"(extra_{partner}s=True if it belongs to another split)"
+                f"has no image of the same name{near}: add it, or remove or rename the {partner}{hint}"
             )
     return result
 

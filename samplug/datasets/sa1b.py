@@ -56,7 +56,7 @@ class SA1BDataset(InstanceSegDataset):
     def _find(self) -> tuple[list[AnnotatedFile], dict[str, str]]:
         images, problems = list_files(self.image_dir, None, self.recursive)
         annotations, others = list_files(self.ann_dir, _SUFFIX, self.recursive)
-        found = match(images, annotations, self.include, self.extra_annotations, "annotation")
+        found = match(images, annotations, self.include, self.extra_annotations, "annotation", "extra_annotations")
         if not found.pairs and not found.problems:
             subfolders = "" if self.recursive else "; recursive=True looks into its subfolders"
             raise DataError(

@@ -65,7 +65,7 @@ class Annotations:
 
     Attributes:
         source: What the user named.
-        format: ``'coco'``, ``'labelme'`` or ``'yolo'``.
+        format: A key of ``FORMATS``.
         categories: Names of all classes.
         images: All images.
         problems: Findings that belong to no image.
