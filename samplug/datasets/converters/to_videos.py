@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,7 @@ def to_videos(
 
     list(in_parallel(write, found.pairs, "writing"))
     for part, names in lists.items():
-        text = "\n".join(names)
-        replace_file(destination / LISTS[part], lambda path, text=text: path.write_text(text))
+        replace_file(destination / LISTS[part], partial(Path.write_text, data="\n".join(names)))
     return {part: len(names) for part, names in lists.items()}
 
 
