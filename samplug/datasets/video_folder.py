@@ -28,7 +28,7 @@ class VideoFolderDataset(InstanceSegDataset):
         image_dir: Folder of videos under ``data_root``, each a folder of frames.
         ann_dir: Folder of annotations under ``data_root``.
         ann_file: Text file of the videos that belong to the set, one a line, under ``data_root``; empty: all folders of ``image_dir``.
-        ignore_values: Values that are no object, such as (255,) for undecided borders.
+        ignore_values: Values of label maps that are no object, such as (255,) for undecided borders.
         **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the rest of :class:`InstanceSegDataset`.
 
     Raises:
@@ -135,9 +135,8 @@ class VideoFolderDataset(InstanceSegDataset):
                 raise DataError(f"data: {path} holds colours: a label map has grey values or a palette; convert it")
             if labels.shape != size:
                 raise size_error((labels.shape[0], labels.shape[1]), size, path, image)
-            labels = np.where(np.isin(labels, self.ignore_values), 0, labels)
-            if path.parent.parent != self.ann_dir:  # the file of one object
-                labels = labels > 0
+            of_one_object = path.parent.parent != self.ann_dir
+            labels = labels > 0 if of_one_object else np.where(np.isin(labels, self.ignore_values), 0, labels)
             masks += from_labels(labels).values()
         return masks
 
