@@ -236,8 +236,8 @@ def size_error(found: Size, size: Size, annotation: str | Path, image: Path) -> 
     if found == size[::-1]:
         rotated = ", or the picture has an EXIF rotation that the annotation lacks: save both upright"
     return DataError(
-        f"data: {annotation} is for {found[1]}x{found[0]}, its image {image} is {size[1]}x{size[0]} (width x height): annotations must "
-        f"have the size of their images{rotated}"
+        f"data: {annotation} is for {found[1]}x{found[0]}, its image {image} is {size[1]}x{size[0]} (width x height): "
+        f"annotations must have the size of their images{rotated}"
     )
 
 
