@@ -21,7 +21,7 @@ from samplug.utils.imports import quiet_optional_operators
 Size = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnnotatedFile:
     """An image, the files of its annotations, and the name they share."""
 

@@ -1,5 +1,6 @@
 """Which image belongs to which mask."""
 
+import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -48,26 +49,38 @@ def list_files(
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
     try:
-        found = sorted(folder.rglob("*") if recursive else folder.iterdir())
+        found = list(_entries(folder, recursive))
     except OSError as error:
         raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; mend that first") from error
-    for path in found:
-        ending = path.suffix if suffix is None else suffix
-        if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending:
+    start = len(os.path.join(folder, ""))
+    for entry in found:
+        ending = os.path.splitext(entry.name)[1] if suffix is None else suffix
+        if entry.name.startswith(".") or not entry.name.endswith(ending) or entry.name == ending:
             continue
-        if suffix is None and path.suffix.lower() not in IMAGE_SUFFIXES:
+        if suffix is None and ending.lower() not in IMAGE_SUFFIXES:
             continue
-        if path.is_dir():
+        path = Path(entry.path)
+        if entry.is_dir():
             problems[str(path)] = "is a folder that is called like an image: rename or remove it"
             continue
-        name = path.relative_to(folder).as_posix().removesuffix(ending)
+        name = entry.path[start:].replace(os.sep, "/").removesuffix(ending)
         first = files.setdefault(name, path)
-        if first != path:
+        if first is not path:
             for one, other in ((first, path), (path, first)):
                 problems[str(one)] = (
                     f"has the same name as {other.name}: pairs would be ambiguous, rename or remove one"
                 )
     return files, problems
+
+
+def _entries(folder: str | Path, recursive: bool) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, in order of the names; links to folders are not followed."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        yield entry
+        if recursive and entry.is_dir(follow_symlinks=False):
+            yield from _entries(entry.path, recursive)
 
 
 def check_folder(folder: Path) -> None:
