@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from samplug.datasets import DataError, SA1BDataset
-from samplug.datasets.converters import Selection, read_annotations, to_sa1b
+from samplug.datasets.converters import Selection, read_annotations, to_masks, to_sa1b
 from samplug.utils.errors import ConfigError
 from tests.conftest import ROOT
 from tests.datasets.test_to_masks import HEIGHT, SQUARE, WIDTH, box, coco_json, write_image
@@ -79,6 +79,22 @@ def test_real_coco_equals_its_api(test_data, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_real_class_maps(test_data, tmp_path):
+    """Parts of ADE20K's classes: every pixel but those of 0 is in exactly one."""
+    root = test_data / "data" / "ade20k_sample" / "ADEChallengeData2016"
+    maps = root / "annotations" / "validation"
+    to_sa1b(
+        read_annotations(maps, "label-maps", root / "images" / "validation"), tmp_path, split_parts=True, link="symlink"
+    )
+    for index, path in enumerate(sorted(maps.iterdir())):
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        parts = np.array(masks(tmp_path, index)) > 0
+        np.testing.assert_array_equal(parts.sum(0), labels > 0)
+        for part in parts:
+            assert len(np.unique(labels[part])) == 1
+            assert cv2.connectedComponents(part.astype(np.uint8))[0] == 2
+
+
 def test_label_maps(tmp_path):
     labels = box(1, 2, 4, 6, 9) + box(6, 10, 8, 14, 40)
     parts = box(1, 2, 4, 6, 9) + box(10, 20, 15, 29, 9)
@@ -90,6 +106,12 @@ def test_label_maps(tmp_path):
     summary = to_sa1b(annotations, tmp_path / "parts", split_parts=True)
     assert summary["objects"] == 4
     np.testing.assert_array_equal(masks_recursive(tmp_path / "parts", 1), [box(1, 2, 4, 6), box(10, 20, 15, 29)])
+
+
+def test_label_maps_as_binary_masks(tmp_path):
+    source = label_maps(tmp_path, {"a": box(1, 2, 4, 6, 9) + box(6, 10, 8, 14, 40)})
+    to_masks(read_annotations(source, "label-maps", tmp_path / "images"), tmp_path / "out", Selection(["40"]))
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out/masks/a.png"), 0), box(6, 10, 8, 14))
 
 
 def masks_recursive(folder, index):
