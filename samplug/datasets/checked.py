@@ -1,6 +1,6 @@
 """What datasets of files have in common: files are found, looked at before the run, split and reported in the same way."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from samplug.utils.errors import ConfigError
 _LISTED = 20
 
 
-class CheckedDataset(BaseDataset):
+class CheckedDataset(BaseDataset, ABC):
     """Base of datasets whose samples are files. A subclass finds them, examines them, and makes the entries of the data list.
 
     Args:
