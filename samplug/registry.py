@@ -34,7 +34,10 @@ LOOPS = _child(root.LOOPS, "samplug.engine")
 HOOKS = _child(root.HOOKS, "samplug.engine")
 STRATEGIES = _child(root.STRATEGIES, "samplug.engine")
 
-DATASETS = _child(root.DATASETS, "samplug.datasets.binary_seg", "samplug.datasets.camouflage")
+DATASETS = _child(
+    root.DATASETS,
+    *(f"samplug.datasets.{module}" for module in ("binary_seg", "camouflage", "sa1b", "video_folder")),
+)
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
 TRANSFORMS = _child(root.TRANSFORMS, "samplug.datasets.transforms")
 

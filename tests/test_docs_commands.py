@@ -151,7 +151,7 @@ def test_options_in_the_text_exist(page):
     scripts += [
         ("tools/evaluate_masks.py", "saliency"),
         ("tools/evaluate_masks.py", "shadow"),
-        ("tools/prepare_data.py", "to-masks"),
+        *(("tools/prepare_data.py", command) for command in ("to-masks", "to-sa1b", "frames", "to-videos")),
     ]
     assert set(named) <= FOREIGN.union(*map(options, scripts))
 

@@ -9,11 +9,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samplug.datasets.binary_seg import BinarySegDataset
     from samplug.datasets.camouflage import CamouflageSceneDataset
+    from samplug.datasets.instances import InstanceSegDataset
     from samplug.datasets.io import DataError
+    from samplug.datasets.sa1b import SA1BDataset
+    from samplug.datasets.video_folder import VideoFolderDataset
 
-_MODULES = {"BinarySegDataset": "binary_seg", "CamouflageSceneDataset": "camouflage", "DataError": "io"}
+_MODULES = {
+    "BinarySegDataset": "binary_seg",
+    "CamouflageSceneDataset": "camouflage",
+    "DataError": "io",
+    "InstanceSegDataset": "instances",
+    "SA1BDataset": "sa1b",
+    "VideoFolderDataset": "video_folder",
+}
 
-__all__ = ["BinarySegDataset", "CamouflageSceneDataset", "DataError"]
+__all__ = [
+    "BinarySegDataset",
+    "CamouflageSceneDataset",
+    "DataError",
+    "InstanceSegDataset",
+    "SA1BDataset",
+    "VideoFolderDataset",
+]
 
 
 def __getattr__(name: str) -> Any:

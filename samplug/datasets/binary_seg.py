@@ -1,27 +1,20 @@
 """Images and binary masks in folders or lists as a dataset."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from mmengine.dataset import BaseDataset
-from mmengine.logging import print_log
-
+from samplug.datasets.checked import CheckedDataset
 from samplug.datasets.io import DataError
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
 from samplug.datasets.pairing import Pair, Pairs, list_files, match, read_list, unread_subfolders
-from samplug.datasets.scan import SAMPLED_PAIRS, PairFacts, describe, scan
+from samplug.datasets.scan import PairFacts, describe, scan
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError
 
-_LISTED = 20
-_PARTS = ("train", "val", "test")
-
 
 @DATASETS.register_module()
-class BinarySegDataset(BaseDataset):
+class BinarySegDataset(CheckedDataset):
     """Binary segmentation: camouflaged or salient objects, shadows, polyps, or anything else with one foreground.
 
     Images and masks are paired by name, never by order. Before the run, files without a partner and broken files are listed together;
@@ -59,6 +52,7 @@ class BinarySegDataset(BaseDataset):
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
+    ITEMS = "pairs"
 
     def __init__(
         self,
@@ -81,14 +75,7 @@ class BinarySegDataset(BaseDataset):
         test_fraction: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        _require("part", part, (None, *_PARTS))
-        _require("size_mismatch", size_mismatch, ("stop", "resize_mask"))
-        _require("check", check, ("sample", "all"))
-        _require("on_error", on_error, ("stop", "skip"))
-        if not (0 < val_fraction < 1 and 0 <= test_fraction < 1 and val_fraction + test_fraction < 1):
-            raise ConfigError(
-                f"BinarySegDataset: val_fraction={val_fraction!r} and test_fraction={test_fraction!r} must be between 0 and 1, and so their sum"
-            )
+        self._require("size_mismatch", size_mismatch, ("stop", "resize_mask"))
         root = Path(data_root).expanduser()
         self.image_dir, self.mask_dir = root / image_dir, root / mask_dir
         if self.image_dir == self.mask_dir and img_suffix == seg_map_suffix and not kwargs.get("ann_file"):
@@ -104,46 +91,41 @@ class BinarySegDataset(BaseDataset):
         self.mask_values: MaskSpec | Literal["auto"]
         self.mask_values = "auto" if mask_values == "auto" else MaskValues.parse(mask_values).spec
         self.size_mismatch = size_mismatch
-        self.check, self.on_error = check, on_error
-        self.name = name or root.resolve().name
-        self.published = dict(published or {})
-        self.part, self.val_fraction, self.test_fraction = part, val_fraction, test_fraction
-        self.skipped: dict[str, str] = {}
-        self.facts: dict[str, PairFacts] = {}
-        self.found = 0
-        super().__init__(data_root=str(root), **kwargs)
+        super().__init__(
+            root,
+            (self.image_dir, self.mask_dir),
+            check=check,
+            on_error=on_error,
+            name=name,
+            published=published,
+            part=part,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            **kwargs,
+        )
 
-    def load_data_list(self) -> list[dict[str, Any]]:
-        found = self._find()
-        problems = dict(found.problems)
-        if problems and self.on_error == "stop":
-            self._stop(problems)
-        self.found = len(found.pairs)
-        pairs = self._in_part(found.pairs)
-        spec = decide([pair.mask for pair in _sample(pairs)]) if self.mask_values == "auto" else self.mask_values
-        everything = self.check == "all" or self.on_error == "skip"
-        facts = scan(pairs, spec, self.size_mismatch, None if everything else SAMPLED_PAIRS)
-        problems |= {name: fact.error for name, fact in facts.items() if fact.error}
-        if problems and self.on_error == "stop":
-            self._stop(problems)
-        self.facts, self.skipped = facts, problems
-        pairs = [pair for pair in pairs if pair.name not in problems]
-        if not pairs:
-            self._stop(problems)
-        self._report(len(pairs), spec, f"{describe(facts)}; {'all' if len(facts) >= len(pairs) else len(facts)} read")
-        return [
-            dict(
-                img_path=str(pair.image),
-                seg_map_path=str(pair.mask),
-                mask_values=spec,
-                size_mismatch=self.size_mismatch,
-                dataset_name=self.name,
-                seg_fields=[],
-            )
-            for pair in pairs
-        ]
+    def describe(self) -> str:
+        return f"masks {self._spec}, {describe(self.facts)}"
 
-    def _find(self) -> Pairs:
+    def _examine(self, items: Sequence[Pair], sample: int | None) -> Mapping[str, PairFacts]:
+        self._spec = decide([pair.mask for pair in _sample(items)]) if self.mask_values == "auto" else self.mask_values
+        return scan(items, self._spec, self.size_mismatch, sample)
+
+    def _entry(self, item: Pair) -> dict[str, Any]:
+        return dict(
+            img_path=str(item.image),
+            seg_map_path=str(item.mask),
+            mask_values=self._spec,
+            size_mismatch=self.size_mismatch,
+            dataset_name=self.name,
+            seg_fields=[],
+        )
+
+    def _find(self) -> tuple[list[Pair], dict[str, str]]:
+        found = self._pairs()
+        return found.pairs, found.problems
+
+    def _pairs(self) -> Pairs:
         if self.ann_file:
             root = Path(self.data_root)
             return read_list(
@@ -170,22 +152,6 @@ class BinarySegDataset(BaseDataset):
         ]
         return result
 
-    def _in_part(self, pairs: Sequence[Pair]) -> list[Pair]:
-        if self.part is None:
-            return list(pairs)
-        chosen = [pair for pair in pairs if self._part_of(pair.name) == self.part]
-        if not chosen:
-            raise DataError(
-                f"data: part={self.part!r} of {len(pairs)} pairs in {self.image_dir} is empty: change val_fraction or test_fraction"
-            )
-        return chosen
-
-    def _part_of(self, name: str) -> str:
-        place = _unit_hash(name)
-        if place < self.val_fraction:
-            return "val"
-        return "test" if place >= 1 - self.test_fraction else "train"
-
     def _require_some(self, files: Mapping[str, Path], folder: Path, *settings: str) -> None:
         if files:
             return
@@ -197,40 +163,6 @@ class BinarySegDataset(BaseDataset):
             f"data: {folder} holds no images{f' that end in {suffix}' if suffix else ''}: add them, or set {' or '.join(ways)}"
         )
 
-    def _stop(self, problems: Mapping[str, str]) -> None:
-        raise DataError(
-            f"data: {len(problems)} problems in {self.name} ({self.image_dir}, {self.mask_dir}); mend them, or set on_error='skip' "
-            f"to leave these files out:\n{_listed(problems)}"
-        )
-
-    def _report(self, used: int, spec: MaskSpec, text: str) -> None:
-        part = f" ({self.part} part of {self.found})" if self.part else ""
-        print_log(f"{self.name}: {used} images{part}, masks {spec}, {text}", "current")
-        expected = self.published.get("images")
-        if expected is not None and expected != self.found:
-            print_log(
-                f"{self.name}: the published set has {expected} images, {self.found} pairs are here", "current", 30
-            )
-        if self.skipped:
-            print_log(f"{self.name}: {len(self.skipped)} files skipped:\n{_listed(self.skipped)}", "current", 30)
-
-
-def _require(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"BinarySegDataset: {name}={value!r} is not one of {', '.join(map(repr, allowed))}")
-
 
 def _sample(pairs: Sequence[Pair], number: int = 32) -> Sequence[Pair]:
     return pairs[:: max(1, len(pairs) // number)]
-
-
-def _listed(problems: Mapping[str, str]) -> str:
-    lines = [f"  {name}: {what}" for name, what in list(problems.items())[:_LISTED]]
-    if len(problems) > _LISTED:
-        lines.append(f"  and {len(problems) - _LISTED} more")
-    return "\n".join(lines)
-
-
-def _unit_hash(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / np.float64(2**64)

@@ -76,11 +76,7 @@ def decode(content: bytes) -> Picture:
         _check_tiff(content, tags)
     elif kind in _IS_WHOLE and not _IS_WHOLE[kind](content):
         raise UndecodableError(f"is a truncated {kind} file: {_AGAIN}")
-    orientation = tags[_ORIENTATION].values[0] if _ORIENTATION in tags else None
-    if tags:
-        content = _retag(content, tags)
-
-    image = _open(content, kind)
+    image, content, orientation = _header(content, kind, tags)
     # More images in a JPEG are previews and depth or gain maps of the first one.
     frames = 1 if kind == "JPEG" else _guard(kind, lambda: getattr(image, "n_frames", 1))
     if frames != 1:
@@ -93,13 +89,32 @@ def decode(content: bytes) -> Picture:
         picture = _by_pillow(image, kind)
         if picture.pixels.dtype == np.uint16 and _value(tags, _PHOTOMETRIC) == _WHITE_IS_ZERO:
             picture = Picture(65535 - picture.pixels)  # Pillow inverts 8 bits only
-    if orientation is None:
-        orientation = _exif_orientation(image, content)
     turn = _TURNS.get(orientation)
     if turn is None:
         return picture
     alpha = None if picture.alpha is None else np.ascontiguousarray(turn(picture.alpha))
     return Picture(np.ascontiguousarray(turn(picture.pixels)), alpha, picture.palette)
+
+
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Height and width of the picture that :func:`decode` gives, from the file's header.
+
+    Raises:
+        UndecodableError: Another format, or a damaged header.
+    """
+    kind = _kind(content)
+    image, _, orientation = _header(content, kind, _tiff_tags(content) if kind == "TIFF" else {})
+    width, height = image.size
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+def _header(content: bytes, kind: str, tags: dict[int, "_Tag"]) -> tuple[Any, bytes, Any]:
+    """Pillow's image, not decoded; the bytes that it was opened from; the orientation, if there is one."""
+    orientation = tags[_ORIENTATION].values[0] if _ORIENTATION in tags else None
+    if tags:
+        content = _retag(content, tags)
+    image = _open(content, kind)
+    return image, content, _exif_orientation(image, content) if orientation is None else orientation
 
 
 def _kind(content: bytes) -> str:

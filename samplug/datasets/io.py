@@ -3,14 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.datasets.decoding import Picture, UndecodableError, decode
+from samplug.datasets.decoding import UndecodableError, decode, upright_size
 from samplug.utils.errors import UserError
+
+_Read = TypeVar("_Read")
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -28,7 +30,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         DataError: The file cannot be read, is no whole JPEG, PNG, TIFF, WEBP, BMP or GIF, has more than one frame, or values that
             are not unsigned 8 or 16 bits.
     """
-    picture = _read(path)
+    picture = _read(path, decode)
     if picture.palette is not None:
         return np.ascontiguousarray(picture.palette[picture.pixels][..., ::-1])
     pixels = eight_bits(picture.pixels)
@@ -47,7 +49,7 @@ def read_mask(path: str | Path) -> NDArray[Any]:
     Raises:
         DataError: As :func:`read_image`; or the colour is constant and only alpha varies.
     """
-    picture = _read(path)
+    picture = _read(path, decode)
     pixels = picture.pixels
     if picture.palette is not None:
         grey = (picture.palette == picture.palette[:, :1]).all()
@@ -64,9 +66,18 @@ def read_mask(path: str | Path) -> NDArray[Any]:
     return cv2.cvtColor(eight_bits(pixels), cv2.COLOR_BGR2RGB)
 
 
-def _read(path: str | Path) -> Picture:
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of an image as :func:`read_image` gives it; only its header is looked at.
+
+    Raises:
+        DataError: The file cannot be read, or its header is of no image.
+    """
+    return _read(path, upright_size)
+
+
+def _read(path: str | Path, read: Callable[[bytes], _Read]) -> _Read:
     try:
-        return decode(Path(path).read_bytes())
+        return read(Path(path).read_bytes())
     except FileNotFoundError as error:
         if Path(path).is_symlink():
             raise DataError(

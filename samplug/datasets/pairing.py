@@ -1,5 +1,6 @@
 """Which image belongs to which mask."""
 
+import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ class Pair:
     name: str
     image: Path
     mask: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Both."""
+        return self.image, self.mask
 
 
 @dataclass
@@ -39,31 +45,48 @@ def list_files(
     Raises:
         DataError: The folder does not exist or cannot be read.
     """
-    if not folder.is_dir():
-        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}: correct its path")
+    check_folder(folder)
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
     try:
-        found = sorted(folder.rglob("*") if recursive else folder.iterdir())
+        found = list(_entries(folder, recursive))
     except OSError as error:
         raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; mend that first") from error
-    for path in found:
-        ending = path.suffix if suffix is None else suffix
-        if path.name.startswith(".") or not path.name.endswith(ending) or path.name == ending:
+    start = len(os.path.join(folder, ""))
+    for entry in found:
+        ending = os.path.splitext(entry.name)[1] if suffix is None else suffix
+        if entry.name.startswith(".") or not entry.name.endswith(ending) or entry.name == ending:
             continue
-        if suffix is None and path.suffix.lower() not in IMAGE_SUFFIXES:
+        if suffix is None and ending.lower() not in IMAGE_SUFFIXES:
             continue
-        if path.is_dir():
+        path = Path(entry.path)
+        if entry.is_dir():
             problems[str(path)] = "is a folder that is called like an image: rename or remove it"
             continue
-        name = path.relative_to(folder).as_posix().removesuffix(ending)
+        name = entry.path[start:].replace(os.sep, "/").removesuffix(ending)
         first = files.setdefault(name, path)
-        if first != path:
+        if first is not path:
             for one, other in ((first, path), (path, first)):
                 problems[str(one)] = (
                     f"has the same name as {other.name}: pairs would be ambiguous, rename or remove one"
                 )
     return files, problems
+
+
+def _entries(folder: str | Path, recursive: bool) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, in order of the names; links to folders are not followed."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        yield entry
+        if recursive and entry.is_dir(follow_symlinks=False):
+            yield from _entries(entry.path, recursive)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a DataError that names what is there instead, if there is no such folder."""
+    if not folder.is_dir():
+        raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}: correct its path")
 
 
 def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
@@ -79,7 +102,12 @@ def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
 
 
 def match(
-    images: Mapping[str, Path], masks: Mapping[str, Path], include: str = "*", extra_masks: bool = False
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    include: str = "*",
+    extra_masks: bool = False,
+    partner: str = "mask",
+    option: str = "extra_masks",
 ) -> Pairs:
     """Pair files of the same name; files without a partner are problems.
 
@@ -88,20 +116,22 @@ def match(
         masks: Name -> file.
         include: Shell pattern of the names that are wanted.
         extra_masks: Masks without an image are those of another split, and no problem.
+        partner: What messages call a mask, where it is something else.
+        option: What they call ``extra_masks``; empty: nothing.
     """
     result = Pairs()
     wanted = {name: path for name, path in images.items() if fnmatchcase(name, include)}
     result.pairs = [Pair(name, path, masks[name]) for name, path in sorted(wanted.items()) if name in masks]
     for name, near in _orphans({name: path for name, path in wanted.items() if name not in masks}, masks):
         result.problems[str(wanted[name])] = (
-            f"has no mask of the same name{near}: add it, or remove or rename the image"
+            f"has no {partner} of the same name{near}: add it, or remove or rename the image"
         )
     if not extra_masks:
+        hint = f" ({option}=True if it belongs to another split)" if option else ""
         orphans = {name: path for name, path in masks.items() if name not in wanted and fnmatchcase(name, include)}
         for name, near in _orphans(orphans, images):
             result.problems[str(masks[name])] = (
-                f"has no image of the same name{near}: add it, or remove or rename the mask (extra_masks=True if it belongs to another "
-                "split)"
+                f"has no image of the same name{near}: add it, or remove or rename the {partner}{hint}"
             )
     return result
 
@@ -138,16 +168,7 @@ def read_list(
     Raises:
         DataError: The file is missing, no text, or empty.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each pair")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"data: the list {path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
-    lines = [line for line in lines if line and not line.startswith("#")]
-    if not lines:
-        raise DataError(f"data: the list {path} is empty: it needs a line for each pair")
+    lines = read_lines(path, "pair")
     folders: dict[str, Path] = {}
     mask_files: dict[str, Path] = {}
     if any(len(_fields(line, root)) == 1 for line in lines):
@@ -186,6 +207,29 @@ def read_list(
             result.pairs.append(Pair(name, image, mask))
         seen |= {name, image}
     return result
+
+
+def read_lines(path: Path, item: str) -> list[str]:
+    """The lines of a list, stripped; empty ones and those that begin with ``#`` do not count.
+
+    Args:
+        path: Text file.
+        item: What a line stands for, in messages.
+
+    Raises:
+        DataError: The file is missing, no text, or empty.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each {item}")
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"data: the list {path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise DataError(f"data: the list {path} is empty: it needs a line for each {item}")
+    return lines
 
 
 def _fields(line: str, root: Path) -> list[str]:

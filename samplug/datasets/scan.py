@@ -1,31 +1,18 @@
-"""Reading a set's files once, ahead of the run: what is broken, and what is worth saying.
+"""What is to be known of images with binary masks before the run: what is broken, and what is worth saying."""
 
-Results are kept in an index file. An entry counts only as long as both files have the size and the modification time they had.
-"""
-
-import contextlib
-import hashlib
-import json
-import os
-import random
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
+from samplug.datasets.index import SAMPLED, examine_files
 from samplug.datasets.io import DataError, read_image, read_mask
 from samplug.datasets.mask_values import MaskSpec
 from samplug.datasets.pairing import Pair
 from samplug.datasets.transforms.loading import SizeMismatch, labels_of
-from samplug.utils.cache import cache_dir
 
-SAMPLED_PAIRS = 64
-_SHOW_PROGRESS_FROM = 500
-_VERSION = 2
 _TINY = 1e-4
 _NEARLY_ALL = 0.95
 _MOSTLY_GREY = 0.2
@@ -88,7 +75,7 @@ def _share_of_grey(raw: NDArray[Any]) -> float:
 
 
 def scan(
-    pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: SizeMismatch, sample: int | None = SAMPLED_PAIRS
+    pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: SizeMismatch, sample: int | None = SAMPLED
 ) -> dict[str, PairFacts]:
     """Facts of the pairs by name, or of a seeded sample of them.
 
@@ -98,22 +85,9 @@ def scan(
         size_mismatch: See ``LoadBinaryMask``.
         sample: Number of pairs to read; None: all.
     """
-    if sample is not None and len(pairs) > sample:
-        pairs = random.Random(0).sample(list(pairs), sample)
-    index = _Index(pairs, spec, size_mismatch)
-    stamps = {pair.name: _stamp(pair) for pair in pairs}
-    facts = {pair.name: index.get(pair.name, stamps[pair.name]) for pair in pairs}
-    unknown = [pair for pair in pairs if facts[pair.name] is None]
-    if unknown:
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # OpenCV decodes without the interpreter's lock
-            found = threads.map(lambda pair: examine(pair, spec, size_mismatch), unknown)
-            quiet = len(unknown) < _SHOW_PROGRESS_FROM
-            for pair, result in zip(
-                unknown, track(found, "checking files", total=len(unknown), disable=quiet, transient=True), strict=True
-            ):
-                facts[pair.name] = result
-        index.update({pair.name: (stamps[pair.name], facts[pair.name]) for pair in unknown})  # type: ignore[misc]
-    return facts  # type: ignore[return-value]
+    return examine_files(
+        pairs, lambda pair: examine(pair, spec, size_mismatch), PairFacts, [spec, size_mismatch], sample
+    )
 
 
 def describe(facts: Mapping[str, PairFacts]) -> str:
@@ -142,45 +116,3 @@ def by_suspicion(facts: Mapping[str, PairFacts]) -> dict[str, list[str]]:
         if fact.suspicion:
             groups.setdefault(fact.suspicion, []).append(name)
     return groups
-
-
-class _Index:
-    """Facts of an earlier run, in a file named by the set's files' folders and settings."""
-
-    def __init__(self, pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: SizeMismatch) -> None:
-        folders = sorted({str(path.parent.absolute()) for pair in pairs for path in (pair.image, pair.mask)})
-        identity = json.dumps([_VERSION, folders, spec, size_mismatch], sort_keys=True)
-        self.path = cache_dir() / "index" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
-        self.entries: dict[str, Any] = {}
-        try:
-            self.entries = json.loads(self.path.read_text())
-        except (OSError, ValueError):  # none yet, or not readable: made anew
-            self.entries = {}
-
-    def get(self, name: str, stamp: list[int] | None) -> PairFacts | None:
-        entry = self.entries.get(name)
-        if stamp is None or not entry or entry["stamp"] != stamp:
-            return None
-        return PairFacts(**entry["facts"])
-
-    def update(self, found: Mapping[str, tuple[list[int] | None, PairFacts]]) -> None:
-        for name, (stamp, facts) in found.items():
-            if stamp is not None:
-                self.entries[name] = {"stamp": stamp, "facts": asdict(facts)}
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(self.entries))
-            os.replace(partial, self.path)
-        except OSError:  # no place to keep it: the next run reads the files again
-            with contextlib.suppress(OSError):
-                partial.unlink()
-
-
-def _stamp(pair: Pair) -> list[int] | None:
-    """Size and modification time of both files; None if one cannot be asked."""
-    try:
-        stats = [path.stat() for path in (pair.image, pair.mask)]
-    except OSError:
-        return None
-    return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]

@@ -9,7 +9,6 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 
 from samplug.datasets.draws import SeededDataset
-from samplug.datasets.scan import describe
 
 _LISTED = 20
 
@@ -20,8 +19,8 @@ def summarise(dataset: Any) -> dict[str, Any]:
     No sample is loaded: files are only asked for their size. Lazy datasets are initialised.
 
     Returns:
-        ``type`` and ``length``, and as far as the dataset has them: ``name``, ``data_root``, ``image_dir``, ``mask_dir``, ``ann_file``,
-        ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20) of a ``BinarySegDataset``; ``files``, see
+        ``type`` and ``length``, and as far as the dataset has them: ``name``, ``data_root``, ``image_dir``, ``mask_dir``, ``ann_dir``, ``ann_file``,
+        ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20) of a dataset that checks its files; ``files``, see
         :func:`summarise_files`; ``times`` and ``datasets`` of a wrapper.
     """
     if hasattr(dataset, "full_init"):
@@ -35,11 +34,11 @@ def summarise(dataset: Any) -> dict[str, Any]:
     if wrapped:
         times = getattr(dataset, "times", None)
         return summary | ({} if times is None else dict(times=times)) | dict(datasets=[summarise(d) for d in wrapped])
-    for field in ("name", "data_root", "image_dir", "mask_dir", "ann_file", "part"):
+    for field in ("name", "data_root", "image_dir", "mask_dir", "ann_dir", "ann_file", "part"):
         if value := getattr(dataset, field, None):
             summary[field] = str(value)
     if facts := getattr(dataset, "facts", None):
-        summary["facts"] = f"{describe(facts)}; {len(facts)} read"
+        summary["facts"] = f"{dataset.describe()}; {len(facts)} read"
     if skipped := getattr(dataset, "skipped", None):
         summary |= dict(skipped=len(skipped), skipped_files=dict(list(skipped.items())[:_LISTED]))
     if isinstance(dataset, BaseDataset):
@@ -48,7 +47,8 @@ def summarise(dataset: Any) -> dict[str, Any]:
 
 
 def summarise_files(dataset: Any) -> dict[str, Any]:
-    """Number, bytes and digest of the files of an MMEngine dataset, i.e. of all entries of its data list that end in ``_path``.
+    """Number, bytes and digest of the files of an MMEngine dataset, i.e. of all entries of its data list that end in ``_path`` or,
+    lists, in ``_paths``.
 
     The digest is over the names under ``data_root`` and the sizes, in the dataset's order: it stays when a folder is moved, and
     does not see a file that was changed at the same size. Generated samples have names only.
@@ -78,3 +78,5 @@ def _paths(dataset: Any) -> Iterator[str]:
         for key, value in info.items():
             if key.endswith("_path") and isinstance(value, str):
                 yield value
+            elif key.endswith("_paths"):
+                yield from value

@@ -1,4 +1,7 @@
-"""Masks as COCO's compressed run lengths."""
+"""Masks as COCO's compressed run lengths, as pycocotools and mmdet take them.
+
+A mask is a dict of ``size`` [H, W] and ``counts``, a text.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,14 +10,51 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+RLE = dict[str, Any]
 
-def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO's compressed run lengths of a mask, (H, W) bool: ``size`` [H, W] and ``counts``, a text."""
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+def encode_rle(mask: NDArray[np.bool_]) -> RLE:
+    """Compress a mask, (H, W) bool."""
+    return as_text(coco_mask.encode(np.asfortranarray(mask, np.uint8)))
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     """The mask, (H, W) bool, of what :func:`encode_rle` returned; runs that end before the image does are not noticed."""
     mask: NDArray[np.uint8] = coco_mask.decode(dict(rle))
     return np.ascontiguousarray(mask).view(np.bool_)
+
+
+def from_runs(counts: list[int], size: tuple[int, int]) -> RLE:
+    """Compress run lengths: outside, inside, outside, ... down the columns of an image of ``size`` (height, width)."""
+    return as_text(coco_mask.frPyObjects({"counts": counts, "size": list(size)}, *size))
+
+
+def as_text(rle: Any) -> RLE:
+    """What pycocotools hands out, with ``counts`` as a text: mmdet takes bytes for a broken mask."""
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def from_labels(labels: NDArray[Any]) -> dict[int, RLE]:
+    """Masks of all values of a label map but 0, by value, in ascending order.
+
+    One pass over the image, however many values there are.
+
+    Args:
+        labels: (H, W) of whole numbers or bool.
+    """
+    height, width = labels.shape
+    pixels = labels.ravel(order="F")
+    starts = np.flatnonzero(np.concatenate([[True], pixels[1:] != pixels[:-1]]))
+    ends = np.append(starts[1:], pixels.size)
+    values = pixels[starts]
+    order = np.argsort(values, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(values[order])) + 1)
+    masks = {}
+    for runs in groups:
+        value = int(values[runs[0]])
+        if value != 0:
+            # Alternately outside and inside: the differences of all starts and ends, from 0 to the last pixel.
+            edges = np.column_stack([starts[runs], ends[runs]]).ravel()
+            counts = np.diff(edges, prepend=0, append=pixels.size).tolist()
+            masks[value] = from_runs(counts if counts[-1] else counts[:-1], (height, width))
+    return masks

@@ -10,7 +10,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from samplug.datasets import BinarySegDataset, DataError
-from samplug.datasets.scan import SAMPLED_PAIRS, by_suspicion, describe
+from samplug.datasets.index import SAMPLED
+from samplug.datasets.scan import by_suspicion, describe
 from samplug.utils.errors import UserError
 from tests.datasets.broken import CONTENTS, NAMES, SHAPE, VICTIM, mask, picture, save, sound_set
 from tests.datasets.broken_folders import CASES, IMAGE, MASK, OTHERS
@@ -160,7 +161,7 @@ def test_suspicious_masks_are_named(tmp_path, values, what):
 
 
 def test_a_broken_file_outside_the_sample_is_named_by_a_loader_of_processes(tmp_path):
-    number = SAMPLED_PAIRS + 8
+    number = SAMPLED + 8
     for index in range(number):
         save(tmp_path / "images" / f"q{index:02}.jpg", picture())
         save(tmp_path / "masks" / f"q{index:02}.png", mask())

@@ -247,8 +247,8 @@ def test_all_problems_are_listed_and_nothing_is_written(tmp_path):
         "c.jpg: is 30x20 (width x height), its annotation is for 31x20",
         "d.jpg: does not exist",
         "e.jpg: annotation 2 has the unknown category_id 5",
-        f"b.jpg: would share the mask b.png with {tmp_path / 'b.png'}",
-        f"b.png: would share the mask b.png with {tmp_path / 'b.jpg'}",
+        f"b.jpg: differs only in its suffix from {tmp_path / 'b.png'}",
+        f"b.png: differs only in its suffix from {tmp_path / 'b.jpg'}",
         "--on-error skip",
     ):
         assert part in text
@@ -526,4 +526,4 @@ def test_command(tmp_path):
     assert (tmp_path / "out" / "images" / "b.jpg").readlink() == tmp_path / "b.jpg"
     failed = command(source, tmp_path / "again", "--classes", "cow")
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith("error: to-masks: no class is called cow")
+    assert failed.stderr.startswith("error: annotations: no class is called cow")

@@ -65,7 +65,7 @@ class Annotations:
 
     Attributes:
         source: What the user named.
-        format: ``'coco'``, ``'labelme'`` or ``'yolo'``.
+        format: A key of ``FORMATS``.
         categories: Names of all classes.
         images: All images.
         problems: Findings that belong to no image.
@@ -90,7 +90,9 @@ def read_json(path: Path) -> Any:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # also bytes that are no text
         start = path.read_bytes()[:40]
-        raise DataError(f"data: {path} is no json: {error}; it starts with {start!r}") from error
+        raise DataError(
+            f"data: {path} is no json: {error}; it starts with {start!r}: download or export it again"
+        ) from error
 
 
 def relative_path(text: str) -> PurePosixPath | None:

@@ -55,10 +55,10 @@ class Selection:
         foreground, ignored = set(self.classes or ()), set(self.ignore_classes)
         if unknown := sorted((foreground | ignored) - known):
             raise ConfigError(
-                f"to-masks: no class is called {', '.join(unknown)}; there are: {', '.join(sorted(known))}"
+                f"annotations: no class is called {', '.join(unknown)}; there are: {', '.join(sorted(known))}"
             )
         if both := sorted(foreground & ignored):
-            raise ConfigError(f"to-masks: {', '.join(both)} cannot be foreground and ignored at once")
+            raise ConfigError(f"annotations: {', '.join(both)} cannot be foreground and ignored at once")
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,15 @@ def in_parallel(work: Callable[[_In], _Out], items: Sequence[_In], doing: str) -
 
 
 def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
-    """What is wrong with names that would share a mask, by index of the image."""
+    """What is wrong with names that would share a mask or json, by index of the image."""
     by_mask = defaultdict(list)
     for index, image in enumerate(images):
         by_mask[image.mask_name].append(index)
     return {
         index: [
-            f"would share the mask {mask} with {images[other].source}: rename one" for other in same if other != index
+            f"differs only in its suffix from {images[other].source}: rename one" for other in same if other != index
         ]
-        for mask, same in by_mask.items()
+        for same in by_mask.values()
         if len(same) > 1
         for index in same
     }

@@ -12,7 +12,7 @@ from samplug.datasets.converters.annotations import (
     read_json,
     relative_path,
 )
-from samplug.datasets.converters.shapes import Polygons, RunLengths, Shape, shorten
+from samplug.datasets.converters.shapes import Polygons, RunLengths, shorten
 from samplug.datasets.io import DataError
 
 # The folder of images is guessed from so many of the file names.
@@ -69,7 +69,7 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
         if not isinstance(category_id, int | str) or category_id not in categories:
             owner.problems.append(f"{label} has the unknown category_id {shorten(category_id)}")
             continue
-        shape, crowd = _shape(entry.get("segmentation")), bool(entry.get("iscrowd", 0))
+        shape, crowd = segmentation_shape(entry.get("segmentation")), bool(entry.get("iscrowd", 0))
         owner.regions.append(Region(label, categories[category_id], shape, crowd))
     return Annotations(source, "coco", frozenset(categories.values()), list(by_id.values()), problems)
 
@@ -100,7 +100,8 @@ def _file_name(entry: dict[str, Any]) -> PurePosixPath | None:
     return relative_path(name) if isinstance(name, str) else None
 
 
-def _shape(segmentation: Any) -> Shape:
+def segmentation_shape(segmentation: Any) -> Polygons | RunLengths:
+    """What an annotation's ``segmentation`` says; it may have problems."""
     if isinstance(segmentation, dict):
         return RunLengths(segmentation.get("counts"), segmentation.get("size"))
     return Polygons(segmentation if isinstance(segmentation, list) else [])

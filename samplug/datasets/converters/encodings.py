@@ -8,6 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+# Characters of a number; more than its 64 bits take no part in any image.
+_LONGEST = 12
+
 
 def runs_from_string(text: str) -> list[int]:
     """Run lengths of COCO's compressed string.
@@ -19,23 +22,25 @@ def runs_from_string(text: str) -> list[int]:
     Raises:
         ValueError: A character that is none of the code's, or a number without an end.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        chunk = ord(character) - 48
-        if not 0 <= chunk < 64:
-            raise ValueError(f"the character {character!r} does not belong to COCO's compressed code")
-        value |= (chunk & 31) << shift
-        shift += 5
-        if chunk & 32:
-            continue
-        if chunk & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
+    codes = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 48
+    if ((codes < 0) | (codes >= 64)).any():
+        character = next(character for character in text if not 48 <= ord(character) < 112)
+        raise ValueError(f"the character {character!r} does not belong to COCO's compressed code")
+    if not codes.size:
+        return []
+    more = (codes & 32) > 0
+    if more[-1]:
         raise ValueError("the compressed code ends within a number")
-    return runs
+    starts = np.flatnonzero(np.concatenate([[True], ~more[:-1]]))
+    lengths = np.diff(starts, append=codes.size)
+    if lengths.max() > _LONGEST:
+        raise ValueError(f"the compressed code has a number of {lengths.max()} characters")
+    places = np.arange(codes.size) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((codes & 31) << (5 * places), starts)
+    runs -= np.where(codes[starts + lengths - 1] & 16, 1 << (5 * lengths), 0)
+    for first in (1, 2):
+        runs[first::2] = runs[first::2].cumsum()
+    return runs.tolist()
 
 
 def bytes_from_base64(text: Any) -> bytes | None:

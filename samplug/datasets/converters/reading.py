@@ -5,19 +5,33 @@ from pathlib import Path
 from samplug.datasets.converters.annotations import Annotations
 from samplug.datasets.converters.coco import read_coco
 from samplug.datasets.converters.labelme import read_labelme
+from samplug.datasets.converters.mask_files import read_instance_masks, read_label_maps
 from samplug.datasets.converters.yolo import read_yolo
 from samplug.datasets.io import DataError
 from samplug.utils.errors import ConfigError
 
-FORMATS = {"coco": read_coco, "labelme": read_labelme, "yolo": read_yolo}
+FORMATS = {
+    "coco": read_coco,
+    "labelme": read_labelme,
+    "yolo": read_yolo,
+    "label-maps": read_label_maps,
+    "instance-masks": read_instance_masks,
+}
+_SOURCES = {
+    "coco": "a json file",
+    "labelme": "a folder of json files",
+    "yolo": "a folder or a yaml file",
+    "label-maps": "a folder of PNG files",
+    "instance-masks": "a folder of folders of PNG files",
+}
 
 
 def read_annotations(source: Path, format: str = "auto", images: Path | None = None) -> Annotations:
     """Read annotations of any known format.
 
     Args:
-        source: A COCO json, a folder of labelme json files, or YOLO's folder or data.yaml.
-        format: A key of ``FORMATS``, or ``'auto'``: by what ``source`` is.
+        source: A COCO json, a folder of labelme json files, YOLO's folder or data.yaml; a folder of label maps, or of folders of masks.
+        format: A key of ``FORMATS``, or ``'auto'``: by what ``source`` is; folders of pictures are not recognised.
         images: The folder of images, where the source does not say it.
 
     Raises:
@@ -29,12 +43,11 @@ def read_annotations(source: Path, format: str = "auto", images: Path | None = N
     if format == "auto":
         format = _format_of(source)
     if format not in FORMATS:
-        raise ConfigError(f"to-masks: the format {format!r} is not one of {', '.join(FORMATS)}")
-    if (format == "coco") != (source.suffix.lower() == ".json" and source.is_file()) or (
-        format == "labelme" and not source.is_dir()
-    ):
-        expected = {"coco": "a json file", "labelme": "a folder of json files", "yolo": "a folder or a yaml file"}
-        raise DataError(f"data: {source} is not {expected[format]}, which {format} annotations are")
+        raise ConfigError(f"annotations: the format {format!r} is not one of {', '.join(FORMATS)}")
+    is_json = source.is_file() and source.suffix.lower() == ".json"
+    fits = {"coco": is_json, "yolo": not is_json}.get(format, source.is_dir())
+    if not fits:
+        raise DataError(f"data: {source} is not {_SOURCES[format]}, which {format} annotations are")
     return FORMATS[format](source, images)
 
 
@@ -50,5 +63,6 @@ def _format_of(source: Path) -> str:
             if next(source.rglob(pattern), None):
                 return format
     raise DataError(
-        f"data: {source} is neither a COCO json, nor a folder of labelme json files, nor a YOLO folder or data.yaml"
+        f"data: {source} is neither a COCO json, nor a folder of labelme json files, nor a YOLO folder or data.yaml; of pictures, say "
+        "what they are with --format label-maps or instance-masks"
     )

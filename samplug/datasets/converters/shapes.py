@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from samplug.datasets.converters.encodings import image_from_base64, runs_from_string
+from samplug.utils.rle import RLE, as_text, from_runs
 
 Size = tuple[int, int]
 
@@ -68,8 +69,12 @@ class Polygons:
         return None
 
     def raster(self, size: Size) -> NDArray[np.bool_]:
+        return coco_mask.decode(self.rle(size)).astype(bool)
+
+    def rle(self, size: Size) -> RLE:
+        """The same as run lengths."""
         parts = [self._pixels(part, size).ravel().tolist() for part in self.parts]
-        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(parts, *size))).astype(bool)
+        return as_text(coco_mask.merge(coco_mask.frPyObjects(parts, *size)))
 
     def _pixels(self, part: Sequence[float], size: Size) -> NDArray[np.float64]:
         height, width = size
@@ -108,6 +113,12 @@ class RunLengths:
         runs = self._runs()
         inside = np.arange(len(runs)) % 2 == 1
         return np.repeat(inside, runs).reshape(size, order="F")
+
+    def rle(self, size: Size) -> RLE:
+        """The same, compressed."""
+        if isinstance(self.counts, str):
+            return {"size": list(size), "counts": self.counts}
+        return from_runs(self.counts, size)
 
     def _runs(self) -> list[int]:
         if isinstance(self.counts, str):

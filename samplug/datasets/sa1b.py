@@ -1,0 +1,99 @@
+"""Images with a json each, as the SA-1B set has them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from samplug.datasets.converters.annotations import read_json
+from samplug.datasets.converters.coco import segmentation_shape
+from samplug.datasets.converters.shapes import shorten
+from samplug.datasets.instances import AnnotatedFile, InstanceSegDataset, Size, size_error
+from samplug.datasets.io import DataError
+from samplug.datasets.pairing import list_files, match
+from samplug.registry import DATASETS
+from samplug.utils.rle import RLE
+
+_SUFFIX = ".json"
+
+
+@DATASETS.register_module()
+class SA1BDataset(InstanceSegDataset):
+    """SA-1B, or a set in its layout: beside each image a json of its name, ``{"image": {...}, "annotations": [...]}``.
+
+    Of an annotation its ``segmentation`` is read: COCO's run lengths (``size`` and ``counts``, compressed or a list), or polygons. Area
+    and box are those of the mask, whatever the file says. ``height`` and ``width`` of ``image`` may be absent; they must be the image's.
+
+    Args:
+        data_root: Folder that holds both.
+        image_dir: Folder of images under ``data_root``.
+        ann_dir: Folder of json files under ``data_root``; may be the same.
+        recursive: Look into subfolders; they are part of the name.
+        include: Shell pattern of the names that belong to the set.
+        extra_annotations: A json without an image is that of another split, not an error.
+        **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the rest of :class:`InstanceSegDataset`.
+
+    Raises:
+        ConfigError: An option of another value than those above.
+        DataError: Missing or empty folders; an image without a json or the reverse; two images of one name; broken files; run lengths of
+            another size than the image.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        image_dir: str = "",
+        ann_dir: str = "",
+        recursive: bool = False,
+        include: str = "*",
+        extra_annotations: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        root = Path(data_root).expanduser()
+        self.image_dir, self.ann_dir = root / image_dir, root / ann_dir
+        self.recursive, self.include, self.extra_annotations = recursive, include, extra_annotations
+        super().__init__(root, (self.image_dir, self.ann_dir), **kwargs)
+
+    def _find(self) -> tuple[list[AnnotatedFile], dict[str, str]]:
+        images, problems = list_files(self.image_dir, None, self.recursive)
+        annotations, others = list_files(self.ann_dir, _SUFFIX, self.recursive)
+        found = match(images, annotations, self.include, self.extra_annotations, "annotation", "extra_annotations")
+        if not found.pairs and not found.problems:
+            subfolders = "" if self.recursive else "; recursive=True looks into its subfolders"
+            raise DataError(
+                f"data: none of the {len(images)} images in {self.image_dir} matches include={self.include!r}{subfolders}"
+                if images
+                else f"data: {self.image_dir} holds no images: set image_dir, or add them{subfolders}"
+            )
+        problems = found.problems | problems | others
+        files = [AnnotatedFile(pair.name, pair.image, (pair.mask,)) for pair in found.pairs]
+        # Which of two images of a name is meant, nobody knows: neither is used.
+        return [file for file in files if problems.keys().isdisjoint(map(str, file.files))], problems
+
+    def read_masks(self, annotations: Sequence[Path], size: Size, image: Path) -> list[RLE]:
+        (path,) = annotations
+        content = read_json(path)
+        entries = content.get("annotations") if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            found = f"the keys {', '.join(content)}" if isinstance(content, dict) else shorten(content)
+            raise DataError(
+                f"data: {path} has no list of annotations, it holds {shorten(found)}: SA-1B's json files do; move it away if it is "
+                "another one"
+            )
+        stated = content.get("image")
+        if isinstance(stated, dict) and {"height", "width"} <= stated.keys():
+            found_size = (stated["height"], stated["width"])
+            if found_size != size:
+                raise size_error(found_size, size, path, image)
+        return [_mask(entry, size, f"{path}: annotations[{index}]") for index, entry in enumerate(entries)]
+
+
+def _mask(entry: Any, size: Size, where: str) -> RLE:
+    if not isinstance(entry, dict) or "segmentation" not in entry:
+        raise DataError(f"data: {where} has no segmentation, it is {shorten(entry)}: mend it or remove it")
+    segmentation = entry["segmentation"]
+    if segmentation == []:  # nothing is inside
+        segmentation = {"size": list(size), "counts": [size[0] * size[1]]}
+    shape = segmentation_shape(segmentation)
+    if problem := shape.problem(size):
+        raise DataError(f"data: {where} {problem}: mend it or remove it")
+    return shape.rle(size)

@@ -1,0 +1,146 @@
+"""Folders of frames with label maps, as DAVIS, SA-V and MOSE have them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samplug.datasets.instances import AnnotatedFile, InstanceSegDataset, Size, size_error
+from samplug.datasets.io import DataError, read_mask
+from samplug.datasets.pairing import check_folder, list_files, read_lines
+from samplug.registry import DATASETS
+from samplug.utils.rle import RLE, from_labels
+
+_SUFFIX = ".png"  # lossless: in a JPEG, values that nobody drew surround every object
+
+
+@DATASETS.register_module()
+class VideoFolderDataset(InstanceSegDataset):
+    """Frames ``JPEGImages/<video>/00000.jpg`` with label maps ``Annotations/<video>/00000.png``; each frame is an image of its own.
+
+    Every value of a map but 0 is an object: grey values, or indices where the file has a palette; a mask of 0 and 255 is one object.
+    With subfolders, ``Annotations/<video>/<object>/00000.png`` (SA-V), each file is one object: what is not 0. Frames without an
+    annotation are left out; ``unannotated`` is their number. ``part`` puts all frames of a video into the same part.
+
+    Args:
+        data_root: Folder that holds both.
+        image_dir: Folder of videos under ``data_root``, each a folder of frames.
+        ann_dir: Folder of annotations under ``data_root``.
+        ann_file: Text file of the videos that belong to the set, one a line, under ``data_root``; empty: all folders of ``image_dir``.
+        ignore_values: Values of label maps that are no object, such as (255,) for undecided borders.
+        **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the rest of :class:`InstanceSegDataset`.
+
+    Raises:
+        ConfigError: An option of another value than those above.
+        DataError: Missing or empty folders; a video without annotations or the reverse; an annotation without a frame; broken files; maps of
+            colours, or of another size than their frames.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        image_dir: str = "JPEGImages",
+        ann_dir: str = "Annotations",
+        ann_file: str | None = None,
+        ignore_values: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> None:
+        root = Path(data_root).expanduser()
+        self.image_dir, self.ann_dir = root / image_dir, root / ann_dir
+        self.ignore_values = tuple(ignore_values)
+        self.unannotated = 0
+        super().__init__(root, (self.image_dir, self.ann_dir), ann_file=ann_file or "", **kwargs)
+
+    def describe(self) -> str:
+        left_out = f"; {self.unannotated:,} frames without annotation left out" if self.unannotated else ""
+        return f"{super().describe()}{left_out}"
+
+    def _find(self) -> tuple[list[AnnotatedFile], dict[str, str]]:
+        files: list[AnnotatedFile] = []
+        problems: dict[str, str] = {}
+        self.unannotated = 0
+        present, annotated = (_subfolders(folder) for folder in (self.image_dir, self.ann_dir))
+        wanted = sorted(present)
+        if self.ann_file:
+            wanted = self._listed(present, problems)
+        else:
+            for video in sorted(annotated - present):
+                problems[str(self.ann_dir / video)] = f"has no frames, {self.image_dir / video}: add them, or remove it"
+        for video in wanted:
+            if video not in annotated:
+                problems[str(self.image_dir / video)] = (
+                    f"has no annotations, {self.ann_dir / video}: add them, or remove the video or list the others in ann_file"
+                )
+                continue
+            frames, wrong = list_files(self.image_dir / video)
+            by_frame, more = self._annotations(video)
+            problems |= wrong | more
+            for frame in sorted(by_frame.keys() - frames.keys()):
+                problems[str(by_frame[frame][0])] = (
+                    f"has no frame {frame} in {self.image_dir / video}: add or remove it"
+                )
+            self.unannotated += len(frames.keys() - by_frame.keys())
+            for frame in sorted(frames.keys() & by_frame.keys()):
+                file = AnnotatedFile(f"{video}/{frame}", frames[frame], tuple(by_frame[frame]))
+                if problems.keys().isdisjoint(map(str, file.files)):
+                    files.append(file)
+        if not files and not problems:
+            raise DataError(
+                f"data: {self.image_dir} holds no folder of frames that are annotated in {self.ann_dir}: set image_dir and ann_dir"
+            )
+        return files, problems
+
+    def _listed(self, present: set[str], problems: dict[str, str]) -> list[str]:
+        """The videos of the list, sorted; lines that name none, or one twice, become problems."""
+        listed: set[str] = set()
+        for number, video in enumerate(read_lines(Path(self.ann_file), "video"), start=1):
+            where = f"{self.ann_file}, entry {number}"
+            if video not in present:
+                problems[where] = f"there is no folder {video} in {self.image_dir}: mend the list or add the video"
+            elif video in listed:
+                problems[where] = f"{video} is listed twice: remove one line"
+            listed.add(video)
+        return sorted(listed & present)
+
+    def _annotations(self, video: str) -> tuple[dict[str, list[Path]], dict[str, str]]:
+        """Files by frame, and what is wrong with the folder."""
+        folder = self.ann_dir / video
+        objects = sorted(_subfolders(folder))
+        maps, problems = list_files(folder, _SUFFIX)
+        if objects and maps:
+            problems[str(folder)] = (
+                "holds label maps and folders of objects: which are meant is not clear, remove one kind"
+            )
+            return {}, problems
+        by_frame = {frame: [path] for frame, path in maps.items()}
+        for name in objects:
+            masks, more = list_files(folder / name, _SUFFIX)
+            problems |= more
+            for frame, path in masks.items():
+                by_frame.setdefault(frame, []).append(path)
+        return by_frame, problems
+
+    def _group(self, item: AnnotatedFile) -> str:
+        return item.name.partition("/")[0]
+
+    def _settings(self) -> list[Any]:
+        return [*super()._settings(), self.ignore_values]
+
+    def read_masks(self, annotations: Sequence[Path], size: Size, image: Path) -> list[RLE]:
+        masks: list[RLE] = []
+        for path in annotations:
+            labels = read_mask(path)
+            if labels.ndim == 3:
+                raise DataError(f"data: {path} holds colours: a label map has grey values or a palette; convert it")
+            if labels.shape != size:
+                raise size_error((labels.shape[0], labels.shape[1]), size, path, image)
+            of_one_object = path.parent.parent != self.ann_dir
+            labels = labels > 0 if of_one_object else np.where(np.isin(labels, self.ignore_values), 0, labels)
+            masks += from_labels(labels).values()
+        return masks
+
+
+def _subfolders(folder: Path) -> set[str]:
+    check_folder(folder)
+    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
