@@ -1,12 +1,17 @@
 """Tiny models and checkpoints for tests."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 
+from samplug.datasets.synthetic import camouflage_scene
 from samplug.registry import MODELS
+from samplug.utils.rle import encode_rle
 
 TINY_ARCH = dict(embed_dims=48, depth=3, num_heads=3, global_attn_indexes=[1], window_size=3, patch_size=16)
 
@@ -19,6 +24,18 @@ def tiny_vit(**kwargs: Any):
 
 def tiny_hiera(**kwargs: Any):
     return MODELS.build(dict(type="SAM2Hiera", **{"arch": TINY_HIERA, "img_size": 64, **kwargs}))
+
+
+def write_sa1b(folder: Path, images: int = 12) -> None:
+    """Images of one to three objects, with a json beside each."""
+    folder.mkdir()
+    for index in range(images):
+        image, mask = camouflage_scene(0, index, 40)
+        cv2.imwrite(str(folder / f"{index}.jpg"), image)
+        masks = [mask == 1, mask[::-1] == 1, mask[:, ::-1] == 1][: 1 + index % 3]
+        annotations = [dict(segmentation=encode_rle(np.ascontiguousarray(one))) for one in masks]
+        content = dict(image=dict(file_name=f"{index}.jpg", width=40, height=40), annotations=annotations)
+        (folder / f"{index}.json").write_text(json.dumps(content))
 
 
 def save_encoder(path: Path, cfg: Mapping[str, Any], seed: int = 0) -> str:

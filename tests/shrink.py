@@ -40,6 +40,8 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
                 dataset.update(length=4, size=48)
             if "data_prefix" in dataset:  # mmseg's
                 dataset.update(data_root=str(data_root), data_prefix=dict(img_path="images", seg_map_path="labels"))
+            elif dataset.get("type") == "SA1BDataset":
+                dataset.update(data_root=str(data_root / "sa1b"))
             elif "data_root" in dataset:
                 dataset.update(data_root=str(data_root), image_dir="images", mask_dir="masks", indices=2)
             if "part" in dataset:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
 from samplug.engine.cli import TRAIN_SECTIONS, build_runner
+from tests.builders import write_sa1b
 from tests.conftest import ROOT
 from tests.shrink import shrink
 
@@ -33,6 +34,7 @@ def pair_folder(tmp_path_factory):
         cv2.imwrite(str(root / "images" / f"{index}.jpg"), image)
         cv2.imwrite(str(root / "masks" / f"{index}.png"), mask * np.uint8(255))
         cv2.imwrite(str(root / "labels" / f"{index}.png"), mask + np.uint8(1))  # classes from 1
+    write_sa1b(root / "sa1b")
     return root
 
 

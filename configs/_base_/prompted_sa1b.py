@@ -1,0 +1,39 @@
+# Prompted fine-tuning on images of several objects, as SA-1B has them: a.jpg and a.json beside it under data_root (docs/data.md; tools/prepare_data.py
+# to-sa1b makes them of COCO, label maps or a mask for each object). 70 % train, 15 % validate, 15 % test, chosen by name.
+_base_ = './prompted_folders.py'
+
+data_root = 'data/sa1b'
+image_dir = ''
+ann_dir = ''
+max_objects = 3  # of an image, drawn anew in each epoch, as SAM 2's training does; a test has all of them
+min_area = 16  # pixels
+img_size = 1024
+keep_ratio = False
+meta_keys = ('img_id', 'img_path', 'dataset_name', 'ori_shape', 'img_shape', 'flip', 'flip_direction')
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='mmdet.Resize', scale=(img_size, img_size), keep_ratio=keep_ratio, backend='pillow'),
+    dict(type='mmdet.RandomFlip', prob=0.5),
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
+]
+# The truth is loaded after the resize: predictions are scored at the original size.
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='mmdet.Resize', scale=(img_size, img_size), keep_ratio=keep_ratio, backend='pillow'),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
+]
+objects = dict(
+    type='SA1BDataset',
+    data_root=data_root,
+    image_dir=image_dir,
+    ann_dir=ann_dir,
+    min_area=min_area,
+    val_fraction=_base_.val_fraction,
+    test_fraction=_base_.test_fraction)
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True, name='train', part='train', max_objects=max_objects, pipeline=train_pipeline, **objects))
+val_dataloader = dict(dataset=dict(_delete_=True, name='val', part='val', pipeline=test_pipeline, **objects))
+test_dataloader = dict(dataset=dict(_delete_=True, name='test', part='test', pipeline=test_pipeline, **objects))
