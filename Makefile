@@ -1,6 +1,6 @@
 # make install     environment in .venv
 # make quickstart  train, test and draw on generated data; DATA=folder: on folder/images and folder/masks; SEED=n, OUT=folder
-# make test        all tests; SAMPLUG_TEST_DATA=folder adds those on real data and reference tensors
+# make test        all tests, in two processes; SAMPLUG_TEST_DATA=folder adds those on real data and reference tensors
 # make lint        format, lint and types
 # make docs        the site, in docs/_build/html; warnings are errors
 
@@ -29,7 +29,7 @@ quickstart: install
 	$(BIN)/python tools/quickstart.py --out-dir $(OUT) --seed $(SEED) $(if $(DATA),--data $(DATA))
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

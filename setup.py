@@ -70,6 +70,7 @@ setup(
             "peft>=0.17",
             "pysodmetrics>=1.6.2",
             "pytest>=9",
+            "pytest-xdist>=3.8",
             "rasterio>=1.4",
             "ruff>=0.17",
             "scikit-learn>=1.5",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Nothing in samplug may need compiled operators or torchvision's family, also where a machine has them.
 for _name in ("mmcv._ext", "torchvision", "timm"):
     sys.modules[_name] = None  # type: ignore[assignment]
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture(autouse=True)
