@@ -6,7 +6,7 @@ index in which epoch it is drawn, and the dataset seeds the generators from that
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -112,12 +112,21 @@ class SeededDataset:
         """The sample of a :class:`Draw`; a plain index is drawn in epoch 0."""
         epoch = draw.epoch if isinstance(draw, Draw) else 0
         with seeded(self._draw_seed, epoch, int(draw)):
-            item = self._drawn[int(draw)]
+            try:
+                item = self._drawn[int(draw)]
+            except Exception as error:
+                error.add_note(f"sample {int(draw)}: {self._path(int(draw))}")  # transforms do not name the file
+                raise
         # What a model draws for a sample, such as prompts, can depend on the same three numbers.
         sample = item.get("data_samples") if isinstance(item, Mapping) else None
         if isinstance(sample, BaseDataElement):
             sample.set_metainfo(dict(draw=(self._draw_seed, epoch, int(draw))))
         return item
+
+    def _path(self, index: int) -> str:
+        with suppress(Exception):
+            return str(self._drawn.get_data_info(index)["img_path"])
+        return "made by the dataset"
 
     def __len__(self) -> int:
         return len(self._drawn)
