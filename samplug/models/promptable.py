@@ -239,11 +239,14 @@ class PromptableSAM(StrictInit, BaseModel):
     def prompts_of(self, state: PromptState) -> Prompts:
         """Q simulated prompts for each of B objects of one image, as B * Q objects."""
         given = state.points.shape[2] > 0
+        masks, side = state.mask, 4 * (self.img_size // self.backbone.patch_size)
+        if masks is not None and masks.shape[-1] != side:  # not an answer, but a truth at a quarter of the input
+            masks = F.interpolate(masks, (side, side), mode="bilinear", align_corners=False, antialias=True)
         return Prompts(
             points=state.points.flatten(0, 1) if given else None,
             labels=state.labels.flatten(0, 1) if given else None,
             boxes=None if state.boxes is None else state.boxes.flatten(0, 1),
-            masks=state.mask,
+            masks=masks,
         )
 
     def _check_place(self, frame: Frame, sample: Any) -> None:

@@ -18,7 +18,7 @@ POINTS = dict(type="PointPrompts", num_positive=3, num_negative=1, erode=0)
 
 def build(**kwargs):
     torch.manual_seed(0)
-    backbone = dict(type="SAMViT", arch=TINY_ARCH, img_size=SIZE, **kwargs.pop("backbone", {}))
+    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": SIZE, **kwargs.pop("backbone", {})}
     model = MODELS.build(dict(type="PromptableSAM", backbone=backbone, **kwargs))
     model.backbone.init_weights()
     return model
@@ -195,6 +195,27 @@ def test_padding_is_never_clicked(click):
     model.loss(images(1), [instances(0, size=(40, SIZE))])
     assert (seen[-1].points[..., 1] < 40).all()
     assert (seen[-1].labels[0, 1:] == 0).all()
+
+
+@pytest.mark.parametrize("patch_size", [8, 16])
+def test_a_session_may_begin_with_a_mask(patch_size):
+    """The decoder is given the truth at its own resolution, then clicks as always."""
+    model = build(
+        train_prompts=dict(CENTRES, mask_prob=1.0), backbone=dict(arch={**TINY_ARCH, "patch_size": patch_size})
+    )
+    seen = []
+    decode = model.decode
+    model.decode = lambda features, prompts, *args, **kw: seen.append(prompts) or decode(features, prompts, *args, **kw)
+    losses = model.loss(images(1), [sample()])
+    side = 4 * SIZE // patch_size
+    first = seen[0].masks
+    assert seen[0].points is None
+    assert seen[0].boxes is None
+    assert first.shape == (1, 1, side, side)
+    truth = torch.nn.functional.interpolate(sample().gt_sem_seg.data[None].float(), (side, side), mode="area") > 0.5
+    assert ((first > 0) == truth).float().mean() > 0.97
+    assert seen[1].points.shape == (1, 1, 2)
+    sum(losses.values()).backward()
 
 
 def test_polygons_are_no_masks():

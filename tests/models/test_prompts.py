@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from samplug.models.prompts import (
+    PromptSimulator,
     best_mask,
     center_click,
     erode,
@@ -242,6 +243,19 @@ def test_erode():
     expected[0, 3:6, 7:] = True
     assert torch.equal(eroded[3], expected)
     assert torch.equal(erode(masks, 0), masks)
+
+
+def test_kinds_of_first_prompts():
+    """Boxes, masks and clicks come as often as their probabilities say; the rest are clicks."""
+    simulator = PromptSimulator(box_prob=0.5, mask_prob=0.3)
+    masks = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    masks[..., 4:9, 4:9] = True
+    states = [simulator.start(masks, prompt_generator(index)) for index in range(600)]
+    kinds = ["box" if state.boxes is not None else "mask" if state.mask is not None else "click" for state in states]
+    for kind, share in (("box", 0.5), ("mask", 0.3), ("click", 0.2)):
+        assert kinds.count(kind) / 600 == pytest.approx(share, abs=0.06)
+    with pytest.raises(ConfigError, match="more than 1 together"):
+        PromptSimulator(box_prob=0.5, mask_prob=0.6)
 
 
 def test_mask_prompt():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from samplug.models.prompts.boxes import perturb_boxes, tight_boxes
 from samplug.models.prompts.clicks import center_click, erode, spread_points, uniform_click
-from samplug.models.prompts.masks import best_mask, merge_prompts
+from samplug.models.prompts.masks import best_mask, mask_prompt, merge_prompts
 from samplug.models.prompts.randomness import happens
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
@@ -46,7 +46,7 @@ class PromptState:
 class PromptSimulator:
     """A first prompt and corrections of what the model makes of it: SAM 2's training on still images.
 
-    The first prompt is a box or one click. Then clicks are added where the best mask so far is wrong, and that mask's logits go with them as
+    The first prompt is a box, one click, or a mask. Then clicks are added where the best mask so far is wrong, and that mask's logits go with them as
     the mask prompt; gradients go through it. For SAM 2's evaluation: ``click='center'``, ``correction_from_truth_prob=0``.
 
     All objects of one call get the same kind of prompt, as in SAM 2. Numbers come from the generator of the call alone: one call for each
@@ -54,6 +54,7 @@ class PromptSimulator:
 
     Args:
         box_prob: Probability that the first prompt is a box.
+        mask_prob: Probability that it is the truth as a mask prompt, see :func:`mask_prompt`; the rest are clicks.
         num_correction_points: Clicks after the first prompt; how often :meth:`correct` is to be called.
         correction_from_truth_prob: Probability that a correction is drawn from the truth as if nothing had been predicted.
         click: ``'uniform'``, or ``'center'`` of the object or the error.
@@ -72,15 +73,23 @@ class PromptSimulator:
         click: str = "uniform",
         box_noise: float | None = 0.1,
         box_noise_limit: float = 20.0,
+        mask_prob: float = 0.0,
     ) -> None:
-        probabilities = dict(box_prob=box_prob, correction_from_truth_prob=correction_from_truth_prob)
+        probabilities = dict(
+            box_prob=box_prob, mask_prob=mask_prob, correction_from_truth_prob=correction_from_truth_prob
+        )
         for name, value in probabilities.items():
             if not 0 <= value <= 1:
                 raise ConfigError(f"PromptSimulator: {name}={value} is no probability: use a number from 0 to 1")
+        if box_prob + mask_prob > 1:
+            raise ConfigError(
+                f"PromptSimulator: box_prob={box_prob} and mask_prob={mask_prob} are more than 1 together"
+            )
         _check_choice("PromptSimulator", "click", click, ("uniform", "center"))
         _check_least("PromptSimulator", 0, num_correction_points=num_correction_points, box_noise=box_noise or 0,
                      box_noise_limit=box_noise_limit)  # fmt: skip
         self.box_prob = box_prob
+        self.mask_prob = mask_prob
         self.num_correction_points = num_correction_points
         self.correction_from_truth_prob = correction_from_truth_prob
         self.click = click
@@ -96,16 +105,18 @@ class PromptSimulator:
             valid: (B, 1, H, W) bool: where the truth is known, in this round and in the corrections; None: everywhere.
 
         Returns:
-            A click (Q = K = 1), to be answered with several masks, or a box (K = 0), to be answered with one.
+            A click (Q = K = 1), to be answered with several masks, or a box or a mask (K = 0), to be answered with one.
         """
+        nothing = masks.new_zeros(len(masks), 1, 0, 2, dtype=torch.float32)
+        no_labels = masks.new_zeros(len(masks), 1, 0, dtype=torch.int32)
         if happens(self.box_prob, generator):
             boxes = perturb_boxes(
                 tight_boxes(masks), (masks.shape[-2], masks.shape[-1]), generator, self.box_noise, self.box_noise_limit
             )
-            labels = torch.zeros(len(masks), 1, 0, dtype=torch.int32, device=masks.device)
-            return PromptState(
-                masks, boxes.new_zeros(len(masks), 1, 0, 2), labels, multimask=False, boxes=boxes[:, None], valid=valid
-            )
+            return PromptState(masks, nothing, no_labels, multimask=False, boxes=boxes[:, None], valid=valid)
+        if happens(self.mask_prob / (1 - self.box_prob) if self.mask_prob else 0, generator):
+            prompt = mask_prompt(masks, (masks.shape[-2] // 4, masks.shape[-1] // 4))
+            return PromptState(masks, nothing, no_labels, multimask=False, mask=prompt, valid=valid)
         points, labels = self._click(masks, None, valid, generator)
         return PromptState(masks, points[:, None], labels[:, None], multimask=True, valid=valid)
 
