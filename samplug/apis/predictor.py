@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from samplug.datasets.io import DataError
 from samplug.models.frames import Frame
-from samplug.models.promptable import PromptableSAM, Prompts
+from samplug.models.promptable import PromptableSAM
+from samplug.models.prompts import Prompts
 
 
 class PredictedMasks(NamedTuple):

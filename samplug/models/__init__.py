@@ -1,6 +1,7 @@
 from samplug.models import adapters, backbones, decoders, losses, prompts
 from samplug.models.data_preprocessor import LetterboxPreProcessor
-from samplug.models.promptable import PromptableSAM, Prompts
+from samplug.models.promptable import PromptableSAM
+from samplug.models.prompts import Prompts
 from samplug.models.segmentor import SAMSegmentor
 from samplug.models.ts_sam import TSSAM
 

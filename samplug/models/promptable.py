@@ -1,7 +1,6 @@
 """Promptable segmentation: an encoder run once for an image, a decoder run for each set of prompts (Kirillov et al., 2023)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from samplug.models.base import StrictInit
 from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
 from samplug.models.frames import Frame, FrameMode, resize_masks
-from samplug.models.prompts import PromptState, best_mask, objects_of, pad_objects
+from samplug.models.prompts import Prompts, PromptState, best_mask, objects_of, pad_objects
 from samplug.models.sessions import draw_of, passes, run_session
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
@@ -24,41 +23,6 @@ from samplug.utils.rle import encode_rle
 
 Cfg = dict[str, Any]
 _CENTRE_CLICK = dict(type="PromptSimulator", box_prob=0.0, num_correction_points=0, click="center")
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """What is said of B objects; places are (x, y) in pixels of the network's input.
-
-    Attributes:
-        points: (B, K, 2) float; K clicks on each object.
-        labels: (B, K): 1 = on the object, 0 = not on it, -1 = no click (fills up shorter rows).
-        boxes: (B, 4) float, (x0, y0, x1, y1).
-        masks: (B, 1, 4g, 4g) logits of an earlier answer.
-        image_index: (B,) int: the image of each object. None: one object in each image, or all in the only one.
-
-    Raises:
-        ConfigError: Numbers of objects differ, or points and labels do not come together.
-    """
-
-    points: Tensor | None = None
-    labels: Tensor | None = None
-    boxes: Tensor | None = None
-    masks: Tensor | None = None
-    image_index: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        sizes = {field.name: len(value) for field in fields(self) if (value := getattr(self, field.name)) is not None}
-        if len(set(sizes.values())) > 1:
-            raise ConfigError(f"prompts: numbers of objects differ: {', '.join(f'{k} {v}' for k, v in sizes.items())}")
-        if (self.points is None) != (self.labels is None) or (
-            self.points is not None and self.labels is not None and self.points.shape[:2] != self.labels.shape
-        ):
-            raise ConfigError("prompts: points (B, K, 2) need labels (B, K): 1 on the object, 0 off it, -1 no click")
-
-    def __len__(self) -> int:
-        """Number of objects; 1 without any prompt."""
-        return next((len(value) for field in fields(self) if (value := getattr(self, field.name)) is not None), 1)
 
 
 @MODELS.register_module()

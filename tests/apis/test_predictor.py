@@ -7,8 +7,8 @@ import torch
 from samplug.apis import Predictor
 from samplug.checkpoints import load_weights
 from samplug.datasets.io import DataError
+from samplug.models import Prompts
 from samplug.models.frames import Frame
-from samplug.models.promptable import Prompts
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.builders import TINY_ARCH

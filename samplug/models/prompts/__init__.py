@@ -1,5 +1,6 @@
 from samplug.models.prompts.boxes import perturb_boxes, tight_boxes
 from samplug.models.prompts.clicks import center_click, erode, spread_points, uniform_click
+from samplug.models.prompts.given import Prompts
 from samplug.models.prompts.masks import best_mask, mask_prompt, merge_prompts
 from samplug.models.prompts.objects import has_objects, objects_of, pad_objects
 from samplug.models.prompts.randomness import prompt_generator
@@ -9,6 +10,7 @@ __all__ = [
     "PointPrompts",
     "PromptSimulator",
     "PromptState",
+    "Prompts",
     "best_mask",
     "center_click",
     "erode",
