@@ -36,6 +36,7 @@ _RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
     "tta_model",
     "tta_pipeline",
 }
+_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 # MMEngine's form for configs of an installed package; here it names those of a checkout too.
 _OWN_PACKAGE = "samplug::"
 # MMEngine's placeholders ({{ fileDirname }}, {{$NAME:default}}) are no Python before it substitutes them.
@@ -81,7 +82,8 @@ def _find(path: str | Path) -> Path:
     file = Path(path).expanduser()
     if file.is_file():
         return file
-    if file.suffix or len(file.parts) != 1:
+    # Names may hold a dot (sam2.1): only a suffix of a config says that a file is meant.
+    if file.suffix in _SUFFIXES or len(file.parts) != 1:
         raise ConfigError(f"config: {file} does not exist")
     model = resolve(str(path))
     if model.config is None:

@@ -47,6 +47,13 @@ def test_a_name_is_a_config():
     assert load_config(COD, {"img_size": 512}).filename == str(ROOT / f"configs/tssam/{COD}.py")
 
 
+def test_every_config_is_loaded_by_its_name():
+    """Of SAM 2.1 they hold a dot."""
+    for name in names():
+        if (config := resolve(name).config) is not None:
+            assert load_config(name).filename == str(config)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

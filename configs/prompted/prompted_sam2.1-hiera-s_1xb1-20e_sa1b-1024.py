@@ -1,6 +1,6 @@
 # SAM 2.1 Hiera-S, everything fine-tuned on images of several objects with the published settings of SAM 2's training: images squashed to a
 # square, one image of up to 3 objects in a batch, a click or a box and 7 corrections, rates of 5e-6 and 3e-6 falling by 0.9 from block to block.
-# Ours are the epochs and the augmentation, mirroring alone.
+# Ours are the epochs, the precision (float32, published bfloat16: --amp) and the augmentation, mirroring alone.
 # Published result: none. Memory: not measured.
 _base_ = [
     '../_base_/prompted_sa1b.py',

@@ -47,6 +47,10 @@ def main() -> None:
     objects = read(args.files)
     if args.baselines:
         for name, report in box_baselines(load_config(args.baselines, args.cfg_options)).items():
+            if name in objects:
+                raise ConfigError(
+                    f"clicks: a run is called {name!r}, as a baseline is: give it another name, as mine=F.json"
+                )
             report.write_json(out / f"{name}.json")
             objects[name] = report.images
     print(f"\n{summary(objects)}\n")

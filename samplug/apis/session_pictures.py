@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from samplug.apis.model import init_model
 from samplug.models.frames import Frame
 from samplug.models.promptable import PromptableSAM
-from samplug.models.prompts import PromptState, best_mask, objects_of, pad_objects
+from samplug.models.prompts import PromptState, best_mask, objects_of, training_objects
 from samplug.models.sessions import draw_of, first_prompt, run_session
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
@@ -72,10 +72,10 @@ class SessionPictures:
         return picture
 
     def _placed(self, truth: Any) -> torch.Tensor:
-        objects = objects_of(truth)
         if self.train:
-            return pad_objects(objects, self.model.img_size)
-        return Frame(self.model.img_size, tuple(truth.ori_shape), self.model.frame).place_objects(objects)
+            return training_objects(truth, self.model.img_size)
+        frame = Frame(self.model.img_size, tuple(truth.ori_shape), self.model.frame)
+        return frame.place_objects(objects_of(truth))
 
     def _session(self, sample: dict[str, Any], objects: torch.Tensor) -> tuple[PromptState | None, NDArray[np.bool_]]:
         """What was said last, with all that was said before, and the union of the answers."""

@@ -8,9 +8,14 @@ from samplug.evaluation.protocols import PROTOCOLS, Protocol
 
 def rule_of(metric: str) -> Literal["greater", "less"] | None:
     """Which value of a metric is the better one; of ``'CAMO/MAE'`` that of ``'MAE'``. None: not known."""
-    name = metric.rpartition("/")[2]
+    name = _kind(metric.rpartition("/")[2])
     protocols: list[type[Protocol]] = [*PROTOCOLS.values(), Clicks]
     for protocol in protocols:
-        if name in protocol.columns:
-            return "less" if name in protocol.lower_is_better else "greater"
+        if name in map(_kind, protocol.columns):
+            return "less" if name in map(_kind, protocol.lower_is_better) else "greater"
     return "less" if "loss" in name.lower() else None
+
+
+def _kind(name: str) -> str:
+    """``IoU`` of ``IoU@25``."""
+    return name.partition("@")[0]

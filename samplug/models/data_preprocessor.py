@@ -1,6 +1,7 @@
 """Normalising and padding, between the loader and the model."""
 
 import hashlib
+import json
 from typing import Any
 
 import torch
@@ -24,13 +25,15 @@ class LetterboxPreProcessor(SegDataPreProcessor):
 
     Args:
         size: (height, width) of the network's input.
-        digest: Give each sample ``pixels``, a digest of its image as it came from the loader; see :class:`CachedEncoder`.
+        digest: Give each sample ``pixels``, a digest of its image as it came from the loader and of these settings; see :class:`CachedEncoder`.
         **kwargs: The rest of mmseg's: ``mean``, ``std``, ``bgr_to_rgb``, ...
     """
 
     def __init__(self, size: tuple[int, int], digest: bool = False, **kwargs: Any) -> None:
         super().__init__(size=size, test_cfg=dict(size=size), **kwargs)
         self.digest = digest
+        # The network sees another image after another normalisation.
+        self._settings = json.dumps(dict(size=size, **kwargs), sort_keys=True, default=str)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Batch of the loader -> batch of the model.
@@ -45,7 +48,7 @@ class LetterboxPreProcessor(SegDataPreProcessor):
         """
         if self.digest:
             for image, sample in zip(data["inputs"], data.get("data_samples") or (), strict=False):
-                sample.set_metainfo(dict(pixels=_digest(image)))
+                sample.set_metainfo(dict(pixels=_digest(image, self._settings)))
         if training:
             return super().forward(data, training)
         images = data["inputs"]
@@ -75,6 +78,7 @@ def default_preprocessor(encoder: Any) -> dict[str, Any]:
     )
 
 
-def _digest(image: torch.Tensor) -> str:
+def _digest(image: torch.Tensor, settings: str) -> str:
     pixels = image.cpu().contiguous()
-    return hashlib.sha256(f"{tuple(pixels.shape)} {pixels.dtype} ".encode() + pixels.numpy().tobytes()).hexdigest()
+    header = f"{tuple(pixels.shape)} {pixels.dtype} {settings} "
+    return hashlib.sha256(header.encode() + pixels.numpy().tobytes()).hexdigest()

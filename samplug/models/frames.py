@@ -62,10 +62,16 @@ class Frame:
         return points * scale
 
     def place_objects(self, objects: Tensor) -> Tensor:
-        """(N, 1, height, width) uint8 over the image -> (N, 1, S, S) over the frame, by the nearest pixel; padding is 255, not known."""
+        """(N, 1, height, width) uint8 over the image -> (N, 1, S, S) over the frame, by the nearest pixel; padding is 255, not known.
+
+        Of an object so small that no pixel would be left, every pixel that it touches is, so that it can be clicked.
+        """
         height, width = self.filled
         # In floats: only they can be resized. 0, 1 and 255 stay what they are.
         placed = F.interpolate(objects.float(), size=(height, width), mode="nearest-exact").to(torch.uint8)
+        lost = (objects == 1).flatten(1).any(dim=1) & ~(placed == 1).flatten(1).any(dim=1)
+        touched = F.adaptive_max_pool2d((objects[lost] == 1).float(), (height, width)) == 1
+        placed[lost] = placed[lost].masked_fill(touched, 1)
         return F.pad(placed, (0, self.size - width, 0, self.size - height), value=255)
 
     def restore(self, logits: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from samplug.models.base import StrictInit
 from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
 from samplug.models.frames import Frame, FrameMode, resize_masks
-from samplug.models.prompts import Prompts, PromptState, best_mask, objects_of, pad_objects
+from samplug.models.prompts import Prompts, PromptState, best_mask, has_instances, objects_of, training_objects
 from samplug.models.sessions import draw_of, passes, run_session
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
@@ -131,9 +131,12 @@ class PromptableSAM(StrictInit, BaseModel):
             data_samples: N samples with ``gt_instances.masks`` or ``gt_sem_seg``, see :func:`objects_of`, of the images before they were
                 padded, or after it. What is random depends on their ``draw`` (seed, epoch, sample) alone; without one it comes from torch's
                 generator.
+
+        Raises:
+            ConfigError: A sample has no truth, or one of another size than its image.
         """
         features = self.encode(inputs, data_samples)
-        objects = [pad_objects(objects_of(sample, inputs.device), self.img_size) for sample in data_samples]
+        objects = [training_objects(sample, self.img_size, inputs.device) for sample in data_samples]
         steps: list[tuple[Tensor, Tensor, Tensor | None]] = []
         chosen: list[slice] = []
         start = 0
@@ -195,7 +198,7 @@ class PromptableSAM(StrictInit, BaseModel):
             answers += map(list, zip(*masks, strict=True))
             scores.append(torch.stack(ious, dim=1))
         sample.pred_instances = InstanceData(answers=answers, scores=torch.cat(scores))
-        if "gt_instances" not in sample:
+        if not has_instances(sample):
             sample.set_data(
                 {"seg_logits": PixelData(data=full[0]), "pred_sem_seg": PixelData(data=(full[0] > 0).long())}
             )

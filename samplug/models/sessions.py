@@ -43,7 +43,8 @@ def first_prompt(prompts: Any, objects: Tensor, generator: torch.Generator) -> P
 def _answer(model: Any, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
     """Masks of B objects, after merging those of Q prompts for each."""
     shape = state.points.shape[:2]
-    masks = model.decode(features, model.prompts_of(state), state.multimask, hide_absent=True)
+    # SAM 2 hides what it says is absent in training; in a test a user sees the mask, as of the predictor.
+    masks = model.decode(features, model.prompts_of(state), state.multimask, hide_absent=model.training)
     if shape[1] == 1:
         return masks
     logits, iou = prompts.merge(masks.logits.unflatten(0, shape), masks.iou.unflatten(0, shape))

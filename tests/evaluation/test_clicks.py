@@ -27,7 +27,11 @@ def sample(truths, answers, name="a.png", **kwargs):
     masks = BitmapMasks([truth.astype(np.uint8) for truth in truths], 60, 90)
     return dict(
         img_path=name, ori_shape=(60, 90), gt_instances=dict(masks=masks),
-        pred_instances=dict(answers=[[encode_rle(mask) for mask in steps] for steps in answers]), **kwargs,
+        pred_instances=dict(
+            answers=[[encode_rle(mask) for mask in steps] for steps in answers],
+            scores=torch.tensor([[0.5] * len(steps) for steps in answers]),
+        ),
+        **kwargs,
     )  # fmt: skip
 
 
@@ -94,8 +98,25 @@ def test_the_last_click_is_reported_too():
 
 
 def test_which_value_is_better():
-    assert rule_of("IoU@3") == "greater"
+    assert rule_of("IoU@3") == rule_of("IoU@25") == rule_of("IoU") == "greater"
     assert rule_of("river/NoC@85") == rule_of("NoF@90") == "less"
+
+
+def test_answers_that_are_nan():
+    """They would be scored as empty masks."""
+    broken = sample([blobs(0)], [[blobs(0)] * 2])
+    broken["pred_instances"]["scores"][0, 1] = float("nan")
+    with pytest.raises(DataError, match=r"a\.png: the model's answers are NaN"):
+        ClickMetric(workers=0).process(None, [broken])
+
+
+def test_boxes_beside_a_label_map():
+    """mmdet packs ``gt_instances`` always; without masks the label map is the truth."""
+    one = sample([], [[blobs(0)]])
+    one["gt_instances"] = dict(bboxes=torch.zeros(3, 4))
+    metric = ClickMetric(workers=0)
+    metric.process(None, [{**one, "gt_sem_seg": dict(data=torch.from_numpy(blobs(0)).long()[None])}])
+    assert metric.evaluate(1)["IoU@1"] == 1
 
 
 def test_models_without_prompts():

@@ -114,6 +114,26 @@ def test_entries_are_of_weights_and_pixels(tmp_path, weights):
     assert build(cached(tmp_path, weights(), dtype="float32")).backbone.folder != model.backbone.folder
 
 
+def test_entries_are_of_the_normalisation(tmp_path, weights):
+    """The encoder sees other images after it."""
+    losses(build(cached(tmp_path, weights())))
+    model = build(cached(tmp_path, weights()))
+    settings = dict(type="LetterboxPreProcessor", size=(SIZE, SIZE), mean=[0.0] * 3, std=[255.0] * 3, digest=True)
+    model.data_preprocessor = MODELS.build(settings)
+    losses(model)
+    assert model.backbone.computed == 2
+
+
+def test_entries_are_of_no_precision(tmp_path, weights):
+    """What a run in mixed precision keeps is what others would have computed."""
+    model = build(cached(tmp_path, weights(), dtype="float32"))
+    data = model.data_preprocessor(batch(), True)
+    with torch.autocast("cpu", torch.bfloat16):
+        (kept,) = model.encode(data["inputs"], data["data_samples"])
+    (anew,) = model.encode(data["inputs"])
+    assert torch.equal(kept, anew)
+
+
 def test_a_killed_writer_and_a_broken_file(tmp_path, weights):
     path = weights()
     expected = losses(build(cached(tmp_path, path)))

@@ -229,6 +229,48 @@ def test_polygons_are_no_masks():
         build().predict(images(1), [wrong])
 
 
+@pytest.mark.parametrize("size", [(40, 64), (128, 80), (20, 10)])
+@pytest.mark.parametrize("packed", [sample, instances])
+def test_a_truth_of_another_size_is_not_trained_on(size, packed):
+    """Masks that were not resized with the image would be cut or put elsewhere without a word."""
+    model = build(train_prompts=CENTRES)
+    image = torch.zeros(3, 40, 64, dtype=torch.uint8)
+    truth = sample(size=size) if packed is sample else instances(0, size=size)
+    truth.set_metainfo(dict(img_shape=(40, 64)))
+    data = model.data_preprocessor(dict(inputs=[image], data_samples=[truth]), True)
+    if size == (40, 64):
+        assert model.loss(**data)
+    else:
+        with pytest.raises(ConfigError, match="load masks before the resize in the training pipeline"):
+            model.loss(**data)
+
+
+def test_an_object_lost_in_the_resize_is_clicked():
+    """It is a pixel in ten: a click elsewhere, labelled as background, would ask for something else."""
+    model = build(test_prompts=CENTRES).eval()
+    small = sample(size=(10 * SIZE, 10 * SIZE))
+    small.gt_sem_seg.data.zero_()
+    small.gt_sem_seg.data[0, 100, 203] = 1
+    seen = []
+    decode = model.decode
+    model.decode = lambda features, prompts, *args, **kw: seen.append(prompts) or decode(features, prompts, *args, **kw)
+    with torch.no_grad():
+        model.predict(images(1), [small])
+    assert seen[0].points.tolist() == [[[20, 10]]]
+    assert seen[0].labels.tolist() == [[1]]
+
+
+def test_boxes_beside_a_label_map():
+    """mmdet packs ``gt_instances`` always; without masks the label map is the truth."""
+    model = build(train_prompts=CENTRES, test_prompts=CENTRES)
+    packed = DetDataSample(metainfo=dict(ori_shape=(SIZE, SIZE), draw=(0, 0, 0)))
+    packed.gt_instances = InstanceData(bboxes=torch.zeros(2, 4))
+    packed.gt_sem_seg = sample().gt_sem_seg
+    assert model.loss(images(1), [packed]) == model.loss(images(1), [sample()])
+    (found,) = model.eval().predict(images(1), [packed])
+    assert found.pred_sem_seg.data.shape == (1, SIZE, SIZE)
+
+
 def test_a_stretched_image_is_no_letterbox():
     """Clicks and masks would be taken to other places without a word."""
     stretched, fitting = sample(size=(40, 80)), sample(size=(40, 80))
@@ -288,3 +330,20 @@ def test_lora_keeps_it_promptable(arch):
 def test_adapters_with_maps_of_their_own():
     with pytest.raises(ConfigError, match="TSSAMSideNetwork has maps of its own"):
         build(backbone=dict(frozen=True), adapter=dict(type="TSSAMSideNetwork", side_channels=16, mrm_blocks=[2]))
+
+
+def test_what_sam2_calls_absent_is_hidden_in_training_only():
+    """In a test a user would see the mask: :class:`Predictor` shows it."""
+    torch.manual_seed(0)
+    backbone = dict(type="SAM2Hiera", arch=TINY_HIERA, img_size=SIZE)
+    model = MODELS.build(
+        dict(type="PromptableSAM", backbone=backbone, decode_head=dict(type="SAM2MaskDecoder", prompts=True))
+    )
+    hidden = []
+    own = model.decode
+    model.decode = lambda *args, **kwargs: hidden.append(kwargs["hide_absent"]) or own(*args, **kwargs)
+    model.train().loss(images(1), [sample()])
+    assert all(hidden)
+    hidden.clear()
+    model.eval().predict(images(1), [sample()])
+    assert hidden == [False]

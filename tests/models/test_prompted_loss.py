@@ -144,6 +144,18 @@ def test_ignored_pixels_do_not_count(supervise_all_iou):
         torch.testing.assert_close(value, expected[name])
 
 
+@pytest.mark.parametrize("score", [False, True])
+def test_an_object_that_is_not_known_trains_nothing(score):
+    """Neither is its mask wrong, nor is it absent."""
+    logits, iou, object_score = answer()
+    target = (torch.rand(2, 1, 8, 8) < 0.5).long()
+    target[1] = 255
+    steps = [(logits, iou, object_score if score else None)]
+    expected = build()([tuple(None if part is None else part[:1] for part in steps[0])], target[:1])
+    for name, value in build()(steps, target).items():
+        torch.testing.assert_close(value, expected[name] / 2)  # of two objects
+
+
 @pytest.mark.parametrize("value", [0, 1, 255])
 @pytest.mark.parametrize("logit", [-1024.0, 0.0, 1024.0])
 def test_finite_on_constant_targets(value, logit):

@@ -421,3 +421,14 @@ def test_decoder_takes_them(state):
 def test_settings_out_of_range(config, message):
     with pytest.raises(ConfigError, match=message):
         MODELS.build(config)
+
+
+@pytest.mark.parametrize("click", [uniform_click, center_click])
+def test_no_click_where_nothing_is_known(click):
+    """An answer without an error, at whose (0, 0) the truth is not known: no background is claimed there."""
+    known = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    known[0, 0, 0] = False
+    truth = known.clone()
+    random = (torch.Generator().manual_seed(0),) if click is uniform_click else ()
+    _, labels = click(truth, truth, *random, valid=known)
+    assert labels.tolist() == [[-1], [1]]

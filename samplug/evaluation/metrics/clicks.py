@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from samplug.datasets.io import DataError
 from samplug.evaluation.clicks import Clicks
 from samplug.evaluation.metrics.per_image import PerImageMetric, truth_map
+from samplug.models.prompts import has_instances
 from samplug.registry import METRICS
 
 _Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None]
@@ -37,6 +39,10 @@ class ClickMetric(PerImageMetric):
                     f"ClickMetric: {name}: the model gave no answers to prompts: use PromptableSAM, or OverlapMetric for models without"
                 )
             answers = sample["pred_instances"]["answers"]
+            if torch.as_tensor(sample["pred_instances"]["scores"]).isnan().any():
+                raise DataError(
+                    f"ClickMetric: {name}: the model's answers are NaN: its weights, or its precision, are broken"
+                )
             for index, ((gt, valid), answer) in enumerate(zip(_truths(sample), answers, strict=True)):
                 self._submit_object(row, f"{name}#{index}", answer, gt, valid)
             if not answers:
@@ -52,7 +58,7 @@ class ClickMetric(PerImageMetric):
 
 def _truths(sample: Mapping[str, Any]) -> Iterator[_Truth]:
     """The mask of each object, and where it is known."""
-    if "gt_instances" not in sample:
+    if not has_instances(sample):
         yield truth_map(sample)
         return
     masks = sample["gt_instances"]["masks"]

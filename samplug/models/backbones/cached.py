@@ -27,14 +27,14 @@ _GB = 10**9
 class CachedEncoder(SamplugModule):
     """In place of a frozen encoder: reads an image's maps from a folder, and computes and writes them where they are missing.
 
-    Images go by their pixels as they come out of the pipeline, so that an image that was changed, or another transform, is another entry, and a
-    mirrored image a second one; random colours or crops would never repeat. The folder within ``cache_dir`` is named by the encoder's weights
+    Images go by their pixels as they come out of the pipeline and by how they are normalised, so that an image that was changed, or another
+    transform, is another entry, and a mirrored image a second one; random colours or crops would never repeat. The folder within ``cache_dir`` is named by the encoder's weights
     and sizes: several encoders may share one ``cache_dir``, and so may several processes and runs at once.
 
     The encoder is in memory only while something is missing. What was just computed is returned as it will be read, rounded to ``dtype``: the
-    first epoch is like all others. At 1024 pixels an image takes 2.1 MB of SAM, 44 MB of SAM 2 (with its finer maps).
+    first epoch is like all others. Maps to keep are computed in float32, also in mixed precision. At 1024 pixels an image takes 2.1 MB of SAM, 44 MB of SAM 2 (with its finer maps).
 
-    The model needs ``pixels``, a digest of each image, which :class:`LetterboxPreProcessor` adds with ``digest=True``.
+    The model needs ``pixels``, a digest of each image and its normalisation, which :class:`LetterboxPreProcessor` adds with ``digest=True``.
     :class:`samplug.models.PromptableSAM` sees to both.
 
     Args:
@@ -124,7 +124,9 @@ class CachedEncoder(SamplugModule):
         found = [self._load(str(pixel)) for pixel in pixels]
         missing = [index for index, maps in enumerate(found) if maps is None]
         if missing:
-            computed = self._encode(images[missing])
+            # An entry is no function of the run's precision: another run reads it in its own.
+            with torch.autocast(images.device.type, enabled=False):
+                computed = self._encode(images[missing])
             for row, index in enumerate(missing):
                 found[index] = [maps[row].to(self.dtype) for maps in computed]
                 if self._writable:

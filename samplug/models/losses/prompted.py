@@ -60,7 +60,7 @@ class SAM2PromptedLoss(nn.Module):
     """SAM 2's loss of prompted masks: focal, dice, predicted IoU and object score, summed over steps and objects, over the number of objects.
 
     Of an object's M masks only the one with the least ``mask_weight * focal + dice_weight * dice`` is trained. An object whose truth is
-    empty trains its score alone; steps without a score (SAM) train the masks of all objects.
+    empty trains its score alone; steps without a score (SAM) train the masks of all objects. One of which no pixel is known trains nothing.
 
     ``iou_loss='mse', supervise_all_iou=False`` is the loss of SAM, and of most fine-tuning of it.
 
@@ -153,13 +153,14 @@ class SAM2PromptedLoss(nn.Module):
             "loss_dice": dice.gather(1, best)[:, 0],
             "loss_iou": error.mean(dim=1) if self.supervise_all_iou else error.gather(1, best)[:, 0],
         }
+        known = valid.flatten(1).any(dim=1).float()
         if score is None:
-            return terms
+            return {name: value * known for name, value in terms.items()}
         present = truth.flatten(1).any(dim=1).float()
+        error = focal_loss(score.float()[:, 0], present, self.class_alpha, self.class_gamma)
         return {
             **{name: value * present for name, value in terms.items()},
-            "loss_class": self.class_weight
-            * focal_loss(score.float()[:, 0], present, self.class_alpha, self.class_gamma),
+            "loss_class": self.class_weight * error * known,
         }
 
     def _objects(self, target: Tensor) -> Tensor:

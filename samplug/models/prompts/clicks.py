@@ -23,7 +23,7 @@ def uniform_click(
 
     The label is what the truth says at the click: 1 where the prediction misses the object, 0 where it goes too far. A prediction without
     an error gets a click on the background; if there is none either, because the object fills the frame, the click is at (0, 0), with
-    label 1. (SAM 2 labels that one 0, which is false.)
+    label 1. (SAM 2 labels that one 0, which is false.) Where the truth of (0, 0) is not known, there is no click then: label -1.
 
     Args:
         truth: (B, 1, H, W) bool.
@@ -44,7 +44,7 @@ def uniform_click(
     candidates = wrong | (background & perfect[:, None, None, None])
     # Below every number that can be drawn, 0 included.
     score = uniform(random, truth.shape, truth.device).masked_fill(~candidates, -1)
-    return _click_at(score.flatten(1).argmax(dim=1), truth)
+    return _click_at(score.flatten(1).argmax(dim=1), truth, valid)
 
 
 def center_click(
@@ -53,7 +53,7 @@ def center_click(
     """One click for each mask, in the middle of the largest error: the pixel farthest from the error's border (SAM 2's evaluation).
 
     Of what is missed and what is too much, the one with the deeper middle is clicked (too much, if they are equal). The label is what the
-    truth says there. Without an error the click is at (0, 0), with label 0 unless the object is there.
+    truth says there. Without an error the click is at (0, 0), with label 0 unless the object is there, or -1 if that is not known.
 
     Args:
         truth: (B, 1, H, W) bool.
@@ -73,7 +73,7 @@ def center_click(
         depth_missed, depth_excess = _depth(missed[index], padding), _depth(excess[index], padding)
         deeper = depth_missed if depth_missed.max() > depth_excess.max() else depth_excess
         places.append(int(deeper.argmax()))
-    return _click_at(torch.tensor(places, dtype=torch.long, device=truth.device), truth)
+    return _click_at(torch.tensor(places, dtype=torch.long, device=truth.device), truth, valid)
 
 
 def spread_points(regions: Tensor, count: int, random: Random, spread: bool = True) -> tuple[Tensor, Tensor]:
@@ -165,9 +165,12 @@ def _depth(region: NDArray[np.bool_], padding: bool) -> NDArray[np.float32]:
     return depth[1:-1, 1:-1] if padding else depth  # type: ignore[return-value]
 
 
-def _click_at(index: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _click_at(index: Tensor, truth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     index = index[:, None]
-    return _points(index, truth.shape[-1]), truth.flatten(1).gather(1, index).int()
+    labels = truth.flatten(1).gather(1, index).int()
+    if valid is not None:
+        labels = labels.where(valid.flatten(1).gather(1, index), -1)
+    return _points(index, truth.shape[-1]), labels
 
 
 def _points(index: Tensor, width: int) -> Tensor:

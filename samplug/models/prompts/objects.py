@@ -13,7 +13,12 @@ IGNORED = 255
 
 def has_objects(sample: Any) -> bool:
     """Whether there is a truth in a sample; it may hold no object."""
-    return "gt_sem_seg" in sample or ("gt_instances" in sample and "masks" in sample.gt_instances)
+    return "gt_sem_seg" in sample or has_instances(sample)
+
+
+def has_instances(sample: Any) -> bool:
+    """Whether a sample, or the dict that metrics get, has a mask for each object; boxes or labels alone are no truth."""
+    return "gt_instances" in sample and "masks" in sample.get("gt_instances")
 
 
 def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
@@ -35,7 +40,7 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
             "PromptableSAM: prompts are made from the truth, and there is none in the samples: add masks and what loads them to the pipeline, "
             "or give prompts of your own to samplug.apis.Predictor"
         )
-    if "gt_instances" not in sample:
+    if not has_instances(sample):
         labels = sample.gt_sem_seg.data.to(device)
         return torch.where(labels == IGNORED, labels, (labels == 1).to(labels.dtype)).to(torch.uint8)[None]
     masks = sample.gt_instances.masks
@@ -49,7 +54,27 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
     return masks.to(device, torch.uint8)[:, None]
 
 
-def pad_objects(objects: Tensor, size: int) -> Tensor:
-    """(B, 1, h, w) of an image at the upper left of the network's input -> (B, 1, size, size); what is beyond it is not known."""
-    height, width = objects.shape[-2:]
+def training_objects(sample: Any, size: int, device: torch.device | str = "cpu") -> Tensor:
+    """The masks of a training sample's objects in the network's input.
+
+    Args:
+        sample: See :func:`objects_of`; its masks are of the image as the pipeline made it, or already padded.
+        size: Side of the input.
+        device: Of the result.
+
+    Returns:
+        (B, 1, size, size) uint8, see :func:`objects_of`; the image lies at the upper left, what is beyond it is not known.
+
+    Raises:
+        ConfigError: Also if masks and image differ in size: prompts and losses would be at other places.
+    """
+    objects = objects_of(sample, device)
+    found = tuple(objects.shape[-2:])
+    image = tuple(sample.get("img_shape", found)[:2])
+    if found != (size, size) and (found != image or max(found) > size):
+        raise ConfigError(
+            f"PromptableSAM: the truth is {found}, its image is {image} in an input of {(size, size)}: load masks before the resize in the "
+            f"training pipeline, so that they are resized with the image"
+        )
+    height, width = found
     return F.pad(objects, (0, size - width, 0, size - height), value=IGNORED)
