@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from mmengine.structures import PixelData
+from mmengine.structures import InstanceData
 from torch import nn
 
 from samplug.engine.launch import join_on_cpu
@@ -204,8 +204,12 @@ def test_slurm_scripts(tmp_path, script, fourth, tool):
     assert fourth in asked
 
 
-def prompted_gradients(part, ranks):
-    """Of a tiny promptable SAM with simulated prompts, whose objects are the samples of one rank."""
+# Objects of each of four images, of which each rank has two.
+OBJECTS = {"prompted": (1, 1, 1, 1), "prompted, objects": (2, 0, 3, 1), "prompted, none on a rank": (0, 0, 3, 1)}
+
+
+def prompted_gradients(objects, part, ranks):
+    """Of a tiny promptable SAM with simulated prompts."""
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -219,9 +223,11 @@ def prompted_gradients(part, ranks):
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     samples = []
     for index in range(4):
+        masks = torch.zeros(objects[index], 32, 32, dtype=torch.uint8)
+        for number, mask in enumerate(masks):
+            mask[4 : 12 + 4 * index, 6 : 20 + 2 * number] = 1
         sample = SegDataSample(metainfo=dict(draw=(0, 0, index)))
-        sample.gt_sem_seg = PixelData(data=torch.zeros(1, 32, 32, dtype=torch.long))
-        sample.gt_sem_seg.data[:, 4 : 12 + 4 * index, 6:20] = 1
+        sample.gt_instances = InstanceData(masks=masks)
         samples.append(sample)
     chosen = slice(part * 4 // ranks, (part + 1) * 4 // ranks)
     wrapped = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
@@ -231,8 +237,8 @@ def prompted_gradients(part, ranks):
 
 def gradients(loss, part, ranks):
     """Gradients of a tiny model for the samples of one rank; BatchNorm frozen, since its statistics are of a rank's own batch."""
-    if loss == "sam2_prompted":
-        return prompted_gradients(part, ranks)
+    if loss in OBJECTS:
+        return prompted_gradients(OBJECTS[loss], part, ranks)
     torch.manual_seed(0)
     model = MODELS.build(tiny_tssam_cfg(backbone=dict(img_size=32), loss=loss))
     model.init_weights()
@@ -254,10 +260,10 @@ def gradients(loss, part, ranks):
 
 def loss_of(name):
     """What :func:`gradients` takes."""
-    return name if name == "sam2_prompted" else dict(type=name, **(dict(sync=True) if name == "balanced_bce" else {}))
+    return name if name in OBJECTS else dict(type=name, **(dict(sync=True) if name == "balanced_bce" else {}))
 
 
-@pytest.mark.parametrize("loss", ["bce_iou", "balanced_bce", "sam2_prompted"])
+@pytest.mark.parametrize("loss", ["bce_iou", "balanced_bce", *OBJECTS])
 def test_two_processes_equal_one(loss, tmp_path):
     """Gradients of two synchronised processes are those of one process with the whole batch."""
     port = free_port()
