@@ -45,6 +45,7 @@ class Predictor:
         self.mask_threshold = mask_threshold
         self._features: tuple[torch.Tensor, ...] | None = None
         self._frame: Frame | None = None
+        self._memory: dict[str, torch.Tensor] = {}
 
     @property
     def device(self) -> torch.device:
@@ -70,6 +71,7 @@ class Predictor:
     def reset_image(self) -> None:
         """Forget the image."""
         self._features = self._frame = None
+        self._memory = {}
 
     @torch.inference_mode()
     def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
@@ -146,7 +148,9 @@ class Predictor:
             boxes=None if boxes is None else frame.to_frame(self._tensor(boxes, 2).reshape(-1, 2, 2)).flatten(1),
             masks=None if mask is None else self._tensor(mask, 4),
         )
-        answer = self.model.decode(features, prompts, multimask_output)
+        # What the decoder makes of the image alone is the same for each click; a mask prompt changes it.
+        with self.model.decode_head.remembering(self._memory if mask is None else None):
+            answer = self.model.decode(features, prompts, multimask_output)
         masks = frame.restore(answer.logits.float())
         if not return_logits:
             masks = masks > self.mask_threshold

@@ -78,7 +78,13 @@ class Frame:
         """(N, M, h, w) logits over the frame -> (N, M, height, width) over the image."""
         if self.mode == "letterbox":
             height, width = self.filled
-            logits = resize_masks(logits, (self.size, self.size))[..., :height, :width]
+            factor, rest = divmod(self.size, logits.shape[-1])
+            if rest == 0:  # only what the image fills, and a cell more, which the last pixels are interpolated with
+                rows, columns = (min(side // factor + 2, logits.shape[-1]) for side in (height, width))
+                logits = resize_masks(logits[..., :rows, :columns], (rows * factor, columns * factor))
+            else:
+                logits = resize_masks(logits, (self.size, self.size))
+            logits = logits[..., :height, :width]
             if (height, width) == self.original:
                 return logits
         return resize_masks(logits, self.original)

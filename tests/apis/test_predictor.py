@@ -11,7 +11,7 @@ from samplug.models import Prompts
 from samplug.models.frames import Frame
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from tests.builders import TINY_ARCH
+from tests.builders import TINY_ARCH, TINY_HIERA
 
 
 def tiny(**kwargs):
@@ -270,3 +270,48 @@ def test_sam2_as_the_original(sam2, name, mode):
     np.testing.assert_allclose(found.low_res, low_res if several else low_res.squeeze(0), rtol=1e-4, atol=2e-4)
     np.testing.assert_allclose(found.scores, scores if several else scores.squeeze(0), rtol=1e-4, atol=2e-5)
     assert found.masks.shape[-2:] == tuple(reference["image"].shape[:2])
+
+
+@pytest.mark.parametrize("kind", ["SAMMaskDecoder", "SAM2MaskDecoder"])
+def test_what_is_remembered_changes_no_answer(kind):
+    """Clicks in any order, several objects, mask prompts between them, another image: as of a predictor that knows nothing yet."""
+    backbone = (
+        dict(type="SAMViT", arch=TINY_ARCH) if kind == "SAMMaskDecoder" else dict(type="SAM2Hiera", arch=TINY_HIERA)
+    )
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(type="PromptableSAM", backbone={**backbone, "img_size": 64}, decode_head=dict(type=kind, prompts=True))
+    )
+    model.backbone.init_weights()
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 50, 64, 3), dtype=np.uint8)
+    mask = np.random.default_rng(1).normal(size=(1, 16, 16)).astype(np.float32) * 5
+    calls = [
+        dict(point_coords=[[5, 5]], point_labels=[1]),
+        dict(box=[3, 4, 30, 40]),
+        dict(point_coords=[[5, 5]], point_labels=[1], mask_input=mask, multimask_output=False),
+        dict(box=[[3, 4, 30, 40], [1, 1, 9, 9], [20, 20, 60, 45]]),
+        dict(point_coords=[[40, 30], [5, 5]], point_labels=[0, 1]),
+    ]
+    lasting = Predictor(model)
+    for picture in pictures:
+        lasting.set_image(picture)
+        for call in [*calls, *calls]:
+            fresh = Predictor(model)
+            fresh.set_image(picture)
+            expected, found = fresh.predict(**call, return_logits=True), lasting.predict(**call, return_logits=True)
+            for ours, theirs in zip(found, expected, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert model.decode_head._memory is None  # training and tests remember nothing
+
+
+@pytest.mark.parametrize(
+    ("size", "patch"), [((50, 64), 16), ((64, 7), 16), ((300, 200), 8), ((20, 37), 16), ((1, 64), 16)]
+)
+def test_masks_are_restored_as_by_the_original(size, patch):
+    """To the input's size, without the padding, to the image's: interpolating less gives the same."""
+    frame = Frame(64, size, "letterbox")
+    low = torch.randn(2, 3, 4 * 64 // patch, 4 * 64 // patch, generator=torch.Generator().manual_seed(0))
+    height, width = frame.filled
+    whole = torch.nn.functional.interpolate(low, (64, 64), mode="bilinear")[..., :height, :width]
+    expected = torch.nn.functional.interpolate(whole, size, mode="bilinear")
+    torch.testing.assert_close(frame.restore(low), expected, rtol=1e-5, atol=1e-5)

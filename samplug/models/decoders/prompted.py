@@ -1,13 +1,15 @@
 """What the mask decoders of SAM and SAM 2 have in common."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from samplug.models.base import SamplugModule
+from samplug.models.decoders.two_way import Memory
 from samplug.models.layers import move_out, rename
 from samplug.utils.errors import ConfigError
 
@@ -29,8 +31,8 @@ class Masks(NamedTuple):
 class PromptedMaskDecoder(SamplugModule):
     """Base of the mask decoders: a prompt encoder, positions, and the decoder as a ``decode_head`` without prompts.
 
-    Subclasses register a prompt encoder of transformers as ``prompts_name``, with a :class:`PositionEncoding` as its ``pe_layer``, and
-    have ``decode(features)``, which returns :class:`Masks`.
+    Subclasses register a prompt encoder of transformers as ``prompts_name``, with a :class:`PositionEncoding` as its ``pe_layer``, its mask
+    decoder as ``decoder_name``, with a :class:`TwoWayTransformer`, and have ``decode(features)``, which returns :class:`Masks`.
 
     Args:
         num_classes: 1; the masks are of one object.
@@ -43,6 +45,7 @@ class PromptedMaskDecoder(SamplugModule):
 
     checkpoint_part = "decode_head"
     prompts_name: ClassVar[str]
+    decoder_name: ClassVar[str]
     decode: Any
     has_object_score: ClassVar[bool] = False
 
@@ -57,6 +60,7 @@ class PromptedMaskDecoder(SamplugModule):
             )
         self.num_classes = num_classes
         self.threshold = threshold
+        self._memory: Memory | None = None
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode without prompts.
@@ -101,8 +105,25 @@ class PromptedMaskDecoder(SamplugModule):
         encoder.image_embedding_size = (grid, grid)
         return encoder(points, labels, boxes, masks)
 
+    @contextmanager
+    def remembering(self, memory: Memory | None) -> Iterator[None]:
+        """Decode without repeating what depends on the image alone, see :meth:`TwoWayTransformer.remembering`."""
+        self._memory = memory
+        try:
+            with getattr(self, self.decoder_name).transformer.remembering(memory):
+                yield
+        finally:
+            self._memory = None
+
     def image_positions(self, height: int, width: int) -> Tensor:
         """Encoded centres of the cells of a map, (1, 256, height, width) float32."""
+        if self._memory is None:
+            return self._image_positions(height, width)
+        if "positions" not in self._memory:
+            self._memory["positions"] = self._image_positions(height, width)
+        return self._memory["positions"]
+
+    def _image_positions(self, height: int, width: int) -> Tensor:
         encoding = getattr(self, self.prompts_name).pe_layer
         device = encoding.positional_encoding_gaussian_matrix.device
         y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")

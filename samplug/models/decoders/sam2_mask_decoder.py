@@ -15,6 +15,7 @@ from samplug.models.decoders.prompted import (
     output_upscaling,
     rename_transformer,
 )
+from samplug.models.decoders.two_way import TwoWayTransformer
 from samplug.models.layers import MLP, rename
 from samplug.registry import MODELS
 
@@ -46,6 +47,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
     """
 
     prompts_name = "sam_prompt_encoder"
+    decoder_name = "sam_mask_decoder"
     has_object_score = True
 
     def __init__(
@@ -178,6 +180,7 @@ def _mask_decoder() -> Any:
     for module in decoder.modules():
         if isinstance(module, Sam2Attention):
             rename(module, o_proj="out_proj")
+    decoder.transformer = TwoWayTransformer(decoder.transformer)
     decoder.output_upscaling = output_upscaling(decoder)
     decoder.output_hypernetworks_mlps = nn.ModuleList(MLP(width, width, width, width // 8) for _ in range(masks))
     decoder.iou_prediction_head = MLP(width, width, width, masks, last=torch.sigmoid)

@@ -13,6 +13,7 @@ from samplug.models.decoders.prompted import (
     output_upscaling,
     rename_transformer,
 )
+from samplug.models.decoders.two_way import TwoWayTransformer
 from samplug.models.layers import MLP, rename
 from samplug.registry import MODELS
 
@@ -40,6 +41,7 @@ class SAMMaskDecoder(PromptedMaskDecoder):
     """
 
     prompts_name = "prompt_encoder"
+    decoder_name = "mask_decoder"
 
     def __init__(
         self,
@@ -114,6 +116,7 @@ def _mask_decoder() -> Any:
     decoder: Any = SamMaskDecoder(config)
     width, masks = config.hidden_size, decoder.num_mask_tokens
     rename_transformer(decoder.transformer)
+    decoder.transformer = TwoWayTransformer(decoder.transformer)
     decoder.output_upscaling = output_upscaling(decoder)
     decoder.output_hypernetworks_mlps = nn.ModuleList(MLP(width, width, width, width // 8) for _ in range(masks))
     decoder.iou_prediction_head = MLP(width, width, width, masks)
