@@ -8,6 +8,7 @@ import pytest
 
 from samplug.apis import check_data
 from samplug.utils.errors import run
+from tests.builders import write_sa1b
 from tests.conftest import ROOT
 from tests.datasets.broken import NAMES, mask, picture, save, sound_set
 
@@ -158,4 +159,18 @@ def test_every_set_of_a_concatenation(tmp_path, command):
 def test_a_config_without_folders(command):
     code, lines, error = command("configs/quickstart.py", "img_size=32")
     assert (code, lines) == (1, [])
-    assert "has no BinarySegDataset in its loaders" in error
+    assert "has none of BinarySegDataset, SA1BDataset, VideoFolderDataset in its loaders" in error
+
+
+def test_sets_of_several_objects(tmp_path, command):
+    write_sa1b(tmp_path / "sa1b", 6)
+    config = "configs/prompted/prompted-decoder_sam-vit-b_1xb4-20e_sa1b-1024.py"
+    code, lines, _ = command(config, f"data_root={tmp_path / 'sa1b'}")
+    assert code == 0
+    assert marks(lines)[0].startswith("ok  train train: 6 sound images, 40x40, 12 objects (1 to 3 an image")
+    (tmp_path / "sa1b/3.json").write_text("{}")
+    code, lines, error = command(config, f"data_root={tmp_path / 'sa1b'}")
+    assert code == 1
+    assert "5 sound images" in marks(lines)[0]
+    assert any("3.json" in line for line in lines)
+    assert "2 of 2 sets are not as they should be" in error

@@ -171,7 +171,8 @@ def _draw(
 
 def _shares(truth: Any) -> Iterator[str]:
     if "gt_instances" in truth:
-        yield f"{len(truth.gt_instances)} objects"
+        number = len(truth.gt_instances)
+        yield f"{number} object{'' if number == 1 else 's'}"
     if "gt_sem_seg" in truth:
         mask = truth.gt_sem_seg.data[0].numpy()
         counted = mask != _IGNORED

@@ -8,13 +8,19 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-from samplug.datasets import BinarySegDataset
+from samplug.datasets import BinarySegDataset, SA1BDataset, VideoFolderDataset
+from samplug.datasets.checked import CheckedDataset
 from samplug.datasets.io import DataError
 from samplug.datasets.scan import by_suspicion
 
 _LISTED = 10
+_KINDS: dict[str, type[CheckedDataset]] = {
+    kind.__name__: kind for kind in (BinarySegDataset, SA1BDataset, VideoFolderDataset)
+}
 # Settings that say which files a set is made of.
-_FILES = ("data_root", "image_dir", "mask_dir", "img_suffix", "seg_map_suffix", "recursive", "include", "ann_file")
+_FILES = (
+    "data_root", "image_dir", "mask_dir", "ann_dir", "img_suffix", "seg_map_suffix", "recursive", "include", "ann_file",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -24,7 +30,7 @@ def main() -> None:
     from samplug.utils.options import CfgOptions
 
     parser = argparse.ArgumentParser(
-        description="Read every image and mask of a config's sets: what is missing, broken or suspicious, and whether number and sizes "
+        description="Read every image and annotation of a config's sets: what is missing, broken or suspicious, and whether number and sizes "
         "are those of the published sets. Exit code 1 if anything is not as it should be."
     )
     parser.add_argument("config", help="config file, also one of configs/_base_/datasets")
@@ -49,7 +55,7 @@ def main() -> None:
         for line in [*lines.problems, *lines.remarks]:
             print(f"            {line}")
     if not sets:
-        raise DataError(f"check: {args.config} has no BinarySegDataset in its loaders")
+        raise DataError(f"check: {args.config} has none of {', '.join(_KINDS)} in its loaders")
     if wrong:
         raise DataError(f"check: {wrong} of {len(sets)} sets are not as they should be (marked !!)")
 
@@ -73,18 +79,19 @@ def check(dataset: Mapping[str, Any]) -> Finding:
     """Read a set whole.
 
     Args:
-        dataset: Config of a ``BinarySegDataset``.
+        dataset: Config of a ``BinarySegDataset``, ``SA1BDataset`` or ``VideoFolderDataset``.
     """
     settings = {key: value for key, value in dataset.items() if key not in ("type", "pipeline")}
     settings |= dict(check="all", on_error="skip", part=None, lazy_init=True)
-    built = BinarySegDataset(**settings)
+    built: Any = _KINDS[_kind(dataset)](**settings)
     finding = Finding(built.name)
     try:
         built.full_init()
     except DataError as error:
         finding.problems.append(str(error).removeprefix("data: "))
         return finding
-    finding.title += f": {len(built)} sound pairs"
+    pairs = isinstance(built, BinarySegDataset)
+    finding.title += f": {len(built)} sound pairs" if pairs else f": {len(built)} sound images, {built.describe()}"
     for name, why in list(built.skipped.items())[:_LISTED]:
         finding.problems.append(f"{name}: {why}")
     if len(built.skipped) > _LISTED:
@@ -93,7 +100,7 @@ def check(dataset: Mapping[str, Any]) -> Finding:
     return finding
 
 
-def _compare(finding: Finding, built: BinarySegDataset) -> None:
+def _compare(finding: Finding, built: Any) -> None:
     facts = built.facts
     sizes = Counter((fact.width, fact.height) for fact in facts.values() if not fact.error)
     expected = built.published
@@ -105,7 +112,7 @@ def _compare(finding: Finding, built: BinarySegDataset) -> None:
         width, height = expected["size"]
         found = ", ".join(f"{number} of {w}x{h}" for (w, h), number in list(other.items())[:3])
         finding.problems.append(f"published images are {width}x{height}; {found} are here")
-    for what, names in by_suspicion(facts).items():
+    for what, names in by_suspicion(facts).items() if isinstance(built, BinarySegDataset) else ():
         finding.remarks.append(
             f"look at {len(names)} masks, {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
         )
@@ -115,14 +122,18 @@ def _files(dataset: Mapping[str, Any]) -> list[Any]:
     return [dataset.get(setting) for setting in _FILES]
 
 
+def _kind(dataset: Mapping[str, Any]) -> str:
+    return str(dataset.get("type", "")).rpartition(".")[2]
+
+
 def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:
-    """Phase and config of every BinarySegDataset in the loaders."""
+    """Phase and config of every dataset of files in the loaders."""
     for phase in ("train", "val", "test"):
         waiting = [(cfg.get(f"{phase}_dataloader") or {}).get("dataset")]
         while waiting:
             dataset = waiting.pop(0)
             if not dataset:
                 continue
-            if dataset.get("type", "").rpartition(".")[2] == BinarySegDataset.__name__:
+            if _kind(dataset) in _KINDS:
                 yield phase, dataset
             waiting += [dataset.get("dataset"), *(dataset.get("datasets") or [])]
