@@ -18,6 +18,18 @@ for _name in ("mmcv._ext", "torchvision", "timm"):
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
+# What takes minutes. Files are handed to processes one after the other: a long one at the end would keep all others waiting.
+_LONG = (
+    "test_interruption.py", "test_every_config.py", "test_fsdp.py", "test_docs_commands.py", "test_published_sizes.py",
+    "test_distributed.py", "test_plug_in.py", "test_projects.py", "test_prompted_inputs.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
 @pytest.fixture(autouse=True)
 def _scope():
     init_default_scope("samplug")

@@ -3,8 +3,12 @@
 import atexit
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
+
+# A launcher looks for ended processes several times a second: of one that only could not reach another it must not hear first.
+_PATIENCE_S = 3.0
 
 
 class UserError(Exception):
@@ -48,7 +52,8 @@ def _run(main: Callable[[], None]) -> int:
         if isinstance(error, UserError):
             print(f"{rank}error: {error}", file=sys.stderr)
         elif echo:
-            print(f"{rank}stopped: another process ended, its error is above", file=sys.stderr)
+            print(f"{rank}stopped: another process ended, its error is above", file=sys.stderr, flush=True)
+            time.sleep(_PATIENCE_S)
         else:
             raise
         return 1

@@ -237,7 +237,7 @@ def prompted_gradients(objects, part, ranks):
 
 def gradients(loss, part, ranks):
     """Gradients of a tiny model for the samples of one rank; BatchNorm frozen, since its statistics are of a rank's own batch."""
-    if loss in OBJECTS:
+    if isinstance(loss, str) and loss in OBJECTS:
         return prompted_gradients(OBJECTS[loss], part, ranks)
     torch.manual_seed(0)
     model = MODELS.build(tiny_tssam_cfg(backbone=dict(img_size=32), loss=loss))
