@@ -29,7 +29,7 @@ quickstart: install
 	$(BIN)/python tools/quickstart.py --out-dir $(OUT) --seed $(SEED) $(if $(DATA),--data $(DATA))
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
