@@ -1,11 +1,11 @@
 """Normalising and padding, between the loader and the model."""
 
-import hashlib
 import json
 from typing import Any
 
 import torch
 
+from samplug.checkpoints import digest
 from samplug.models.backbones.cached import CachedEncoder
 from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
@@ -48,7 +48,7 @@ class LetterboxPreProcessor(SegDataPreProcessor):
         """
         if self.digest:
             for image, sample in zip(data["inputs"], data.get("data_samples") or (), strict=False):
-                sample.set_metainfo(dict(pixels=_digest(image, self._settings)))
+                sample.set_metainfo(dict(pixels=digest({self._settings: image}, [self._settings])))
         if training:
             return super().forward(data, training)
         images = data["inputs"]
@@ -76,9 +76,3 @@ def default_preprocessor(encoder: Any) -> dict[str, Any]:
         size=size,
         digest=isinstance(encoder, CachedEncoder),
     )
-
-
-def _digest(image: torch.Tensor, settings: str) -> str:
-    pixels = image.cpu().contiguous()
-    header = f"{tuple(pixels.shape)} {pixels.dtype} {settings} "
-    return hashlib.sha256(header.encode() + pixels.numpy().tobytes()).hexdigest()

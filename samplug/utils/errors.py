@@ -23,7 +23,8 @@ def run(main: Callable[[], None]) -> int:
     """Run a command; a :class:`UserError` ends it with its message and exit code 1, Ctrl-C with 130.
 
     In one of several processes messages begin with its rank, the launcher is told what happened, and of a process that stopped because
-    another one did there is one line: the first error is the one to see. ``SAMPLUG_TRACEBACK=1`` shows where errors came from.
+    another one did there is one line: the first error is the one to see. ``SAMPLUG_TRACEBACK=1`` shows where errors came from. Such a
+    process ends here, after its exit handlers.
     """
     sys.path.append(os.getcwd())  # custom_imports finds the project that one stands in, as with python -m
     code = _run(main)
@@ -35,10 +36,7 @@ def run(main: Callable[[], None]) -> int:
 def _run(main: Callable[[], None]) -> int:
     try:
         main()
-        if _in_group():
-            import torch.distributed as dist
-
-            dist.destroy_process_group()
+        _leave_group()
     except KeyboardInterrupt:
         print(f"{_rank()}interrupted", file=sys.stderr)
         return 130
@@ -67,6 +65,14 @@ def _in_group() -> bool:
     import torch.distributed as dist
 
     return dist.is_available() and (dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) > 1)
+
+
+def _leave_group() -> None:
+    if _in_group():
+        import torch.distributed as dist
+
+        if dist.is_initialized():  # a command may be one of several and need no group
+            dist.destroy_process_group()
 
 
 def _exit(code: int) -> NoReturn:

@@ -301,7 +301,7 @@ def test_what_is_remembered_changes_no_answer(kind):
             expected, found = fresh.predict(**call, return_logits=True), lasting.predict(**call, return_logits=True)
             for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert model.decode_head._memory is None  # training and tests remember nothing
+    assert model.decode_head._transformer.memory is None  # training and tests remember nothing
 
 
 @pytest.mark.parametrize(

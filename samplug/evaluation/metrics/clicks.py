@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from samplug.datasets.io import DataError
 from samplug.evaluation.clicks import Clicks
 from samplug.evaluation.metrics.per_image import PerImageMetric, truth_map
-from samplug.models.prompts import has_instances
 from samplug.registry import METRICS
 
 _Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None]
@@ -58,10 +57,10 @@ class ClickMetric(PerImageMetric):
 
 def _truths(sample: Mapping[str, Any]) -> Iterator[_Truth]:
     """The mask of each object, and where it is known."""
-    if not has_instances(sample):
+    masks = sample.get("gt_instances", {}).get("masks")
+    if masks is None:
         yield truth_map(sample)
         return
-    masks = sample["gt_instances"]["masks"]
     for mask in getattr(masks, "masks", masks):
-        labels = np.asarray(mask)
+        labels = torch.as_tensor(mask).cpu().numpy()
         yield labels == 1, labels != 255 if (labels == 255).any() else None

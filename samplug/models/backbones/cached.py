@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from mmengine.logging import print_log
@@ -27,12 +28,14 @@ _GB = 10**9
 class CachedEncoder(SamplugModule):
     """In place of a frozen encoder: reads an image's maps from a folder, and computes and writes them where they are missing.
 
-    Images go by their pixels as they come out of the pipeline and by how they are normalised, so that an image that was changed, or another
-    transform, is another entry, and a mirrored image a second one; random colours or crops would never repeat. The folder within ``cache_dir`` is named by the encoder's weights
-    and sizes: several encoders may share one ``cache_dir``, and so may several processes and runs at once.
+    Images go by their pixels as they come out of the pipeline and by how they are normalised, so that an image that was changed, or
+    another transform, is another entry, and a mirrored image a second one; random colours or crops would never repeat. The folder within
+    ``cache_dir`` is named by the encoder's weights and sizes: several encoders may share one ``cache_dir``, and so may several processes
+    and runs at once.
 
-    The encoder is in memory only while something is missing. What was just computed is returned as it will be read, rounded to ``dtype``: the
-    first epoch is like all others. Maps to keep are computed in float32, also in mixed precision. At 1024 pixels an image takes 2.1 MB of SAM, 44 MB of SAM 2 (with its finer maps).
+    The encoder is in memory only while something is missing. What was just computed is returned as it will be read, rounded to ``dtype``:
+    the first epoch is like all others. Maps to keep are computed in float32, also in mixed precision. At 1024 pixels an image takes 2.1 MB
+    of SAM, 44 MB of SAM 2 (with its finer maps).
 
     The model needs ``pixels``, a digest of each image and its normalisation, which :class:`LetterboxPreProcessor` adds with ``digest=True``.
     :class:`samplug.models.PromptableSAM` sees to both.
@@ -170,8 +173,8 @@ class CachedEncoder(SamplugModule):
 
     def _store(self, pixel: str, maps: Sequence[Tensor]) -> None:
         path = self._path(pixel)
-        # Under a name of this process alone, then renamed: a file under its own name is whole, whoever writes it.
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        # Under a name of this writer alone, on any machine, then renamed: a file under its own name is whole.
+        partial = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file({f"{level}": value.cpu().contiguous() for level, value in enumerate(maps)}, partial)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samplug.models.base import SamplugModule
-from samplug.models.decoders.two_way import Memory
+from samplug.models.decoders.two_way import Memory, TwoWayTransformer
 from samplug.models.layers import move_out, rename
 from samplug.utils.errors import ConfigError
 
@@ -60,7 +60,6 @@ class PromptedMaskDecoder(SamplugModule):
             )
         self.num_classes = num_classes
         self.threshold = threshold
-        self._memory: Memory | None = None
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode without prompts.
@@ -107,21 +106,29 @@ class PromptedMaskDecoder(SamplugModule):
 
     @contextmanager
     def remembering(self, memory: Memory | None) -> Iterator[None]:
-        """Decode without repeating what depends on the image alone, see :meth:`TwoWayTransformer.remembering`."""
-        self._memory = memory
+        """Decode without repeating what depends on the image alone.
+
+        Args:
+            memory: Of one image, for objects without a mask prompt and by these weights; empty at first. None: nothing is remembered.
+        """
+        self._transformer.memory = memory
         try:
-            with getattr(self, self.decoder_name).transformer.remembering(memory):
-                yield
+            yield
         finally:
-            self._memory = None
+            self._transformer.memory = None
+
+    @property
+    def _transformer(self) -> TwoWayTransformer:
+        return getattr(self, self.decoder_name).transformer
 
     def image_positions(self, height: int, width: int) -> Tensor:
         """Encoded centres of the cells of a map, (1, 256, height, width) float32."""
-        if self._memory is None:
+        memory = self._transformer.memory
+        if memory is None:
             return self._image_positions(height, width)
-        if "positions" not in self._memory:
-            self._memory["positions"] = self._image_positions(height, width)
-        return self._memory["positions"]
+        if "positions" not in memory:
+            memory["positions"] = self._image_positions(height, width)
+        return memory["positions"]
 
     def _image_positions(self, height: int, width: int) -> Tensor:
         encoding = getattr(self, self.prompts_name).pe_layer

@@ -1,7 +1,5 @@
 """The two-way transformer of SAM's and SAM 2's mask decoders, which can remember what it made of an image."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,10 +11,14 @@ Memory = dict[str, Tensor]
 class TwoWayTransformer(nn.Module):
     """Tokens and an image attend to each other (Kirillov et al., 2023): the layers of transformers' module, run without repeated work.
 
-    Of the first layer, keys, values and queries of the image depend on no prompt. :meth:`remembering` keeps them from one click to the next.
+    Of the first layer, keys, values and queries of the image depend on no prompt: ``memory`` keeps them from one click to the next.
 
     Args:
         original: ``SamTwoWayTransformer`` or ``Sam2TwoWayTransformer`` with official names, see :func:`rename_transformer`.
+
+    Attributes:
+        memory: What was made of one image, for objects without a mask prompt and by these weights; empty at first. None: nothing is remembered.
+            Set by :meth:`PromptedMaskDecoder.remembering`.
     """
 
     def __init__(self, original: Any) -> None:
@@ -24,20 +26,7 @@ class TwoWayTransformer(nn.Module):
         self.layers = original.layers
         self.final_attn_token_to_image = original.final_attn_token_to_image
         self.norm_final_attn = original.norm_final_attn
-        self._memory: Memory | None = None
-
-    @contextmanager
-    def remembering(self, memory: Memory | None) -> Iterator[None]:
-        """Take what does not depend on prompts from a memory, or fill it.
-
-        Args:
-            memory: Of one image, of objects without a mask prompt, and of these weights; empty at first. None: nothing is remembered.
-        """
-        self._memory = memory
-        try:
-            yield
-        finally:
-            self._memory = None
+        self.memory: Memory | None = None
 
     def forward(
         self, point_embeddings: Tensor, image_embeddings: Tensor, image_positional_embeddings: Tensor, **_: None
@@ -69,11 +58,11 @@ class TwoWayTransformer(nn.Module):
 
     def _of_image(self, image: Tensor, places: Tensor) -> Memory:
         """What the first layer makes of an image, one for each row of ``image``."""
-        if self._memory is None:
+        if self.memory is None:
             return self._first_layer(image, places)
-        if "placed" not in self._memory:
-            self._memory.update(self._first_layer(image[:1], places[:1]))
-        return {name: self._memory[name].expand(len(image), -1, -1) for name in ("placed", "key", "value", "query")}
+        if "placed" not in self.memory:
+            self.memory.update(self._first_layer(image[:1], places[:1]))
+        return {name: self.memory[name].expand(len(image), -1, -1) for name in ("placed", "key", "value", "query")}
 
     def _first_layer(self, image: Tensor, places: Tensor) -> Memory:
         placed = image + places
