@@ -42,17 +42,26 @@ def explained(runner: Runner) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (OutOfMemory, WorkerDied):
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(out_of_memory_message(runner, error)) from error
-    except RuntimeError as error:
-        text = str(error)
-        if _CPU_ALLOCATOR.search(text):
-            raise OutOfMemory(out_of_memory_message(runner, error)) from error
-        if died := _WORKER.search(text):
-            raise WorkerDied(_worker_message(runner, died["signal"])) from error
+    except Exception as error:
+        # torch tells of a lost worker by a signal whose handler raises wherever the main process is, so that whatever caught it there
+        # (MMEngine's bare except around the text of a config, for one) may have made another error of it.
+        for cause in _chain(error):
+            if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
+                isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
+            ):
+                raise OutOfMemory(out_of_memory_message(runner, cause)) from error
+            if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
+                raise WorkerDied(_worker_message(runner, died["signal"])) from error
         raise
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from or during the handling of, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def out_of_memory_message(runner: Runner, error: BaseException) -> str:

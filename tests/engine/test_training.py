@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -241,13 +242,20 @@ def test_memory_that_runs_out(tmp_path):
     assert "with_cp" not in str(caught.value)
 
 
-def test_killed_loading_process(tmp_path):
+@pytest.mark.parametrize("where", ["anywhere", "in code that makes another error of it"])
+def test_killed_loading_process(tmp_path, where):
+    """The news of it is an exception of a signal's handler, which comes wherever the training process is by then."""
     import psutil
 
     def kill(_):
         for child in psutil.Process().children(recursive=True):
             if child.ppid() == os.getpid():
                 child.kill()
+        if where != "anywhere":
+            try:
+                time.sleep(60)
+            except:  # noqa: E722 (as in MMEngine's Config.pretty_text)
+                raise SyntaxError("failed to format the config file")  # noqa: B904
 
     cfg = config(tmp_path, False, num_workers=2)
     cfg.train_cfg.max_iters = 40
