@@ -13,7 +13,7 @@ from samplug.models.prompts import Prompts
 
 
 class PredictedMasks(NamedTuple):
-    """The answer to one prompt; with boxes (B, 4) or clicks (B, K, 2) each array has a first axis of B objects.
+    """The answer to one prompt; with boxes (B, 4), clicks (B, K, 2) or masks (B, 1, 4g, 4g) each array has a first axis of B objects.
 
     Attributes:
         masks: (M, H, W) bool; float32 logits with ``return_logits``.
@@ -141,7 +141,9 @@ class Predictor:
                 f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: low_res[i][None] of an earlier call"
             )
         _check_inside(frame.original, points, boxes)
-        many = (points is not None and points.ndim == 3) or (boxes is not None and boxes.ndim == 2)
+        many = any(
+            array is not None and array.ndim == ndim for array, ndim in ((points, 3), (boxes, 2), (mask, 4))
+        )
         prompts = Prompts(
             points=None if points is None else frame.to_frame(self._tensor(points, 3)),
             labels=None if labels is None else self._tensor(labels, 2).long(),

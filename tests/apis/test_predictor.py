@@ -122,6 +122,16 @@ def test_objects_do_not_see_each_other(predictor):
         np.testing.assert_allclose(together.masks[index], alone.masks, rtol=1e-4, atol=1e-4)
 
 
+def test_masks_of_several_objects(predictor):
+    """Prompts of masks alone say how many objects there are, too."""
+    masks = np.random.default_rng(2).normal(size=(3, 1, 16, 16))
+    together = predictor.predict(mask_input=masks, return_logits=True)
+    assert together.masks.shape == (3, 3, 40, 80)
+    for index, mask in enumerate(masks):
+        alone = predictor.predict(mask_input=mask, return_logits=True)
+        np.testing.assert_allclose(together.masks[index], alone.masks, rtol=1e-4, atol=1e-4)
+
+
 def test_images_of_a_batch():
     """Objects are given their own image's features."""
     model = tiny().eval()
