@@ -7,6 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from samplug.datasets.io import DataError
+from samplug.models.decoders.two_way import Memory
 from samplug.models.frames import Frame
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
@@ -45,7 +46,7 @@ class Predictor:
         self.mask_threshold = mask_threshold
         self._features: tuple[torch.Tensor, ...] | None = None
         self._frame: Frame | None = None
-        self._memory: dict[str, torch.Tensor] = {}
+        self._memory: dict[torch.dtype, Memory] = {}  # by precision
 
     @property
     def device(self) -> torch.device:
@@ -151,7 +152,9 @@ class Predictor:
             masks=None if mask is None else self._tensor(mask, 4),
         )
         # What the decoder makes of the image alone is the same for each click; a mask prompt changes it.
-        with self.model.decode_head.remembering(self._memory if mask is None else None):
+        kind = self.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        with self.model.decode_head.remembering(self._memory.setdefault(precision, {}) if mask is None else None):
             answer = self.model.decode(features, prompts, multimask_output)
         masks = frame.restore(answer.logits.float())
         if not return_logits:
