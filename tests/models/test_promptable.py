@@ -309,6 +309,11 @@ def test_a_stretched_image_is_no_letterbox():
     build(frame="squash").predict(images(1), [stretched])
 
 
+def test_unknown_frame():
+    with pytest.raises(ConfigError, match="frame='sqaush' is unknown: use one of letterbox, squash"):
+        build(frame="sqaush")
+
+
 def test_no_truth_no_prompts():
     with pytest.raises(ConfigError, match=r"samplug\.apis\.Predictor"):
         build().predict(images(1), [SegDataSample(metainfo=dict(ori_shape=(SIZE, SIZE)))])
