@@ -272,6 +272,17 @@ def test_a_truth_of_another_size_is_not_trained_on(size, packed):
             model.loss(**data)
 
 
+def test_masks_of_the_size_of_the_input():
+    """Their image was made smaller: they fit the input, and lie elsewhere; unless they were padded with it."""
+    model = build(train_prompts=CENTRES)
+    truth = instances(0)
+    truth.set_metainfo(dict(img_shape=(40, 40)))
+    with pytest.raises(ConfigError, match="load masks before the resize in the training pipeline"):
+        model.loss(images(1), [truth])
+    truth.set_metainfo(dict(batch_input_shape=(SIZE, SIZE)))
+    assert model.loss(images(1), [truth])
+
+
 def test_an_object_lost_in_the_resize_is_clicked():
     """It is a pixel in ten: a click elsewhere, labelled as background, would ask for something else."""
     model = build(test_prompts=CENTRES).eval()

@@ -87,7 +87,9 @@ def training_objects(sample: Any, size: int, device: torch.device | str = "cpu")
     objects = objects_of(sample, device)
     found = tuple(objects.shape[-2:])
     image = tuple(sample.get("img_shape", found)[:2])
-    if found != (size, size) and (found != image or max(found) > size):
+    # Label maps are padded with the image by the preprocessor; of masks it is mmdet's that does so, and says it.
+    padded = not has_instances(sample) or tuple(sample.get("batch_input_shape", ())) == found
+    if not (found == (size, size) and padded) and (found != image or max(found) > size):
         raise ConfigError(
             f"PromptableSAM: the truth is {found}, its image is {image} in an input of {(size, size)}: load masks before the resize in the "
             f"training pipeline, so that they are resized with the image"
