@@ -73,6 +73,22 @@ def test_losses_are_those_without_a_cache(tmp_path, weights, kind, dtype):
     assert (model.backbone.computed, model.backbone.read) == (2, 2)
 
 
+def test_encoders_of_one_file(tmp_path, weights):
+    """Each has maps of its own."""
+    both = {}
+    for seed, prefix in enumerate(("teacher", "student")):
+        state = torch.load(weights(seed=seed))
+        both |= {key.replace("image_encoder", prefix): value for key, value in state.items()}
+    torch.save(both, tmp_path / "both.pth")
+    image = torch.ones(1, 3, SIZE, SIZE)
+    for seed, prefix in enumerate(("teacher", "student")):
+        config = encoder_cfg(str(tmp_path / "both.pth"))
+        config["init_cfg"]["prefix"] = prefix
+        found = MODELS.build({**cached(tmp_path, "", dtype="float32"), "encoder": config})
+        expected = MODELS.build(cached(tmp_path, weights(seed=seed)))
+        assert torch.equal(found(image, ["ab" * 32])[0], expected(image)[0])
+
+
 def test_a_later_run_has_no_encoder(tmp_path, weights):
     path = weights()
     losses(build(cached(tmp_path, path)))

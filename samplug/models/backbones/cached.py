@@ -81,6 +81,7 @@ class CachedEncoder(SamplugModule):
                 "init_cfg out of the whole model (give it to decode_head)"
             )
         self.checkpoint: str = pretrained["checkpoint"]
+        self.prefix: str | None = pretrained.get("prefix")
         for name in ("img_size", "patch_size", "out_channels", "embed_dims", "depth", "mean", "std"):
             setattr(self, name, getattr(model, name))
         self.read = self.computed = 0  # images, in this process
@@ -96,8 +97,10 @@ class CachedEncoder(SamplugModule):
         if self._folder is None:
             state = state_dict_of(read_checkpoint(fetch(self.checkpoint)))
             sizes = {key: value for key, value in self.encoder_cfg.items() if key not in ("init_cfg", "with_cp")}
-            identity = json.dumps([sizes, digest(state, state), str(self.dtype)], sort_keys=True, default=list)
-            self._folder = self.cache_dir / hashlib.sha256(identity.encode()).hexdigest()[:16]
+            # A file may hold several encoders, each under its prefix.
+            identity = [sizes, digest(state, state), str(self.dtype), *([self.prefix] if self.prefix else [])]
+            text = json.dumps(identity, sort_keys=True, default=list)
+            self._folder = self.cache_dir / hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._folder
 
     @property
