@@ -101,6 +101,13 @@ def test_a_later_run_has_no_encoder(tmp_path, weights):
     sum(losses(later).values()).backward()
 
 
+def test_the_encoder_goes_where_the_images_are(tmp_path, weights):
+    encoder = MODELS.build(cached(tmp_path, weights()))
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    for device in ("cpu", "meta"):  # of another device there is none everywhere
+        assert encoder(image.to(device))[0].device.type == device
+
+
 def test_the_encoder_leaves_the_memory(tmp_path, weights, monkeypatch):
     monkeypatch.setattr("samplug.models.backbones.cached._RELEASE_AFTER", 4)
     model = build(cached(tmp_path, weights()))

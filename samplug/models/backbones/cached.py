@@ -157,8 +157,9 @@ class CachedEncoder(SamplugModule):
             print_log(f"embeddings: the encoder is loaded for what is missing in {self.folder}", "current")
             encoder = MODELS.build(self.encoder_cfg)
             encoder.init_weights()
-            self._held.append(encoder.to(images.device))
-        return self._held[0](images)
+            self._held.append(encoder)
+        # No part of the model, it does not move with it.
+        return self._held[0].to(images.device)(images)
 
     def _path(self, pixel: str) -> Path:
         return self.folder / pixel[:2] / f"{pixel}.safetensors"
