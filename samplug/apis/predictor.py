@@ -7,13 +7,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from samplug.datasets.io import DataError
+from samplug.models.decoders.two_way import Memory
 from samplug.models.frames import Frame
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
 
 
 class PredictedMasks(NamedTuple):
-    """The answer to one prompt; with boxes (B, 4) or clicks (B, K, 2) each array has a first axis of B objects.
+    """The answer to one prompt; with boxes (B, 4), clicks (B, K, 2) or masks (B, 1, 4g, 4g) each array has a first axis of B objects.
 
     Attributes:
         masks: (M, H, W) bool; float32 logits with ``return_logits``.
@@ -45,7 +46,7 @@ class Predictor:
         self.mask_threshold = mask_threshold
         self._features: tuple[torch.Tensor, ...] | None = None
         self._frame: Frame | None = None
-        self._memory: dict[str, torch.Tensor] = {}
+        self._memory: dict[torch.dtype, Memory] = {}  # by precision
 
     @property
     def device(self) -> torch.device:
@@ -141,7 +142,9 @@ class Predictor:
                 f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: low_res[i][None] of an earlier call"
             )
         _check_inside(frame.original, points, boxes)
-        many = (points is not None and points.ndim == 3) or (boxes is not None and boxes.ndim == 2)
+        many = any(
+            array is not None and array.ndim == ndim for array, ndim in ((points, 3), (boxes, 2), (mask, 4))
+        )
         prompts = Prompts(
             points=None if points is None else frame.to_frame(self._tensor(points, 3)),
             labels=None if labels is None else self._tensor(labels, 2).long(),
@@ -149,7 +152,9 @@ class Predictor:
             masks=None if mask is None else self._tensor(mask, 4),
         )
         # What the decoder makes of the image alone is the same for each click; a mask prompt changes it.
-        with self.model.decode_head.remembering(self._memory if mask is None else None):
+        kind = self.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        with self.model.decode_head.remembering(self._memory.setdefault(precision, {}) if mask is None else None):
             answer = self.model.decode(features, prompts, multimask_output)
         masks = frame.restore(answer.logits.float())
         if not return_logits:

@@ -1,7 +1,7 @@
 """Promptable segmentation: an encoder run once for an image, a decoder run for each set of prompts (Kirillov et al., 2023)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +52,7 @@ class PromptableSAM(StrictInit, BaseModel):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
 
     Raises:
-        ConfigError: ``frozen`` names no part, or the adapter has features of its own, which prompts are not made for.
+        ConfigError: ``frozen`` names no part, ``frame`` is unknown, or the adapter has features of its own, which prompts are not made for.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class PromptableSAM(StrictInit, BaseModel):
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
         self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
         self.loss_fn = MODELS.build(loss or dict(type="sam2_prompted"))
+        if frame not in get_args(FrameMode):
+            raise ConfigError(f"PromptableSAM: frame={frame!r} is unknown: use one of {', '.join(get_args(FrameMode))}")
         self.frame: FrameMode = frame
         for name in frozen:
             try:

@@ -122,6 +122,29 @@ def test_objects_do_not_see_each_other(predictor):
         np.testing.assert_allclose(together.masks[index], alone.masks, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_clicks_in_one_precision_after_another(predictor, first):
+    """What is kept of an image is of one precision."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
+    expected = predictor.predict([[10, 5]], [1])
+    other = Predictor(predictor.model)
+    other.set_image(image)
+    for half in (first, not first):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found = other.predict([[10, 5]], [1])
+        np.testing.assert_allclose(found.low_res, expected.low_res, rtol=0, atol=0.05 if half else 1e-5)
+
+
+def test_masks_of_several_objects(predictor):
+    """Prompts of masks alone say how many objects there are, too."""
+    masks = np.random.default_rng(2).normal(size=(3, 1, 16, 16))
+    together = predictor.predict(mask_input=masks, return_logits=True)
+    assert together.masks.shape == (3, 3, 40, 80)
+    for index, mask in enumerate(masks):
+        alone = predictor.predict(mask_input=mask, return_logits=True)
+        np.testing.assert_allclose(together.masks[index], alone.masks, rtol=1e-4, atol=1e-4)
+
+
 def test_images_of_a_batch():
     """Objects are given their own image's features."""
     model = tiny().eval()

@@ -76,6 +76,22 @@ def test_losses_are_those_without_a_cache(tmp_path, weights, kind, dtype):
     assert (model.backbone.computed, model.backbone.read) == (2, 2)
 
 
+def test_encoders_of_one_file(tmp_path, weights):
+    """Each has maps of its own."""
+    both = {}
+    for seed, prefix in enumerate(("teacher", "student")):
+        state = torch.load(weights(seed=seed))
+        both |= {key.replace("image_encoder", prefix): value for key, value in state.items()}
+    torch.save(both, tmp_path / "both.pth")
+    image = torch.ones(1, 3, SIZE, SIZE)
+    for seed, prefix in enumerate(("teacher", "student")):
+        config = encoder_cfg(str(tmp_path / "both.pth"))
+        config["init_cfg"]["prefix"] = prefix
+        found = MODELS.build({**cached(tmp_path, "", dtype="float32"), "encoder": config})
+        expected = MODELS.build(cached(tmp_path, weights(seed=seed)))
+        assert torch.equal(found(image, ["ab" * 32])[0], expected(image)[0])
+
+
 def test_a_later_run_has_no_encoder(tmp_path, weights):
     path = weights()
     losses(build(cached(tmp_path, path)))
@@ -86,6 +102,13 @@ def test_a_later_run_has_no_encoder(tmp_path, weights):
     assert not list(later.backbone.parameters())
     assert {name.split(".")[0] for name in later.state_dict()} == {"decode_head"}
     sum(losses(later).values()).backward()
+
+
+def test_the_encoder_goes_where_the_images_are(tmp_path, weights):
+    encoder = MODELS.build(cached(tmp_path, weights()))
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    for device in ("cpu", "meta"):  # of another device there is none everywhere
+        assert encoder(image.to(device))[0].device.type == device
 
 
 def test_the_encoder_leaves_the_memory(tmp_path, weights, monkeypatch):

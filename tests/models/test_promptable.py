@@ -7,6 +7,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
+from samplug.models.prompts import objects_of
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from samplug.utils.rle import decode_rle
@@ -229,6 +230,32 @@ def test_polygons_are_no_masks():
         build().predict(images(1), [wrong])
 
 
+@pytest.mark.parametrize("values", [(0, 255), (0, 7), (0.0, 0.6), (0, -1)])
+def test_masks_of_other_values_are_not_trained_on(values):
+    """255 means not known: of masks of 0 and 255 nothing would be learnt but background, without a word."""
+    off, on = values
+    mask = torch.full((2, SIZE, SIZE), off)
+    mask[:, 8:30, 10:40] = on
+    odd = instances(0)
+    odd.set_metainfo(dict(img_path="a/odd.jpg"))
+    odd.gt_instances = InstanceData(masks=mask)
+    with pytest.raises(ConfigError, match=r"a/odd\.jpg.* 1 on the object and 0 off it"):
+        build().loss(images(1), [odd])
+    with pytest.raises(ConfigError, match=r"a/odd\.jpg"):
+        build().predict(images(1), [odd])
+
+
+def test_unknown_pixels_of_an_object():
+    mask = torch.zeros(2, SIZE, SIZE, dtype=torch.uint8)
+    mask[0, 8:30, 10:40] = 1
+    mask[:, 30:32] = 255
+    odd = instances(0)
+    odd.gt_instances = InstanceData(masks=mask)
+    assert torch.equal(objects_of(odd)[:, 0], mask)
+    odd.gt_instances = InstanceData(masks=mask == 1)
+    assert torch.equal(objects_of(odd)[:, 0], (mask == 1).byte())
+
+
 @pytest.mark.parametrize("size", [(40, 64), (128, 80), (20, 10)])
 @pytest.mark.parametrize("packed", [sample, instances])
 def test_a_truth_of_another_size_is_not_trained_on(size, packed):
@@ -243,6 +270,17 @@ def test_a_truth_of_another_size_is_not_trained_on(size, packed):
     else:
         with pytest.raises(ConfigError, match="load masks before the resize in the training pipeline"):
             model.loss(**data)
+
+
+def test_masks_of_the_size_of_the_input():
+    """Their image was made smaller: they fit the input, and lie elsewhere; unless they were padded with it."""
+    model = build(train_prompts=CENTRES)
+    truth = instances(0)
+    truth.set_metainfo(dict(img_shape=(40, 40)))
+    with pytest.raises(ConfigError, match="load masks before the resize in the training pipeline"):
+        model.loss(images(1), [truth])
+    truth.set_metainfo(dict(batch_input_shape=(SIZE, SIZE)))
+    assert model.loss(images(1), [truth])
 
 
 def test_an_object_lost_in_the_resize_is_clicked():
@@ -280,6 +318,11 @@ def test_a_stretched_image_is_no_letterbox():
     with pytest.raises(ConfigError, match="set keep_ratio=True in the pipelines"):
         build().predict(images(1), [stretched])
     build(frame="squash").predict(images(1), [stretched])
+
+
+def test_unknown_frame():
+    with pytest.raises(ConfigError, match="frame='sqaush' is unknown: use one of letterbox, squash"):
+        build(frame="sqaush")
 
 
 def test_no_truth_no_prompts():

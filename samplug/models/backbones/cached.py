@@ -81,6 +81,7 @@ class CachedEncoder(SamplugModule):
                 "init_cfg out of the whole model (give it to decode_head)"
             )
         self.checkpoint: str = pretrained["checkpoint"]
+        self.prefix: str | None = pretrained.get("prefix")
         for name in ("img_size", "patch_size", "out_channels", "embed_dims", "depth", "mean", "std"):
             setattr(self, name, getattr(model, name))
         self.read = self.computed = 0  # images, in this process
@@ -96,8 +97,10 @@ class CachedEncoder(SamplugModule):
         if self._folder is None:
             state = state_dict_of(read_checkpoint(fetch(self.checkpoint)))
             sizes = {key: value for key, value in self.encoder_cfg.items() if key not in ("init_cfg", "with_cp")}
-            identity = json.dumps([sizes, digest(state, state), str(self.dtype)], sort_keys=True, default=list)
-            self._folder = self.cache_dir / hashlib.sha256(identity.encode()).hexdigest()[:16]
+            # A file may hold several encoders, each under its prefix.
+            identity = [sizes, digest(state, state), str(self.dtype), *([self.prefix] if self.prefix else [])]
+            text = json.dumps(identity, sort_keys=True, default=list)
+            self._folder = self.cache_dir / hashlib.sha256(text.encode()).hexdigest()[:16]
         return self._folder
 
     @property
@@ -160,8 +163,9 @@ class CachedEncoder(SamplugModule):
             print_log(f"embeddings: the encoder is loaded for what is missing in {self.folder}", "current")
             encoder = MODELS.build(self.encoder_cfg)
             encoder.init_weights()
-            self._held.append(encoder.to(images.device))
-        return self._held[0](images)
+            self._held.append(encoder)
+        # No part of the model, it does not move with it.
+        return self._held[0].to(images.device)(images)
 
     def _path(self, pixel: str) -> Path:
         return self.folder / pixel[:2] / f"{pixel}.safetensors"

@@ -33,7 +33,7 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
         (B, 1, H, W) uint8: 1 = the object, 0 = not, 255 = not known.
 
     Raises:
-        ConfigError: There is no truth, or its masks are of another kind.
+        ConfigError: There is no truth, its masks are of another kind, or have other values, such as 0 and 255 for off and on the object.
     """
     if not has_objects(sample):
         raise ConfigError(
@@ -51,7 +51,23 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
             f"PromptableSAM: gt_instances.masks is a {type(masks).__name__}, expected BitmapMasks or a tensor (B, H, W): set "
             f"poly2mask=True in mmdet.LoadAnnotations"
         )
-    return masks.to(device, torch.uint8)[:, None]
+    masks = masks.to(device)
+    _check_values(masks, sample)
+    return masks.to(torch.uint8)[:, None]
+
+
+def _check_values(masks: Tensor, sample: Any) -> None:
+    """Stop at masks that would be taken for something else without a word: as unknown, or as background."""
+    if masks.dtype == torch.bool:
+        return
+    on, ignored = masks == 1, masks == IGNORED
+    others = masks[~(on | ignored | (masks == 0))]
+    if len(others) or (ignored.any() and not on.any()):
+        found = f"{others[0].item():g}" if len(others) else "255, which means not known, and no 1"
+        raise ConfigError(
+            f"PromptableSAM: gt_instances.masks of {sample.get('img_path', 'a sample')} hold {found}: they are 1 on the object and 0 off it; "
+            f"divide masks of 0 and 255 by 255"
+        )
 
 
 def training_objects(sample: Any, size: int, device: torch.device | str = "cpu") -> Tensor:
@@ -71,7 +87,9 @@ def training_objects(sample: Any, size: int, device: torch.device | str = "cpu")
     objects = objects_of(sample, device)
     found = tuple(objects.shape[-2:])
     image = tuple(sample.get("img_shape", found)[:2])
-    if found != (size, size) and (found != image or max(found) > size):
+    # Label maps are padded with the image by the preprocessor; of masks it is mmdet's that does so, and says it.
+    padded = not has_instances(sample) or tuple(sample.get("batch_input_shape", ())) == found
+    if not (found == (size, size) and padded) and (found != image or max(found) > size):
         raise ConfigError(
             f"PromptableSAM: the truth is {found}, its image is {image} in an input of {(size, size)}: load masks before the resize in the "
             f"training pipeline, so that they are resized with the image"
