@@ -131,9 +131,9 @@ def _unknown_type(failed: _Build, builds: list[_Build], cfg: Config) -> str | No
 def _builds(error: BaseException) -> Iterator[_Build]:
     """What was being built where an error arose, the outermost first."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code in _BUILDERS:
-            cfg, kind = _BUILDERS[frame.f_code]
-            seen = frame.f_locals
+        cfg, kind = _BUILDERS.get(frame.f_code, ("", None))
+        seen = frame.f_locals
+        if kind is not None and cfg in seen:
             yield _Build(seen[cfg], seen.get("default_args") or {}, kind(seen), seen.get("registry"))
 
 

@@ -95,6 +95,19 @@ def savings(cfg: Any, model: torch.nn.Module, activations: int) -> list[str]:
             f"model.backbone.with_cp=True: the encoder keeps the inputs of its {depth} blocks and makes the rest again in the backward pass "
             f"(about a third more time)"
         )
+    if getattr(model, "with_cp", None) is False and (
+        corrections := getattr(model.train_prompts, "num_correction_points", 0)
+    ):
+        found.append(
+            f"model.with_cp=True: of the {corrections + 1} answers of a session one at a time is kept, and all are made again in the backward "
+            f"pass (about two thirds more time after the encoder)"
+        )
+    dataset = loader.get("dataset") or {}
+    if "max_objects" in dataset and (most := dataset["max_objects"]) != 1:
+        found.append(
+            f"train_dataloader.dataset.max_objects={most // 2 if most else 8}: objects of an image in a step"
+            + (f" instead of {most}" if most else "; now all of them are")
+        )
     if getattr(adapter, "feedback", False) and getattr(backbone, "frozen", False):
         found.append(
             "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: scores change)"

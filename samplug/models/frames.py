@@ -92,6 +92,8 @@ class Frame:
 
 def resize_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, M, h, w) -> (N, M, *size), bilinear."""
+    if logits.shape[-2:] == size:
+        return logits
     # As one-channel images: of few channels torch takes a path that is two to four times slower.
     single = logits.flatten(0, 1)[:, None]
     return F.interpolate(single, size=size, mode="bilinear", align_corners=False).unflatten(0, logits.shape[:2])[

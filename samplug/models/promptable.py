@@ -46,6 +46,8 @@ class PromptableSAM(StrictInit, BaseModel):
         loss: Config of a loss. None: ``sam2_prompted``.
         adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, :class:`LoRAAdapter`; None: none.
         frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch of its own.
+        with_cp: Activation checkpointing of a session's steps: answers and losses are made again in the backward pass. For many objects in
+            an image; the encoder has a switch of its own.
         frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM, ``'squash'`` as SAM 2.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
             statistics.
@@ -64,6 +66,7 @@ class PromptableSAM(StrictInit, BaseModel):
         loss: Cfg | None = None,
         adapter: Cfg | None = None,
         frozen: Sequence[str] = (),
+        with_cp: bool = False,
         frame: FrameMode = "letterbox",
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
@@ -84,6 +87,7 @@ class PromptableSAM(StrictInit, BaseModel):
         if frame not in get_args(FrameMode):
             raise ConfigError(f"PromptableSAM: frame={frame!r} is unknown: use one of {', '.join(get_args(FrameMode))}")
         self.frame: FrameMode = frame
+        self.with_cp = with_cp
         for name in frozen:
             try:
                 self.get_submodule(name).requires_grad_(False)
@@ -146,14 +150,14 @@ class PromptableSAM(StrictInit, BaseModel):
             if len(own):
                 maps = tuple(feature[index : index + 1] for feature in features)
                 answers = [masks for _, masks in run_session(self, self.train_prompts, maps, own, draw_of(sample))]
-                steps += [(self.enlarged(logits), iou, score) for logits, iou, score in answers]
+                steps += answers
                 chosen += [slice(start, start + len(own))] * len(answers)
                 start += len(own)
         if not steps:  # no object in the batch: a loss of zero that still reaches what is trained
             images = torch.arange(len(inputs), device=inputs.device)
             logits, iou, score = self.decode(features, Prompts(image_index=images))
-            steps, chosen = [(self.enlarged(logits)[:0], iou[:0], None if score is None else score[:0])], [slice(0, 0)]
-        return self.loss_fn(steps, torch.cat(objects), chosen)
+            steps, chosen = [(logits[:0], iou[:0], None if score is None else score[:0])], [slice(0, 0)]
+        return self.loss_fn(steps, torch.cat(objects), chosen, **(dict(with_cp=True) if self.with_cp else {}))
 
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
         """Answers to prompts that are made from the truth, as a user who knows the objects would give them.

@@ -1,10 +1,12 @@
 """Simulated interactive sessions: what a user would say of an object, and what the model makes of it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from samplug.models.decoders import Masks
 from samplug.models.prompts import PromptState, prompt_generator
@@ -44,7 +46,10 @@ def _answer(model: Any, prompts: Any, features: tuple[Tensor, ...], state: Promp
     """Masks of B objects, after merging those of Q prompts for each."""
     shape = state.points.shape[:2]
     # SAM 2 hides what it says is absent in training; in a test a user sees the mask, as of the predictor.
-    masks = model.decode(features, model.prompts_of(state), state.multimask, hide_absent=model.training)
+    decode = partial(model.decode, multimask=state.multimask, hide_absent=model.training)
+    if model.with_cp and torch.is_grad_enabled():
+        decode = partial(checkpoint, decode, use_reentrant=False)
+    masks = Masks(*decode(features, model.prompts_of(state)))
     if shape[1] == 1:
         return masks
     logits, iou = prompts.merge(masks.logits.unflatten(0, shape), masks.iou.unflatten(0, shape))

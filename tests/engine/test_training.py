@@ -14,12 +14,13 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from samplug.engine.cli import build_runner
-from samplug.engine.failures import OutOfMemory, SaveError, WorkerDied
+from samplug.engine.failures import OutOfMemory, SaveError, WorkerDied, savings
 from samplug.engine.hooks import EarlyStoppingHook
 from samplug.engine.hooks.non_finite import NonFiniteLoss
 from samplug.engine.hooks.selection import selection_warnings
 from samplug.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from samplug.utils.errors import ConfigError
+from tests.builders import tiny_tssam_cfg
 from tests.engine.test_interruption import config
 
 
@@ -240,6 +241,22 @@ def test_memory_that_runs_out(tmp_path):
         run(cfg, At(3, greedy))
     assert "batch_size" not in str(caught.value)
     assert "with_cp" not in str(caught.value)
+
+
+def test_advice_on_memory_of_sessions():
+    """Of promptable models and of sets of several objects."""
+    backbone = tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"]
+
+    def advice(with_cp, most):
+        model = MODELS.build(dict(type="PromptableSAM", backbone=backbone, with_cp=with_cp))
+        loader = dict(batch_size=1, dataset=dict(type="SA1BDataset", max_objects=most))
+        return " ".join(savings(dict(train_dataloader=loader), model, 2**30))
+
+    assert "model.with_cp=True: of the 8 answers" in advice(False, 3)
+    assert "train_dataloader.dataset.max_objects=1: objects of an image in a step instead of 3" in advice(True, 3)
+    assert "train_dataloader.dataset.max_objects=8: objects of an image in a step; now all" in advice(True, None)
+    assert "model.with_cp" not in advice(True, 1)
+    assert "max_objects" not in advice(True, 1)
 
 
 @pytest.mark.parametrize("where", ["anywhere", "in code that makes another error of it"])

@@ -76,6 +76,48 @@ def test_gradients_reach_what_is_trained_and_nothing_else():
         build(frozen=["decoder"])
 
 
+@pytest.mark.parametrize("arch", ["sam", "sam2"])
+def test_activation_checkpointing_of_a_session(arch):
+    """The same losses and gradients from a small part of what is kept otherwise, however many objects and corrections there are."""
+    parts = {} if arch == "sam" else dict(
+        backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(type="SAM2MaskDecoder", prompts=True)
+    )  # fmt: skip
+    found = []
+    for with_cp in (False, True):
+        model = build(
+            **parts, with_cp=with_cp, train_prompts=dict(type="PromptSimulator", num_correction_points=4)
+        ).train()
+        features = model.encode(images(1))
+        model.encode = lambda *_, known=features: known
+        kept = Kept()
+        with torch.autograd.graph.saved_tensors_hooks(kept.add, lambda tensor: tensor):
+            losses = model.loss(images(1), [instances(0, 5, 9)])
+        sum(losses.values()).backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        found.append((losses, gradients, sum(kept.bytes.values())))
+    (losses, gradients, plain), (again, same, checkpointed) = found
+    assert checkpointed < plain / 10
+    assert losses.keys() == again.keys()
+    for name, value in losses.items():
+        torch.testing.assert_close(again[name], value)
+    assert gradients.keys() == same.keys()
+    for name, value in gradients.items():
+        torch.testing.assert_close(same[name], value, rtol=1e-4, atol=1e-6)
+
+
+class Kept:
+    """Bytes of what a graph keeps, each storage once; parameters are there anyway."""
+
+    def __init__(self):
+        self.bytes, self.tensors = {}, []
+
+    def add(self, tensor):
+        if not isinstance(tensor, torch.nn.Parameter):
+            self.tensors.append(tensor)  # its storage's address must not be used again
+            self.bytes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+
 def test_everything_can_be_trained():
     model = build(train_prompts=dict(type="PromptSimulator", box_prob=0.0, num_correction_points=1))
     sum(model.loss(images(), [sample(0), sample(1)]).values()).backward()

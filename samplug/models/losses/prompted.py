@@ -1,17 +1,20 @@
 """The loss of prompted masks over all steps of a simulated session, in float32 whatever the precision of the logits."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from samplug.models.frames import resize_masks
 from samplug.models.losses.multi_class import IGNORE_INDEX
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
-# Logits of M masks for each of N objects (N, M, H, W), their predicted IoU (N, M), logit of "there is an object" (N, 1) or None.
+# Logits of M masks for each of N objects (N, M, h, w), their predicted IoU (N, M), logit of "there is an object" (N, 1) or None.
 Step: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 
 
@@ -111,14 +114,20 @@ class SAM2PromptedLoss(nn.Module):
         self.sync = sync
 
     def forward(
-        self, steps: Sequence[Step], target: Tensor, objects: Sequence[slice] | None = None
+        self,
+        steps: Sequence[Step],
+        target: Tensor,
+        objects: Sequence[slice] | None = None,
+        with_cp: bool = False,
     ) -> dict[str, Tensor]:
         """Terms by name, weighted: their sum is the loss.
 
         Args:
-            steps: For each step logits (N, M, H, W) at the target's size, predicted IoU (N, M), and object score (N, 1) or None; M may differ.
+            steps: For each step logits (N, M, h, w), predicted IoU (N, M), and object score (N, 1) or None; M may differ. Logits of another
+                size than the target's are resized to it; the aspect is the same.
             target: (N, 1, H, W) bool or int: 1 = object, 0 = not, 255 = pixel without truth, which no term counts.
             objects: For each step the objects that it is about, where each image has its own session. None: all of them.
+            with_cp: Activation checkpointing of each step: maps of the target's size are made again in the backward pass.
 
         Returns:
             ``loss_mask``, ``loss_dice``, ``loss_iou``, and ``loss_class`` if there are scores.
@@ -130,15 +139,16 @@ class SAM2PromptedLoss(nn.Module):
             raise ValueError("sam2_prompted: no steps: pass the answer to at least one prompt")
         count = self._objects(target)
         terms: dict[str, Tensor] = {}
+        step_terms = partial(checkpoint, self._step, use_reentrant=False) if with_cp else self._step
         for (logits, iou, score), chosen in zip(steps, objects or [slice(None)] * len(steps), strict=True):
-            for name, value in self._step(logits, iou, score, target[chosen]).items():
+            for name, value in step_terms(logits, iou, score, target[chosen]).items():
                 terms[name] = terms.get(name, 0) + value.sum() / count
         return terms
 
     def _step(self, logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) -> dict[str, Tensor]:
         """Weighted terms of one step, one value for each object (N,)."""
         _check(logits, iou, score, target)
-        logits, iou = logits.float(), iou.float()
+        logits, iou = resize_masks(logits.float(), (target.shape[-2], target.shape[-1])), iou.float()
         truth, valid = (target == 1).float(), (target != IGNORE_INDEX).float()
 
         focal = focal_loss(logits, truth, self.alpha, self.gamma) * valid
@@ -175,7 +185,10 @@ class SAM2PromptedLoss(nn.Module):
 def _check(logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) -> None:
     objects = len(target)
     if (
-        target.shape != (objects, 1, *logits.shape[2:])
+        target.ndim != 4
+        or target.shape[1] != 1
+        or logits.ndim != 4
+        or logits.shape[2] * target.shape[3] != logits.shape[3] * target.shape[2]
         or logits.shape[:2] != iou.shape
         or len(iou) != objects
         or (score is not None and score.shape != (objects, 1))
@@ -183,5 +196,5 @@ def _check(logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) ->
         found = None if score is None else tuple(score.shape)
         raise ValueError(
             f"sam2_prompted: logits {tuple(logits.shape)}, predicted IoU {tuple(iou.shape)}, object score {found} and target "
-            f"{tuple(target.shape)} do not fit: they are (N, M, H, W), (N, M), (N, 1) or None, and (N, 1, H, W)"
+            f"{tuple(target.shape)} do not fit: they are (N, M, h, w), (N, M), (N, 1) or None, and (N, 1, H, W)"
         )
