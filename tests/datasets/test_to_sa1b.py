@@ -160,6 +160,17 @@ def test_problems_of_pictures_are_listed_and_nothing_is_written(tmp_path):
     assert len(summary["problems"]) == 5
 
 
+def test_unknown_choices(tmp_path):
+    """Nothing is done in place of what was asked for."""
+    with pytest.raises(ConfigError, match="crowd='skpi' is unknown: use one of ignore, foreground, skip"):
+        Selection(crowd="skpi")
+    annotations = read_annotations(coco_json(tmp_path / "in", [(1, [SQUARE], {})]))
+    for convert in (to_masks, to_sa1b):
+        with pytest.raises(ConfigError, match="link='hardlink' is unknown: use one of copy, symlink, none"):
+            convert(annotations, tmp_path / "out", link="hardlink")
+    assert not (tmp_path / "out").exists()
+
+
 def test_pictures_need_the_folder_of_images(tmp_path):
     source = label_maps(tmp_path, {"a": box(1, 2, 4, 6)})
     for format in ("label-maps", "instance-masks"):
