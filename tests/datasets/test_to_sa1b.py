@@ -192,6 +192,12 @@ def test_shapes_of_a_group_are_one_object(tmp_path):
         to_sa1b(read_annotations(tmp_path / "in"), tmp_path / "again")
 
 
+def test_an_image_that_is_annotated_twice(tmp_path):
+    source = coco_json(tmp_path / "in", [(1, [SQUARE], {})], images=("a.jpg", "a.jpg"))
+    with pytest.raises(DataError, match=r"a\.jpg: is annotated twice: put all of its objects into one entry"):
+        to_sa1b(read_annotations(source), tmp_path / "out")
+
+
 def test_pictures_need_the_folder_of_images(tmp_path):
     source = label_maps(tmp_path, {"a": box(1, 2, 4, 6)})
     for format in ("label-maps", "instance-masks"):

@@ -118,7 +118,11 @@ def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
         by_mask[image.mask_name].append(index)
     return {
         index: [
-            f"differs only in its suffix from {images[other].source}: rename one" for other in same if other != index
+            "is annotated twice: put all of its objects into one entry"
+            if images[other].name == images[index].name
+            else f"differs only in its suffix from {images[other].source}: rename one"
+            for other in same
+            if other != index
         ]
         for same in by_mask.values()
         if len(same) > 1
