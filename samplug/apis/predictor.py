@@ -142,9 +142,7 @@ class Predictor:
                 f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: low_res[i][None] of an earlier call"
             )
         _check_inside(frame.original, points, boxes)
-        many = any(
-            array is not None and array.ndim == ndim for array, ndim in ((points, 3), (boxes, 2), (mask, 4))
-        )
+        many = any(array is not None and array.ndim == ndim for array, ndim in ((points, 3), (boxes, 2), (mask, 4)))
         prompts = Prompts(
             points=None if points is None else frame.to_frame(self._tensor(points, 3)),
             labels=None if labels is None else self._tensor(labels, 2).long(),

@@ -78,7 +78,9 @@ def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> No
             drawn: Shape = LabelmeMask(shape.get("mask"), points) if kind == "mask" else LabelmeShape(str(kind), points)
             group = shape.get("group_id")
             # A shape without a group is a group of its own.
-            objects.setdefault((category, f"shape {index}" if group is None else repr(group)), []).append((index, drawn))
+            objects.setdefault((category, f"shape {index}" if group is None else repr(group)), []).append(
+                (index, drawn)
+            )
     for (category, _), parts in objects.items():
         numbers = ", ".join(str(index) for index, _ in parts)
         label = f"shape{'s' if len(parts) > 1 else ''} {numbers} of {path.name} ({category!r})"
