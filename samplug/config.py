@@ -7,7 +7,6 @@ anything is evaluated: the command line's, or else that of the most derived conf
 """
 
 import ast
-import difflib
 import inspect
 import re
 import tempfile
@@ -20,10 +19,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from samplug.model_index import resolve, root
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, did_you_mean
 
 # Keys that a Runner reads and a config need not declare.
-_RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
+RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
     "activation_checkpointing",
     "compile",
     "custom_imports",
@@ -210,8 +209,7 @@ def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
 def _check_names(cfg: Config, options: Mapping[str, Any], path: Path) -> None:
     for key in options:
         top = key.split(".")[0]
-        if top in cfg or top in _RUNNER_KEYS:
+        if top in cfg or top in RUNNER_KEYS:
             continue
-        close = difflib.get_close_matches(top, [*cfg.keys(), *_RUNNER_KEYS], n=3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        hint = did_you_mean(top, [*cfg.keys(), *RUNNER_KEYS])
         raise ConfigError(f"config: {path} declares no {top!r} (from --cfg-options {key}=...){hint}")

@@ -1,6 +1,5 @@
 """Names of published configs and weights, as the metafiles beside the configs list them."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).parent
 
@@ -59,10 +58,9 @@ def resolve(name: str) -> Model:
     models = _models()
     if name in models:
         return models[name]
-    close = difflib.get_close_matches(name, models, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    hint = did_you_mean(name, models, cutoff=0.4)
     raise ConfigError(
-        f"config: {name!r} is no file and no model's name; {hint}tools/download.py --list shows all names"
+        f"config: {name!r} is no file and no model's name{hint or ';'} tools/download.py --list shows all names"
     )
 
 

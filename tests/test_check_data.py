@@ -174,3 +174,9 @@ def test_sets_of_several_objects(tmp_path, command):
     assert "5 sound images" in marks(lines)[0]
     assert any("3.json" in line for line in lines)
     assert "2 of 2 sets are not as they should be" in error
+
+
+def test_a_wrong_key_is_named(tmp_path, command):
+    code, _, error = command(FOLDER, f"data_root={sound_set(tmp_path / 'mine')}", "test_dataloader.dataset.chek=all")
+    assert code == 1
+    assert "config: test_dataloader.dataset: BinarySegDataset has no 'chek'; did you mean check" in error

@@ -1,5 +1,5 @@
 # Prompted fine-tuning on images of several objects, as SA-1B has them: a.jpg and a.json beside it under data_root (docs/data.md; tools/prepare_data.py
-# to-sa1b makes them of COCO, label maps or a mask for each object). 70 % train, 15 % validate, 15 % test, chosen by name.
+# to-sa1b makes them of COCO, label maps or a mask for each object, in DST/images). 70 % train, 15 % validate, 15 % test, chosen by name.
 _base_ = './prompted_folders.py'
 
 data_root = 'data/sa1b'

@@ -13,6 +13,7 @@ from rich.progress import track
 
 from samplug.config import load_config
 from samplug.datasets.io import DataError, read_image
+from samplug.engine.building import named_in
 from samplug.engine.runner import SamplugRunner
 from samplug.evaluation.baselines import BOX_BASELINES
 from samplug.evaluation.clicks import Clicks
@@ -97,9 +98,9 @@ def box_baselines(cfg: Config) -> dict[str, Report]:
     if not cfg.get("test_dataloader"):
         raise ConfigError(f"clicks: {cfg.filename} has no test_dataloader")
     init_default_scope(cfg.get("default_scope", "samplug"))
-    dataset: Any = SamplugRunner.build_dataloader(
-        dict(cfg.test_dataloader, num_workers=0, persistent_workers=False)
-    ).dataset
+    loader = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False)
+    with named_in(cfg):
+        dataset: Any = SamplugRunner.build_dataloader(loader).dataset
     found: dict[str, dict[str, ImageResult]] = {name: {} for name in BOX_BASELINES}
     for index in track(range(len(dataset)), "baselines", transient=True):
         sample: Any = dataset[index]["data_samples"]

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from samplug.apis.session_pictures import SessionPictures
 from samplug.datasets.draws import Draw
+from samplug.engine.building import named_in
 from samplug.engine.runner import SamplugRunner
 from samplug.models.prompts import has_objects, objects_of
 from samplug.utils.errors import ConfigError, check_choice
@@ -137,7 +138,8 @@ def _loader_cfg(cfg: Config, phase: Phase) -> dict[str, Any]:
 
 def _build(cfg: Config, loader: dict[str, Any], seed: int) -> DataLoader:
     init_default_scope(cfg.get("default_scope", "samplug"))
-    return SamplugRunner.build_dataloader(loader, seed=seed)
+    with named_in(cfg):
+        return SamplugRunner.build_dataloader(loader, seed=seed)
 
 
 def _loading_only(part: Any) -> Any:

@@ -12,6 +12,7 @@ from samplug.datasets import BinarySegDataset, SA1BDataset, VideoFolderDataset
 from samplug.datasets.checked import CheckedDataset
 from samplug.datasets.io import DataError
 from samplug.datasets.scan import by_suspicion
+from samplug.registry import DATASETS
 
 _LISTED = 10
 _KINDS: dict[str, type[CheckedDataset]] = {
@@ -27,6 +28,7 @@ def main() -> None:
     from mmengine.registry import init_default_scope
 
     from samplug.config import load_config
+    from samplug.engine.building import named_in
     from samplug.utils.options import CfgOptions
 
     parser = argparse.ArgumentParser(
@@ -49,7 +51,8 @@ def main() -> None:
     found = [(phase, dataset) for phase, dataset in found if phase != "val" or _files(dataset) not in trained]
     sets = {(phase, str(dataset)): dataset for phase, dataset in found}
     for (phase, _), dataset in sets.items():
-        lines = check(dataset)
+        with named_in(cfg):
+            lines = check(dataset)
         wrong += bool(lines.problems)
         print(f"{'  !!' if lines.problems else '  ok'}  {phase:5s} {lines.title}")
         for line in [*lines.problems, *lines.remarks]:
@@ -81,9 +84,9 @@ def check(dataset: Mapping[str, Any]) -> Finding:
     Args:
         dataset: Config of a ``BinarySegDataset``, ``SA1BDataset`` or ``VideoFolderDataset``.
     """
-    settings = {key: value for key, value in dataset.items() if key not in ("type", "pipeline")}
+    settings = {key: value for key, value in dataset.items() if key != "pipeline"}
     settings |= dict(check="all", on_error="skip", part=None, lazy_init=True)
-    built: Any = _KINDS[_kind(dataset)](**settings)
+    built: Any = DATASETS.build(settings)
     finding = Finding(built.name)
     try:
         built.full_init()

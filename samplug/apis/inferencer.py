@@ -18,6 +18,7 @@ from samplug.apis.rasters import Bands, Raster
 from samplug.apis.sources import Source, find_sources
 from samplug.apis.tiles import Canvas, Tile, cut
 from samplug.datasets.io import DataError
+from samplug.engine.building import named_in
 from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
 
@@ -98,7 +99,8 @@ class Inferencer:
         self.tile = self._tile_size(tile)
         self.mixed_precision = bool((cfg.get("test_cfg") or {}).get("fp16", False))
         init_default_scope(cfg.get("default_scope", "samplug"))
-        self.pipeline = Compose(_image_pipeline(cfg))
+        with named_in(cfg):
+            self.pipeline = Compose(_image_pipeline(cfg))
         self.failures: dict[str, str] = {}
 
     def __call__(

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
 from samplug.config import load_config
+from samplug.engine.building import named_in
 from samplug.engine.weights import load_for_evaluation
 from samplug.registry import MODELS
 
@@ -34,7 +35,7 @@ def init_model(
         The model in evaluation mode; ``model.cfg`` is the config.
 
     Raises:
-        ConfigError: The config does not exist or an option is unknown.
+        ConfigError: The config does not exist an option is unknown, or the model cannot be built.
         WeightsError: A parameter has no weights, or the checkpoint cannot be read safely or does not fit.
     """
     if isinstance(config, Config):
@@ -44,7 +45,8 @@ def init_model(
     else:
         cfg = load_config(config, cfg_options)
     init_default_scope(cfg.get("default_scope", "samplug"))
-    model = MODELS.build(cfg.model)
+    with named_in(cfg):
+        model = MODELS.build(cfg.model)
     load_for_evaluation(model, None if checkpoint is None else str(checkpoint))
     model.cfg = cfg
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from numpy.typing import NDArray
 
 from samplug.apis.model import init_model
+from samplug.engine.building import named_in
 from samplug.models.frames import Frame
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import PromptState, best_mask, objects_of, training_objects
@@ -38,7 +39,7 @@ class SessionPictures:
         if self.answers:
             model = init_model(cfg, checkpoint)
         else:
-            with torch.device("meta"):
+            with torch.device("meta"), named_in(cfg):
                 model = MODELS.build(cfg.model)
         if not isinstance(model, PromptableSAM):
             raise ConfigError(

@@ -8,6 +8,7 @@ from samplug.checkpoints.loading import (
     load_pretrained,
     load_state,
     load_weights,
+    outside_state,
     pretrained_config,
     pretrained_names,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "load_pretrained",
     "load_state",
     "load_weights",
+    "outside_state",
     "pretrained_config",
     "pretrained_names",
     "read_checkpoint",

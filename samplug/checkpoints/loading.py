@@ -72,6 +72,7 @@ def load_state(
     """
     own = module.state_dict()
     fitted = _to_module_names(module, state, set(own), prefix)
+    _leave_out_outside(module, fitted, origin)
     report = LoadReport()
     fitted = _adapt_sizes(module, fitted, report)
     accepted: dict[str, Tensor] = {}
@@ -111,6 +112,28 @@ def _to_module_names(
         renamed = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
     # A file may have the module's own names already, and even those of other parts beside them: the reading that fits better.
     return max(renamed, dict(state), key=lambda reading: (len(own & set(reading)), -len(reading)))
+
+
+def outside_state(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Of ``names``, entries of a module that has weights outside of its state (``outside_state()``, as a ``CachedEncoder`` has)."""
+    found: dict[str, Tensor] = {}
+    for path, child in module.named_modules():
+        head = f"{path}." if path else ""
+        wanted = {name for name in names if name.startswith(head)}
+        if wanted and hasattr(child, "outside_state"):
+            found |= {head + key: value for key, value in child.outside_state().items() if head + key in wanted}
+    return found
+
+
+def _leave_out_outside(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Drop what the module has outside of its state; it must be the same."""
+    for name, value in outside_state(module, state.keys() - module.state_dict().keys()).items():
+        given = state.pop(name)
+        if given.shape != value.shape or not torch.equal(given.to(value), value):
+            raise WeightsError(
+                f"weights: {origin} was made with another encoder than the one whose maps {type(module).__name__} reads ({name} differs): set "
+                f"encoder.init_cfg.checkpoint to the file used in training, or take a config without a cache"
+            )
 
 
 def _adapt_sizes(module: nn.Module, state: dict[str, Tensor], report: LoadReport) -> dict[str, Tensor]:

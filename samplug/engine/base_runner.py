@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from samplug.checkpoints import WeightsError, fetch, read_checkpoint
 from samplug.datasets.draws import DrawSampler, SeededDataset
+from samplug.engine.building import named_in
 from samplug.engine.failures import SaveError, save_message
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
@@ -42,6 +43,29 @@ class SamplugRunnerMixin:
 
     _read_ahead: dict[str, Any] | None = None  # a checkpoint that is open already
     _generators: dict[str, Any] | None = None  # of a resumed run, until its loop begins
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> Any:
+        """Build a Runner from a config; MMEngine's.
+
+        Raises:
+            ConfigError: A part cannot be built: a wrong key or type, see :func:`samplug.engine.building.named_in`.
+        """
+        with named_in(cfg):
+            return super().from_cfg(cfg)  # type: ignore[misc]
+
+    # What a phase alone needs (loaders, loops, optimiser, schedules) is built when it begins.
+    def train(self) -> nn.Module:
+        with named_in(self.cfg):
+            return super().train()  # type: ignore[misc]
+
+    def val(self) -> dict[str, float]:
+        with named_in(self.cfg):
+            return super().val()  # type: ignore[misc]
+
+    def test(self) -> dict[str, float]:
+        with named_in(self.cfg):
+            return super().test()  # type: ignore[misc]
 
     @property
     def bare_model(self) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.runner import Runner
 
-from samplug.utils.errors import UserError
+from samplug.utils.errors import UserError, chain
 
 _GIB = 2**30
 # The allocator of CPU memory raises a plain RuntimeError.
@@ -47,7 +47,7 @@ def explained(runner: Runner) -> Iterator[None]:
     except Exception as error:
         # torch tells of a lost worker by a signal whose handler raises wherever the main process is, so that whatever caught it there
         # (MMEngine's bare except around the text of a config, for one) may have made another error of it.
-        for cause in _chain(error):
+        for cause in chain(error):
             if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
             ):
@@ -55,13 +55,6 @@ def explained(runner: Runner) -> Iterator[None]:
             if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
                 raise WorkerDied(_worker_message(runner, died["signal"])) from error
         raise
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from or during the handling of, and so on."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def out_of_memory_message(runner: Runner, error: BaseException) -> str:

@@ -15,6 +15,7 @@ from samplug.checkpoints import (
     fetch,
     load_pretrained,
     load_state,
+    outside_state,
     pretrained_names,
     read_checkpoint,
     state_dict_of,
@@ -85,7 +86,11 @@ def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) 
     """
     meta = checkpoint.get("meta")
     omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None
-    if omitted and digest(model.state_dict(), omitted["names"]) != omitted["sha256"]:
+    if not omitted:
+        return
+    state = model.state_dict()
+    state |= outside_state(model, set(omitted["names"]) - state.keys())
+    if digest(state, omitted["names"]) != omitted["sha256"]:
         raise WeightsError(
             f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
             f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint "

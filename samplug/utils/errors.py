@@ -1,10 +1,11 @@
 """Errors that a user can act on; commands print them without a traceback."""
 
 import atexit
+import difflib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn
 
 # A launcher looks for ended processes several times a second: of one that only could not reach another it must not hear first.
@@ -23,6 +24,19 @@ def check_choice(owner: str, name: str, value: object, choices: Sequence[object]
     """Raise a ConfigError that names the owner and the choices, if a setting is none of them."""
     if value not in choices:
         raise ConfigError(f"{owner}: {name}={value!r} is unknown: use one of {', '.join(map(str, choices))}")
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """``; did you mean a or b?``, the up to three nearest of what is known, or nothing if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it was raised from or during the handling of, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def run(main: Callable[[], None]) -> int:

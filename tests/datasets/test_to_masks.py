@@ -366,12 +366,18 @@ def test_labelme_ignore_label_is_not_foreground(tmp_path):
 
 
 def test_labelme_files_that_are_none(tmp_path):
-    for name, text in (("a", "{"), ("b", "[]"), ("c", "<html>")):
+    for name, text in (("a", "{"), ("b", "[]"), ("c", "<html>"), ("e", '{"annotations": []}')):
         (tmp_path / f"{name}.json").write_text(text)
     labelme_json(tmp_path / "d.json", [], image="gone.jpg")
     with pytest.raises(DataError) as caught:
         convert(tmp_path, tmp_path / "out")
-    for part in ("a.json", "b.json: is no labelme json", "it starts with b'<html>'", "has no imageData either"):
+    for part in (
+        "a.json",
+        "b.json: is no labelme json",
+        "it starts with b'<html>'",
+        "has no imageData either",
+        "e.json: is no labelme json: it lacks shapes or imagePath; it looks like COCO's",
+    ):
         assert part in str(caught.value)
 
 

@@ -236,7 +236,7 @@ def test_command(tmp_path):
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     done = run(source, tmp_path / "out", "--components", "--link", "symlink")
-    assert done.stdout == f"2 objects of 1 images in {tmp_path / 'out' / 'images'}\n"
+    assert done.stdout == f"2 objects of 1 images; of SA1BDataset: data_root={tmp_path / 'out' / 'images'}\n"
     assert (tmp_path / "out/images/a.jpg").is_symlink()
     failed = run(source, tmp_path / "out")
     assert (failed.returncode, failed.stderr.startswith("error: to-sa1b: 3 of the files to write exist")) == (1, True)

@@ -112,3 +112,43 @@ def test_blur_widths():
 def test_blur_says_what_is_wrong(wrong):
     with pytest.raises(ConfigError, match=r"RandomGaussianBlur: (prob=2|sigma=)"):
         TRANSFORMS.build(dict(type="RandomGaussianBlur", **wrong))
+
+
+def jitter(order, **kwargs):
+    transform = TRANSFORMS.build(dict(type="ColorJitter", **kwargs))
+    transform._draw = lambda: order
+    return transform
+
+
+def test_colour_jitter():
+    """Each by its formula; the order of the operations counts, and of the channels."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    exact = image.astype(float)
+    grey = exact @ [0.114, 0.587, 0.299]  # BGR
+    blends = dict(brightness=0.0, contrast=grey.mean(), saturation=grey[..., None])
+    for name, towards in blends.items():
+        for factor in (0.6, 1.0, 1.3):
+            found = jitter([(name, factor)])(dict(img=image))["img"]
+            expected = np.clip(factor * exact + (1 - factor) * towards, 0, 255)
+            assert np.abs(found - expected).max() < 2, name
+    steps = [("brightness", 1.5), ("contrast", 0.5)]
+    one, other = (jitter(order)(dict(img=image))["img"] for order in (steps, steps[::-1]))
+    assert (one != other).mean() > 0.5
+
+
+def test_colour_jitter_draws():
+    np.random.seed(0)
+    transform = TRANSFORMS.build(dict(type="ColorJitter", brightness=0.1, saturation=2.0))
+    draws = [transform._draw() for _ in range(300)]
+    assert {tuple(name for name, _ in draw) for draw in draws} == {
+        ("brightness", "saturation"),
+        ("saturation", "brightness"),
+    }
+    factors = {name: [dict(draw)[name] for draw in draws] for name in ("brightness", "saturation")}
+    for name, (low, high) in dict(brightness=(0.9, 1.1), saturation=(0.0, 3.0)).items():
+        assert low <= min(factors[name]) < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < max(factors[name]) <= high
+    image = np.full((4, 4, 3), 9, np.uint8)
+    assert (TRANSFORMS.build(dict(type="ColorJitter"))(dict(img=image))["img"] == image).all()
+    with pytest.raises(ConfigError, match=r"ColorJitter: contrast=-1 is below 0"):
+        TRANSFORMS.build(dict(type="ColorJitter", contrast=-1))

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 
@@ -18,17 +17,12 @@ from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
+from tests.ranks import end, free_port, outputs, run_ranks, start
 
 with quiet_optional_operators():
     from mmseg.structures import SegDataSample
 
 TINY = ["data_size=48", "img_size=32", "train_length=8", "test_length=5", "max_iters=2", "num_workers=0"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def shell(script, *arguments, ok=True, **environment):
@@ -80,21 +74,18 @@ def test_two_processes_test_as_one(trained, tmp_path):
 
 def test_two_nodes_on_one_host(tmp_path):
     """The same command on each node, told apart by NODE_RANK."""
-    port = str(free_port())
-    nodes = [
-        subprocess.Popen(
-            ["bash", "tools/dist_train.sh", "configs/quickstart.py", "1", "--work-dir", str(tmp_path), "--cfg-options", *TINY],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={
-                **os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "NNODES": "2", "NODE_RANK": str(rank),
-                "MASTER_ADDR": "127.0.0.1", "PORT": port,
-            },
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for node in nodes:
-        out, _ = node.communicate(timeout=240)
-        assert node.returncode == 0, out[-4000:]
+    port = free_port()
+    command = [
+        "bash",
+        "tools/dist_train.sh",
+        "configs/quickstart.py",
+        1,
+        "--work-dir",
+        tmp_path,
+        "--cfg-options",
+        *TINY,
+    ]
+    outputs([start(command, NNODES=2, NODE_RANK=rank, MASTER_ADDR="127.0.0.1", PORT=port) for rank in range(2)])
     assert (tmp_path / "iter_2.pth").is_file()
 
 
@@ -158,21 +149,26 @@ def test_a_dying_rank_ends_all_and_its_error_is_seen(tmp_path, how, said, summed
 
 def test_mpi(tmp_path):
     """Two processes with the variables that Open MPI's mpirun gives them."""
-    port = str(free_port())
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "tools/train.py", "configs/quickstart.py", "--launcher", "mpi", "--work-dir", tmp_path, "--cfg-options", *TINY],
-            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={
-                **os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": port, "OMPI_COMM_WORLD_SIZE": "2",
-                "OMPI_COMM_WORLD_RANK": str(rank), "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
-            },
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for run in runs:
-        out, _ = run.communicate(timeout=240)
-        assert run.returncode == 0, out[-4000:]
+    port = free_port()
+    command = [
+        sys.executable,
+        "tools/train.py",
+        "configs/quickstart.py",
+        "--launcher",
+        "mpi",
+        "--work-dir",
+        tmp_path,
+        "--cfg-options",
+        *TINY,
+    ]
+    outputs(
+        [
+            start(
+                command, MASTER_PORT=port, OMPI_COMM_WORLD_SIZE=2, OMPI_COMM_WORLD_RANK=rank, OMPI_COMM_WORLD_LOCAL_RANK=rank,
+            )
+            for rank in range(2)
+        ]
+    )  # fmt: skip
     assert (tmp_path / "iter_2.pth").is_file()
     assert json.loads(next(tmp_path.glob("*/run.json")).read_text())["world_size"] == 2
 
@@ -266,21 +262,7 @@ def loss_of(name):
 @pytest.mark.parametrize("loss", ["bce_iou", "balanced_bce", *OBJECTS])
 def test_two_processes_equal_one(loss, tmp_path):
     """Gradients of two synchronised processes are those of one process with the whole batch."""
-    port = free_port()
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.engine.test_distributed", loss, str(rank), str(tmp_path / f"{rank}.pt")],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True,
-            env={
-                **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_PORT": str(port),
-                "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-            },
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for run in runs:
-        _, error = run.communicate(timeout=120)
-        assert run.returncode == 0, error
+    run_ranks("tests.engine.test_distributed", loss, tmp_path)
     expected = gradients(loss_of(loss), 0, 1)
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
@@ -289,18 +271,17 @@ def test_two_processes_equal_one(loss, tmp_path):
             torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
 
 
-def main(loss, rank, out):
+def main(loss, folder):
     from mmengine.registry import init_default_scope
 
     init_default_scope("samplug")
     join_on_cpu("pytorch")
-    torch.save(gradients(loss_of(loss), rank, 2), out)
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    rank = torch.distributed.get_rank()
+    torch.save(gradients(loss_of(loss), rank, 2), f"{folder}/{rank}.pt")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    end(lambda: main(*sys.argv[1:]))
 
 
 ENDS = """

@@ -22,7 +22,8 @@ from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
-from tests.engine.test_distributed import free_port, shell
+from tests.engine.test_distributed import shell
+from tests.ranks import end, run_ranks
 from tests.shrink import shrink
 
 with quiet_optional_operators():
@@ -149,21 +150,7 @@ def test_two_processes_equal_one(sharding, tmp_path):
         if "res_gate" in name:  # they start near zero
             nn.init.normal_(parameter, std=0.3)
     torch.save(model.state_dict(), weights)
-    port = free_port()
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.engine.test_fsdp", sharding, weights, str(tmp_path)],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True,
-            env={
-                **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-            },
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    for run in runs:
-        _, error = run.communicate(timeout=240)
-        assert run.returncode == 0, error
+    run_ranks("tests.engine.test_fsdp", sharding, weights, tmp_path)
     found = torch.load(tmp_path / "gradients.pth", weights_only=True)
     model = MODELS.build(model_cfg(weights))
     model.init_weights()
@@ -200,8 +187,6 @@ def main(sharding: str, weights: str, folder: str) -> None:
         gradients = {clean_tensor_name(name): parameter.grad.clone() for name, parameter in model.named_parameters()}
     if strategy.rank == 0:
         torch.save(gradients, f"{folder}/gradients.pth")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
 
 
 def test_one_process_needs_no_launcher(cfg, tmp_path):
@@ -270,4 +255,4 @@ def test_weights_must_fit(cfg, tmp_path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    end(lambda: main(*sys.argv[1:]))

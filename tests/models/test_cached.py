@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from samplug.checkpoints import WeightsError, digest
+from samplug.engine.hooks import OMITTED_KEY
+from samplug.engine.weights import load_for_evaluation
 from samplug.models.backbones import CachedEncoder
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
@@ -212,3 +215,32 @@ def test_new_images_are_encoded_without_a_cache(tmp_path, weights):
     plain = build({**encoder_cfg(path), "frozen": True})
     assert torch.equal(maps, plain.encode(images)[0])
     assert not (tmp_path / "maps").exists()
+
+
+def plain_model(path):
+    """Without a cache; its decoder is not that of the start."""
+    model = build({**encoder_cfg(path), "frozen": True})
+    torch.nn.init.normal_(next(model.decode_head.parameters()))
+    return model
+
+
+@pytest.mark.parametrize("omitted", [False, True], ids=["whole", "without the encoder"])
+def test_takes_a_checkpoint_that_was_trained_without_a_cache(tmp_path, weights, omitted):
+    """Its encoder must be the one whose maps are kept."""
+    path = weights()
+    plain = plain_model(path)
+    state, meta = plain.state_dict(), {}
+    if omitted:
+        names = [name for name in state if name.startswith("backbone.")]
+        meta = {OMITTED_KEY: dict(names=names, sha256=digest(state, names))}
+        state = {name: value for name, value in state.items() if name not in names}
+    torch.save(dict(state_dict=state, meta=meta), tmp_path / "plain.pth")
+    model = build(cached(tmp_path, path, dtype="float32"))
+    before = losses(model)
+    load_for_evaluation(model, str(tmp_path / "plain.pth"))
+    after, expected = losses(model), losses(plain)
+    assert all(torch.equal(after[name], expected[name]) for name in expected)
+    assert any(not torch.equal(after[name], before[name]) for name in expected)
+    other = build(cached(tmp_path, weights(seed=7)))
+    with pytest.raises(WeightsError, match=r"another (frozen )?encoder than"):
+        load_for_evaluation(other, str(tmp_path / "plain.pth"))

@@ -46,7 +46,9 @@ def read_labelme(source: Path, images: Path | None = None) -> Annotations:
         shapes = content.get("shapes") if isinstance(content, dict) else None
         name = relative_path(image_path.replace("\\", "/").rsplit("/", 1)[-1]) if isinstance(image_path, str) else None
         if not isinstance(shapes, list) or name is None:
-            problems.append(Problem(str(path), "is no labelme json: it lacks shapes or imagePath"))
+            is_coco = isinstance(content, dict) and isinstance(content.get("annotations"), list)
+            advice = "; it looks like COCO's: name this file, not its folder" if is_coco else ""
+            problems.append(Problem(str(path), f"is no labelme json: it lacks shapes or imagePath{advice}"))
             continue
         folder = path.relative_to(source).parent
         found = images / folder / name if images else path.parent / str(image_path).replace("\\", "/")

@@ -1,5 +1,6 @@
-from samplug.datasets.transforms.colour import RandomGaussianBlur
+from samplug.datasets.transforms.colour import ColorJitter, RandomGaussianBlur
 from samplug.datasets.transforms.formatting import PackSegInputs
+from samplug.datasets.transforms.geometry import RandomRotateShear
 from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage
 
-__all__ = ["LoadBinaryMask", "LoadImage", "PackSegInputs", "RandomGaussianBlur"]
+__all__ = ["ColorJitter", "LoadBinaryMask", "LoadImage", "PackSegInputs", "RandomGaussianBlur", "RandomRotateShear"]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
+from PIL import Image, ImageEnhance
 
 from samplug.registry import TRANSFORMS
 from samplug.utils.errors import ConfigError
@@ -43,3 +44,42 @@ class RandomGaussianBlur(BaseTransform):
 
     def __repr__(self) -> str:
         return f"RandomGaussianBlur(prob={self.prob}, sigma={self.sigma})"
+
+
+@TRANSFORMS.register_module()
+class ColorJitter(BaseTransform):
+    """Scales brightness, contrast and saturation of ``img``, (H, W, 3) uint8 BGR, by random factors in random order.
+
+    The same operations as torchvision's ``ColorJitter`` on PIL images: brightness about black, contrast about the mean grey, saturation
+    about the picture in grey. A factor is drawn uniformly from [max(0, 1 - x), 1 + x]; 0 leaves that property out.
+
+    Args:
+        brightness, contrast, saturation: x of each, at least 0.
+
+    Raises:
+        ConfigError: One is below 0.
+    """
+
+    def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0) -> None:
+        self.amounts = dict(brightness=brightness, contrast=contrast, saturation=saturation)
+        for name, amount in self.amounts.items():
+            if amount < 0:
+                raise ConfigError(f"ColorJitter: {name}={amount!r} is below 0")
+
+    @cache_randomness
+    def _draw(self) -> list[tuple[str, float]]:
+        used = [(name, np.random.uniform(max(0.0, 1 - x), 1 + x)) for name, x in self.amounts.items() if x]
+        return [used[index] for index in np.random.permutation(len(used))]
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        image = Image.fromarray(cv2.cvtColor(results["img"], cv2.COLOR_BGR2RGB))
+        for name, factor in self._draw():
+            image = _ENHANCERS[name](image).enhance(factor)
+        results["img"] = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+        return results
+
+    def __repr__(self) -> str:
+        return f"ColorJitter({', '.join(f'{name}={amount}' for name, amount in self.amounts.items())})"
+
+
+_ENHANCERS = dict(brightness=ImageEnhance.Brightness, contrast=ImageEnhance.Contrast, saturation=ImageEnhance.Color)

@@ -32,6 +32,8 @@ class CheckpointHook(_CheckpointHook):
             rules = [rule_of(metric) for metric in ([save_best] if isinstance(save_best, str) else save_best or [])]
             rule = rules if None not in rules else None  # MMEngine knows others
         super().__init__(*args, save_best=save_best, rule=rule, **kwargs)
+        if self.args:  # MMEngine's passes them on, to fail at the first checkpoint
+            raise TypeError(f"CheckpointHook got an unexpected keyword argument '{next(iter(self.args))}'")
 
     def _init_rule(self, rules: Any, key_indicators: list[str]) -> None:
         if rules == [None]:  # save_best='auto': the first metric

@@ -143,6 +143,12 @@ class CachedEncoder(SamplugModule):
             for level in range(len(found[0] or ()))
         )
 
+    def outside_state(self) -> dict[str, Tensor]:
+        """The encoder's weights, read anew. They are no part of the model, but checkpoints made without a cache have them."""
+        encoder = MODELS.build(self.encoder_cfg)
+        encoder.init_weights()
+        return encoder.state_dict()
+
     def _count(self, missing: int, number: int) -> None:
         self.computed += missing
         self.read += number - missing
