@@ -249,6 +249,11 @@ def test_first_prompts_need_no_weights(promptable, tmp_path):
         browse(promptable, tmp_path, mode="original", prompts=True)
 
 
+def test_unknown_mode(scenes, tmp_path):
+    with pytest.raises(ConfigError, match="mode='orginal' is unknown: use one of transformed, original, concat"):
+        browse(scenes, tmp_path, mode="orginal")
+
+
 def test_models_without_prompts(scenes, tmp_path):
     with pytest.raises(ConfigError, match="TSSAM takes no prompts"):
         browse(scenes, tmp_path, prompts=True)

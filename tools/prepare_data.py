@@ -105,7 +105,9 @@ def run_to_sa1b(args: argparse.Namespace) -> None:
     selection = Selection(args.classes, crowd=args.crowd)
     annotations = read_annotations(args.src, args.format, args.images)
     summary = to_sa1b(annotations, args.dst, selection, args.components, **options(args))
-    print(f"{summary['objects']} objects of {summary['images']} images; of SA1BDataset: data_root={args.dst / 'images'}")
+    print(
+        f"{summary['objects']} objects of {summary['images']} images; of SA1BDataset: data_root={args.dst / 'images'}"
+    )
     if bare := len(summary["images_without_objects"]):
         print(f"{bare} of the images have no objects")
     if empty := summary["objects_without_pixels"]:

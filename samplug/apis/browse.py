@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from samplug.datasets.draws import Draw
 from samplug.engine.building import named_in
 from samplug.engine.runner import SamplugRunner
 from samplug.models.prompts import has_objects, objects_of
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, check_choice
 from samplug.visualization import add_caption, contact_sheet, draw_classes, draw_overlay, number_objects, write_picture
 
 Phase = Literal["train", "val", "test"]
@@ -67,10 +67,11 @@ def browse(
 
     Raises:
         DataError: A sample cannot be read; the pictures so far, and their sheet, are there.
-        ConfigError: The config has no such dataloader, or ``number`` or ``epoch`` is out of range.
+        ConfigError: The config has no such dataloader, ``mode`` is unknown, or ``number`` or ``epoch`` is out of range.
     """
     if number < 1 or epoch < 0:
         raise ConfigError(f"browse: number={number} must be at least 1 and epoch={epoch} at least 0")
+    check_choice("browse", "mode", mode, get_args(Mode))
     loader_cfg = _loader_cfg(cfg, phase)
     if (prompts or checkpoint) and mode == "original":
         raise ConfigError("browse: prompts are drawn on what the model is fed: use mode 'transformed' or 'concat'")

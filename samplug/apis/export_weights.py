@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mmengine.config import Config
 from safetensors.torch import save_file
@@ -18,7 +18,7 @@ from samplug.engine.cli import add_config_arguments
 from samplug.models.adapters import LoRAAdapter
 from samplug.models.backbones import SAM2Hiera, SAMViT
 from samplug.models.decoders import SAM2MaskDecoder, SAMMaskDecoder
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, check_choice
 
 Layout = Literal["official", "hf"]
 
@@ -77,10 +77,11 @@ def export_weights(
         overwrite: Replace what is there.
 
     Raises:
-        ConfigError: The layout cannot hold the model, or ``video_weights`` do not belong to it.
+        ConfigError: The layout is unknown or cannot hold the model, or ``video_weights`` do not belong to it.
         UserError: Something is at ``out`` already, or it cannot be written.
         WeightsError: See :func:`samplug.apis.init_model`.
     """
+    check_choice("export", "layout", layout, get_args(Layout))
     out = Path(out).expanduser()
     check_target(out, layout == "hf", overwrite)
     model = init_model(config, checkpoint, "cpu", cfg_options)

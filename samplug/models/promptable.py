@@ -18,7 +18,7 @@ from samplug.models.frames import Frame, FrameMode, resize_masks
 from samplug.models.prompts import Prompts, PromptState, best_mask, has_instances, objects_of, training_objects
 from samplug.models.sessions import draw_of, passes, run_session
 from samplug.registry import MODELS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, check_choice
 from samplug.utils.rle import encode_rle
 
 Cfg = dict[str, Any]
@@ -84,8 +84,7 @@ class PromptableSAM(StrictInit, BaseModel):
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
         self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
         self.loss_fn = MODELS.build(loss or dict(type="sam2_prompted"))
-        if frame not in get_args(FrameMode):
-            raise ConfigError(f"PromptableSAM: frame={frame!r} is unknown: use one of {', '.join(get_args(FrameMode))}")
+        check_choice("PromptableSAM", "frame", frame, get_args(FrameMode))
         self.frame: FrameMode = frame
         self.with_cp = with_cp
         for name in frozen:

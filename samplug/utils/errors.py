@@ -5,7 +5,7 @@ import difflib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NoReturn
 
 # A launcher looks for ended processes several times a second: of one that only could not reach another it must not hear first.
@@ -18,6 +18,12 @@ class UserError(Exception):
 
 class ConfigError(UserError, ValueError):
     """A setting is unknown, of another type, or does not fit the others."""
+
+
+def check_choice(owner: str, name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise a ConfigError that names the owner and the choices, if a setting is none of them."""
+    if value not in choices:
+        raise ConfigError(f"{owner}: {name}={value!r} is unknown: use one of {', '.join(map(str, choices))}")
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -193,6 +193,11 @@ def test_what_no_layout_holds(tmp_path, cfg, message, layout):
     assert not (tmp_path / "out").exists()
 
 
+def test_unknown_layout(tmp_path):
+    with pytest.raises(ConfigError, match="layout='huggingface' is unknown: use one of official, hf"):
+        export_weights("none.py", None, tmp_path / "out", "huggingface")
+
+
 def test_entries_without_a_place_are_named(trained, tmp_path, monkeypatch):
     config, checkpoint, model = trained(SAM)
     model.scale = torch.nn.Parameter(torch.ones(1))

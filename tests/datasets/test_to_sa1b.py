@@ -17,7 +17,7 @@ from samplug.datasets import DataError, SA1BDataset
 from samplug.datasets.converters import Selection, read_annotations, to_masks, to_sa1b
 from samplug.utils.errors import ConfigError
 from tests.conftest import ROOT
-from tests.datasets.test_to_masks import HEIGHT, SQUARE, WIDTH, box, coco_json, write_image
+from tests.datasets.test_to_masks import HEIGHT, SQUARE, WIDTH, box, coco_json, labelme_json, write_image
 
 
 def masks(folder, index=0):
@@ -158,6 +158,44 @@ def test_problems_of_pictures_are_listed_and_nothing_is_written(tmp_path):
     summary = to_sa1b(annotations, tmp_path / "out", skip_problems=True)
     assert sorted(path.name for path in (tmp_path / "out/images").iterdir()) == ["e.jpg", "e.json"]
     assert len(summary["problems"]) == 5
+
+
+def test_unknown_choices(tmp_path):
+    """Nothing is done in place of what was asked for."""
+    with pytest.raises(ConfigError, match="crowd='skpi' is unknown: use one of ignore, foreground, skip"):
+        Selection(crowd="skpi")
+    annotations = read_annotations(coco_json(tmp_path / "in", [(1, [SQUARE], {})]))
+    for convert in (to_masks, to_sa1b):
+        with pytest.raises(ConfigError, match="link='hardlink' is unknown: use one of copy, symlink, none"):
+            convert(annotations, tmp_path / "out", link="hardlink")
+    assert not (tmp_path / "out").exists()
+
+
+def test_shapes_of_a_group_are_one_object(tmp_path):
+    """An object that something stands in front of is drawn in parts."""
+    corners = [[[1, 1], [3, 3]], [[8, 1], [9, 2]], [[1, 8], [2, 9]], [[8, 8], [9, 9]], [[12, 8], [13, 9]]]
+    labels, groups = ["cat", "dog", "cat", "cat", "cat"], [1, 1, 1, None, None]
+    shapes = [
+        dict(label=label, points=points, group_id=group, shape_type="rectangle")
+        for label, points, group in zip(labels, corners, groups, strict=True)
+    ]
+    write_image(tmp_path / "in/a.jpg")
+    labelme_json(tmp_path / "in/a.json", shapes)
+    to_sa1b(read_annotations(tmp_path / "in"), tmp_path / "out")
+    whole = np.maximum(box(1, 1, 4, 4), box(8, 1, 10, 3))
+    expected = [whole, box(1, 8, 3, 10), box(8, 8, 10, 10), box(8, 12, 10, 14)]
+    np.testing.assert_array_equal(masks(tmp_path / "out"), expected)
+
+    shapes[2]["points"] = [[1, 1]]
+    labelme_json(tmp_path / "in/a.json", shapes)
+    with pytest.raises(DataError, match=r"shapes 0, 2 of a\.json \('cat'\) is a rectangle of 1 points"):
+        to_sa1b(read_annotations(tmp_path / "in"), tmp_path / "again")
+
+
+def test_an_image_that_is_annotated_twice(tmp_path):
+    source = coco_json(tmp_path / "in", [(1, [SQUARE], {})], images=("a.jpg", "a.jpg"))
+    with pytest.raises(DataError, match=r"a\.jpg: is annotated twice: put all of its objects into one entry"):
+        to_sa1b(read_annotations(source), tmp_path / "out")
 
 
 def test_pictures_need_the_folder_of_images(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from samplug.models.losses.prompted import focal_loss
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
@@ -232,3 +233,14 @@ def test_few_objects_on_many_ranks(monkeypatch):
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda count: None)  # the others have none
     for name, value in build()([(logits, iou, score)], target).items():
         assert torch.equal(value, alone[name])
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_sure_logits_have_finite_gradients(gamma):
+    """Of an object that is not there SAM 2's logits are -1024."""
+    logits = torch.tensor([-1024.0, -200.0, 0.0, 200.0], requires_grad=True)
+    for target in (0.0, 1.0):
+        loss = focal_loss(logits, torch.full_like(logits, target), gamma=gamma)
+        (gradient,) = torch.autograd.grad(loss.sum(), logits)
+        assert loss.isfinite().all()
+        assert gradient.isfinite().all()

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import cv2
 from rich.console import Console
@@ -14,9 +14,10 @@ from samplug.datasets.converters.annotations import AnnotatedImage, Annotations,
 from samplug.datasets.converters.encodings import image_from_base64
 from samplug.datasets.converters.shapes import Size
 from samplug.datasets.io import IMAGE_SUFFIXES, DataError, read_image
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, check_choice
 
 Role = Literal["foreground", "ignored"]
+Crowd = Literal["ignore", "foreground", "skip"]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -30,11 +31,17 @@ class Selection:
         classes: Names of the foreground classes; None: all but ``ignore_classes``.
         ignore_classes: Classes whose pixels count as neither foreground nor background.
         crowd: What becomes of crowd areas of foreground classes: ignored pixels, foreground, or nothing.
+
+    Raises:
+        ConfigError: ``crowd`` is none of these.
     """
 
     classes: Sequence[str] | None = None
     ignore_classes: Sequence[str] = ()
-    crowd: Literal["ignore", "foreground", "skip"] = "ignore"
+    crowd: Crowd = "ignore"
+
+    def __post_init__(self) -> None:
+        check_choice("annotations", "crowd", self.crowd, get_args(Crowd))
 
     def role(self, region: Region) -> Role | None:
         """What a region is drawn as; None: it is not drawn."""
@@ -111,7 +118,11 @@ def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
         by_mask[image.mask_name].append(index)
     return {
         index: [
-            f"differs only in its suffix from {images[other].source}: rename one" for other in same if other != index
+            "is annotated twice: put all of its objects into one entry"
+            if images[other].name == images[index].name
+            else f"differs only in its suffix from {images[other].source}: rename one"
+            for other in same
+            if other != index
         ]
         for same in by_mask.values()
         if len(same) > 1

@@ -12,7 +12,7 @@ from samplug.datasets.converters.annotations import (
     read_json,
     relative_path,
 )
-from samplug.datasets.converters.shapes import LabelmeMask, LabelmeShape, shorten
+from samplug.datasets.converters.shapes import LabelmeMask, LabelmeShape, Parts, Shape, shorten
 from samplug.datasets.io import DataError
 
 # labelme's own names for pixels that nobody judged and for holes.
@@ -66,6 +66,8 @@ def read_labelme(source: Path, images: Path | None = None) -> Annotations:
 
 
 def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> None:
+    """The objects of a file: a shape each, or all shapes of one label and ``group_id``, as labelme's own exports have it."""
+    objects: dict[tuple[str, Any], list[tuple[int, Shape]]] = {}
     for index, shape in enumerate(shapes):
         label = f"shape {index} of {path.name}"
         category = shape.get("label") if isinstance(shape, dict) else None
@@ -75,5 +77,14 @@ def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> No
             entry.problems.append(f"{label} is a hole ({_HOLE!r}): draw the object without it, or as a mask")
         else:
             kind, points = shape.get("shape_type") or "polygon", shape.get("points")  # old files state no type
-            drawn = LabelmeMask(shape.get("mask"), points) if kind == "mask" else LabelmeShape(str(kind), points)
-            entry.regions.append(Region(f"{label} ({category!r})", category, drawn, crowd=category == _UNJUDGED))
+            drawn: Shape = LabelmeMask(shape.get("mask"), points) if kind == "mask" else LabelmeShape(str(kind), points)
+            group = shape.get("group_id")
+            # A shape without a group is a group of its own.
+            objects.setdefault((category, f"shape {index}" if group is None else repr(group)), []).append(
+                (index, drawn)
+            )
+    for (category, _), parts in objects.items():
+        numbers = ", ".join(str(index) for index, _ in parts)
+        label = f"shape{'s' if len(parts) > 1 else ''} {numbers} of {path.name} ({category!r})"
+        whole = parts[0][1] if len(parts) == 1 else Parts([part for _, part in parts])
+        entry.regions.append(Region(label, category, whole, crowd=category == _UNJUDGED))

@@ -210,6 +210,19 @@ class LabelmeMask:
         return int(left), int(top), int(right) + 1, int(bottom) + 1
 
 
+@dataclass(frozen=True)
+class Parts:
+    """One object drawn as several shapes; what is inside any of them is inside."""
+
+    shapes: Sequence[Shape]
+
+    def problem(self, size: Size) -> str | None:
+        return next((found for shape in self.shapes if (found := shape.problem(size))), None)
+
+    def raster(self, size: Size) -> NDArray[np.bool_]:
+        return np.logical_or.reduce([shape.raster(size) for shape in self.shapes])
+
+
 def points_problem(points: Any, size: Size) -> str | None:
     """What is wrong with a list of [x, y] on an image of this size, or None."""
     if not (isinstance(points, list) and all(is_numbers(point) and len(point) == 2 for point in points)):

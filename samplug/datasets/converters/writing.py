@@ -5,12 +5,13 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from samplug.datasets.converters.annotations import AnnotatedImage, Annotations, Problem, read_json
 from samplug.datasets.converters.checking import Drawing, Selection, check_images
 from samplug.datasets.converters.encodings import bytes_from_base64
 from samplug.datasets.io import DataError, replace_file
+from samplug.utils.errors import check_choice
 
 Link = Literal["copy", "symlink", "none"]
 
@@ -50,7 +51,8 @@ def listing(problems: Sequence[Problem]) -> str:
 
 
 def check_sources(command: str, annotations: Annotations, drawings: Sequence[Drawing], link: Link) -> None:
-    """Raise a DataError if images would be lost that lie in their json only."""
+    """Raise a DataError if images would be lost that lie in their json only, a ConfigError if ``link`` is unknown."""
+    check_choice(command, "link", link, get_args(Link))
     embedded = [str(drawing.image.source) for drawing in drawings if drawing.image.embedded and link == "none"]
     if embedded:
         raise DataError(

@@ -31,7 +31,9 @@ def focal_loss(logits: Tensor, target: Tensor, alpha: float | None = 0.25, gamma
         As many values as logits, of at least 0.
     """
     wrong = logits * (1 - 2 * target)  # logit of the wrong answer
-    loss = F.softplus(wrong) * wrong.sigmoid() ** gamma
+    # A power below 1 has no gradient at 0, which the probability is at SAM 2's logits of absent objects, -1024.
+    probability = wrong.sigmoid().clamp(min=torch.finfo(wrong.dtype).tiny)
+    loss = F.softplus(wrong) * probability**gamma
     return loss if alpha is None else loss * (alpha * target + (1 - alpha) * (1 - target))
 
 

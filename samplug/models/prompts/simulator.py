@@ -12,7 +12,7 @@ from samplug.models.prompts.clicks import center_click, erode, spread_points, un
 from samplug.models.prompts.masks import best_mask, mask_prompt, merge_prompts
 from samplug.models.prompts.randomness import happens
 from samplug.registry import MODELS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, check_choice
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class PromptSimulator:
             raise ConfigError(
                 f"PromptSimulator: box_prob={box_prob} and mask_prob={mask_prob} are more than 1 together"
             )
-        _check_choice("PromptSimulator", "click", click, ("uniform", "center"))
+        check_choice("PromptSimulator", "click", click, ("uniform", "center"))
         _check_least("PromptSimulator", 0, num_correction_points=num_correction_points, box_noise=box_noise or 0,
                      box_noise_limit=box_noise_limit)  # fmt: skip
         self.box_prob = box_prob
@@ -184,8 +184,8 @@ class PointPrompts:
     ) -> None:
         _check_least("PointPrompts", 1, num_positive=num_positive)
         _check_least("PointPrompts", 0, num_negative=num_negative, erode=erode)
-        _check_choice("PointPrompts", "point_mode", point_mode, ("separate", "joint"))
-        _check_choice("PointPrompts", "multi_mask", multi_mask, ("mean", "best"))
+        check_choice("PointPrompts", "point_mode", point_mode, ("separate", "joint"))
+        check_choice("PointPrompts", "multi_mask", multi_mask, ("mean", "best"))
         self.num_positive = num_positive
         self.num_negative = num_negative
         self.erode = erode
@@ -231,11 +231,6 @@ class PointPrompts:
     def _points(self, masks: Tensor, count: int, label: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         points, exist = spread_points(erode(masks, self.erode), count, generator, self.dynamic_distance)
         return points, torch.where(exist, label, -1).int()
-
-
-def _check_choice(owner: str, name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{owner}: {name}={value!r} is unknown: use one of {', '.join(choices)}")
 
 
 def _check_least(owner: str, least: int, **values: Any) -> None:
