@@ -10,7 +10,7 @@ num_workers = 1
 max_iters = 800
 val_interval = 200
 lr = 5e-4
-warmup = max(1, max_iters // 12)
+warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
 test_clicks = 20
 
 model = dict(

@@ -15,7 +15,7 @@ num_workers = 2
 max_iters = 400
 val_interval = 100
 lr = 5e-4
-warmup = max(1, max_iters // 12)
+warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
 
 model = dict(backbone=dict(img_size=img_size))
 train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
