@@ -112,7 +112,7 @@ def export_weights(
 def _with_encoder(config: str | Path | Config, options: Mapping[str, Any] | None) -> Config:
     """A config with the encoder in place of its maps on disk: checkpoints of a ``CachedEncoder`` leave it to the encoder's ``init_cfg``."""
     cfg = config_of(config, options)
-    backbone = cfg.model.get("backbone") or {}
+    backbone: Any = cfg.model.get("backbone") or {}
     if MODELS.get(str(backbone.get("type"))) is CachedEncoder:
         cfg.model.backbone = backbone.encoder
     return cfg
