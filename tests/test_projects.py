@@ -71,7 +71,7 @@ def test_template(here):
     assert len(list((here / "out/masks").iterdir())) == 30
 
 
-@pytest.mark.parametrize("iterations", [10, 30, 400])
+@pytest.mark.parametrize("iterations", [2, 10, 30, 400])
 @pytest.mark.parametrize(
     "config", ["configs/quickstart.py", "projects/small/prompted-small_folders-256.py", "projects/small/ts-sam-small_folders-128.py"]
 )  # fmt: skip
@@ -87,4 +87,4 @@ def test_a_short_run_has_its_learning_rate_too(config, iterations):
         for scheduler in schedulers:
             scheduler.step()
     assert max(rates) == pytest.approx(0.125)
-    assert rates[-1] < 0.02
+    assert rates[-1] < 0.02 or iterations == 2
