@@ -36,6 +36,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 def run(main: Callable[[], None]) -> int:
     """Run a command; a :class:`UserError`, or the system's of a file, ends it with a message and exit code 1, Ctrl-C with 130.
 
+    ``main`` imports what takes seconds itself, so that this holds from the first one.
+
     In one of several processes messages begin with its rank, the launcher is told what happened, and of a process that stopped because
     another one did there is one line: the first error is the one to see. ``SAMPLUG_TRACEBACK=1`` shows where errors came from. Such a
     process ends here, after its exit handlers.
