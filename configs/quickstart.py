@@ -8,7 +8,7 @@ _base_ = [
 
 max_iters = 1300
 lr = 2e-3
-warmup = max(1, max_iters // 12)
+warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
 
 model = dict(backbone=dict(img_size=_base_.img_size))
 train_dataloader = dict(
@@ -28,7 +28,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=max_iters),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=max(max_iters, warmup + 1)),
 ]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters, max_keep_ckpts=1))
 log_processor = dict(by_epoch=False)

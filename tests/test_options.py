@@ -47,3 +47,10 @@ def test_values(text, value):
 def test_what_is_no_value(text):
     with pytest.raises(ConfigError, match="cannot be read"):
         read(f"key={text}")
+
+
+@pytest.mark.parametrize("words", [["data_root"], ["data_root=a", "b"], ["data_root", "=", "a"]])
+def test_words_that_are_no_settings_are_named(words, capsys):
+    with pytest.raises(SystemExit):
+        read(*words)
+    assert f"'{words[-1] if 'data_root=a' in words else words[0]}' is no KEY=VALUE" in capsys.readouterr().err

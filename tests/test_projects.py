@@ -8,8 +8,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
+from samplug.registry import PARAM_SCHEDULERS
 from tests.conftest import ROOT
 
 TINY = [
@@ -66,3 +69,22 @@ def test_template(here):
     assert 0 < scores["summary"]["mDice"] <= 1
     tool("predict", str(best), "data/my_task/images", "--out-dir", "out", "--device", "cpu", *TINY)
     assert len(list((here / "out/masks").iterdir())) == 30
+
+
+@pytest.mark.parametrize("iterations", [2, 10, 30, 400])
+@pytest.mark.parametrize(
+    "config", ["configs/quickstart.py", "projects/small/prompted-small_folders-256.py", "projects/small/ts-sam-small_folders-128.py"]
+)  # fmt: skip
+def test_a_short_run_has_its_learning_rate_too(config, iterations):
+    cfg = load_config(ROOT / config, {"max_iters": iterations, "lr": 0.125})
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=cfg.optim_wrapper.optimizer.lr)
+    schedulers = [
+        PARAM_SCHEDULERS.build(schedule, default_args=dict(optimizer=optimizer)) for schedule in cfg.param_scheduler
+    ]
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]["lr"])
+        for scheduler in schedulers:
+            scheduler.step()
+    assert max(rates) == pytest.approx(0.125)
+    assert rates[-1] < 0.02 or iterations == 2

@@ -4,11 +4,12 @@
 import argparse
 import sys
 
-from samplug.engine.cli import add_config_arguments
 from samplug.utils.errors import run
 
 
 def main() -> None:
+    from samplug.engine.cli import add_config_arguments  # inside run: an interruption ends it well from here on
+
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
     parser.add_argument("-p", "--phase", choices=["train", "val", "test"], default="train")

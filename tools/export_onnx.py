@@ -3,8 +3,14 @@
 
 import sys
 
-from samplug.apis.export_onnx import main
 from samplug.utils.errors import run
+
+
+def main() -> None:
+    from samplug.apis.export_onnx import main as command  # inside run: an interruption ends it well from here on
+
+    command()
+
 
 if __name__ == "__main__":
     sys.exit(run(main))

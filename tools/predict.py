@@ -5,7 +5,6 @@ import argparse
 import os
 import sys
 
-from samplug.engine.cli import add_config_arguments
 from samplug.utils.errors import run
 
 
@@ -14,6 +13,8 @@ def _tile(text: str) -> int | str:
 
 
 def main() -> None:
+    from samplug.engine.cli import add_config_arguments  # inside run: an interruption ends it well from here on
+
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
     parser.add_argument("checkpoint", help="path, https address or hf://...; 'none': the weights of init_cfg")

@@ -81,7 +81,9 @@ def run_to_masks(args: argparse.Namespace) -> None:
     print_problems(summary, args.dst)
     if summary["ignored_pixels"]:
         values = ", ".join(f"{name}={value}" for name, value in summary["mask_values"].items())
-        print(f"{summary['ignored_pixels']:,} pixels are to be ignored: write mask_values=dict({values}) in the config")
+        print(
+            f"{summary['ignored_pixels']:,} pixels are to be ignored: give mask_values=dict({values}) to each dataset of the config"
+        )
 
 
 def add_to_sa1b(subparsers: Subparsers) -> None:
@@ -105,14 +107,17 @@ def run_to_sa1b(args: argparse.Namespace) -> None:
     selection = Selection(args.classes, crowd=args.crowd)
     annotations = read_annotations(args.src, args.format, args.images)
     summary = to_sa1b(annotations, args.dst, selection, args.components, **options(args))
-    print(
-        f"{summary['objects']} objects of {summary['images']} images; of SA1BDataset: data_root={args.dst / 'images'}"
-    )
+    print(f"{summary['objects']} objects of {summary['images']} images in {args.dst / 'images'}")
     if bare := len(summary["images_without_objects"]):
         print(f"{bare} of the images have no objects")
     if empty := summary["objects_without_pixels"]:
         print(f"{empty} objects without a pixel left out")
+    if annotations.format == "label-maps":
+        values = sorted(summary["categories"].items(), key=lambda item: int(item[0]))
+        counts = ", ".join(f"{value} ({number})" for value, number in values)
+        print(f"values and their objects: {counts}; --classes takes some of them alone (255 often means unlabelled)")
     print_problems(summary, args.dst)
+    print(f"its data_root: {args.dst / 'images'}")
 
 
 def options(args: argparse.Namespace) -> dict[str, Any]:

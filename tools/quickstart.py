@@ -5,11 +5,12 @@ import argparse
 import subprocess
 import sys
 
-from samplug.apis.quickstart import quickstart
 from samplug.utils.errors import run
 
 
 def main() -> None:
+    from samplug.apis.quickstart import quickstart  # inside run: an interruption ends it well from here on
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="folder with images/ and masks/; default: generated scenes")
     parser.add_argument("--out-dir", default="quickstart_results")

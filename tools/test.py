@@ -4,11 +4,17 @@
 import argparse
 import sys
 
-from samplug.engine.cli import TRAIN_SECTIONS, add_common_arguments, build_runner, load_cfg
 from samplug.utils.errors import run
 
 
 def main() -> None:
+    from samplug.engine.cli import (
+        TRAIN_SECTIONS,
+        add_common_arguments,
+        build_runner,
+        load_cfg,
+    )  # inside run: an interruption ends it well from here on
+
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument(

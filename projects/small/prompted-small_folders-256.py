@@ -10,7 +10,7 @@ num_workers = 1
 max_iters = 800
 val_interval = 200
 lr = 5e-4
-warmup = max(1, max_iters // 12)
+warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
 test_clicks = 20
 
 model = dict(
@@ -35,7 +35,7 @@ optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=max_iters),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=max(max_iters, warmup + 1)),
 ]
 find_unused_parameters = True
 test_evaluator = [dict(type='ClickMetric')]

@@ -15,7 +15,7 @@ num_workers = 2
 max_iters = 400
 val_interval = 100
 lr = 5e-4
-warmup = max(1, max_iters // 12)
+warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
 
 model = dict(backbone=dict(img_size=img_size))
 train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
@@ -25,7 +25,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=max_iters),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=max(max_iters, warmup + 1)),
 ]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1, save_best='mDice'))
 log_processor = dict(by_epoch=False)

@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from samplug.apis.hub_models import hub_sam, hub_sam2, sam2_preprocessor, sam_preprocessor
-from samplug.apis.model import init_model
+from samplug.apis.model import config_of, init_model
 from samplug.checkpoints.export import SAM, SAM2, check_target, hub_state, official_file, save, staged, video_entries
 from samplug.engine.cli import add_config_arguments
 from samplug.models.adapters import LoRAAdapter
-from samplug.models.backbones import SAM2Hiera, SAMViT
+from samplug.models.backbones import CachedEncoder, SAM2Hiera, SAMViT
 from samplug.models.decoders import SAM2MaskDecoder, SAMMaskDecoder
+from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError, check_choice
 
 Layout = Literal["official", "hf"]
@@ -84,7 +85,7 @@ def export_weights(
     check_choice("export", "layout", layout, get_args(Layout))
     out = Path(out).expanduser()
     check_target(out, layout == "hf", overwrite)
-    model = init_model(config, checkpoint, "cpu", cfg_options)
+    model = init_model(_with_encoder(config, cfg_options), checkpoint, "cpu")
     state = _merged_state(model)
     kind = _kind(model)
     if video_weights and (layout, kind.family) != ("official", SAM2):
@@ -107,6 +108,15 @@ def export_weights(
             f"position tables are those of {size} px: segment-anything's sam_model_registry builds models for 1024 px"
         )
     return Exported(out, len(state) + len(video), tuple(notes))
+
+
+def _with_encoder(config: str | Path | Config, options: Mapping[str, Any] | None) -> Config:
+    """A config with the encoder in place of its maps on disk: checkpoints of a ``CachedEncoder`` leave it to the encoder's ``init_cfg``."""
+    cfg = config_of(config, options)
+    backbone: Any = cfg.model.get("backbone") or {}
+    if MODELS.get(str(backbone.get("type"))) is CachedEncoder:
+        cfg.model.backbone = backbone.encoder
+    return cfg
 
 
 def _write_hub(model: nn.Module, kind: _Kind, state: Mapping[str, Tensor], out: Path) -> Exported:

@@ -16,6 +16,16 @@ from samplug.engine.weights import load_for_evaluation
 from samplug.registry import MODELS
 
 
+def config_of(config: str | Path | Config, cfg_options: Mapping[str, Any] | None = None) -> Config:
+    """A config, or a copy of one that is there already, with options; arguments as :func:`init_model`'s."""
+    if not isinstance(config, Config):
+        return load_config(config, cfg_options)
+    cfg = copy.deepcopy(config)
+    if cfg_options:
+        cfg.merge_from_dict(dict(cfg_options))
+    return cfg
+
+
 def init_model(
     config: str | Path | Config,
     checkpoint: str | Path | None = None,
@@ -38,12 +48,7 @@ def init_model(
         ConfigError: The config does not exist an option is unknown, or the model cannot be built.
         WeightsError: A parameter has no weights, or the checkpoint cannot be read safely or does not fit.
     """
-    if isinstance(config, Config):
-        cfg = copy.deepcopy(config)
-        if cfg_options:
-            cfg.merge_from_dict(dict(cfg_options))
-    else:
-        cfg = load_config(config, cfg_options)
+    cfg = config_of(config, cfg_options)
     init_default_scope(cfg.get("default_scope", "samplug"))
     with named_in(cfg):
         model = MODELS.build(cfg.model)

@@ -40,7 +40,9 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def run(main: Callable[[], None]) -> int:
-    """Run a command; a :class:`UserError` ends it with its message and exit code 1, Ctrl-C with 130.
+    """Run a command; a :class:`UserError`, or the system's of a file, ends it with a message and exit code 1, Ctrl-C with 130.
+
+    ``main`` imports what takes seconds itself, so that this holds from the first one.
 
     In one of several processes messages begin with its rank, the launcher is told what happened, and of a process that stopped because
     another one did there is one line: the first error is the one to see. ``SAMPLUG_TRACEBACK=1`` shows where errors came from. Such a
@@ -69,6 +71,10 @@ def _run(main: Callable[[], None]) -> int:
             raise
         if isinstance(error, UserError):
             print(f"{rank}error: {error}", file=sys.stderr)
+        elif (
+            isinstance(error, OSError) and error.filename is not None and error.strerror
+        ):  # the system's, of a file: as good as a UserError
+            print(f"{rank}error: {error.filename}: {error.strerror}", file=sys.stderr)
         elif echo:
             print(f"{rank}stopped: another process ended, its error is above", file=sys.stderr, flush=True)
             time.sleep(_PATIENCE_S)

@@ -1,5 +1,6 @@
 """Values of ``--cfg-options`` on the command line."""
 
+import argparse
 import ast
 from typing import Any
 
@@ -13,6 +14,20 @@ class CfgOptions(DictAction):
 
     ``key="dict(type='EMAHook', momentum=0.01)"``, ``key="[dict(...)]"`` and ``key="{'a': 1}"`` become what they say.
     """
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        for word in values:
+            if not word.partition("=")[1]:
+                raise argparse.ArgumentError(
+                    self, f"{word!r} is no KEY=VALUE (a value with spaces needs quotes around it)"
+                )
+        super().__call__(parser, namespace, values, option_string)
 
     @staticmethod
     def _parse_iterable(val: str) -> Any:

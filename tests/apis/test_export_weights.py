@@ -16,7 +16,7 @@ from samplug.checkpoints import WeightsError, load_weights, read_checkpoint
 from samplug.models import Prompts
 from samplug.models.frames import Frame
 from samplug.utils.errors import ConfigError, UserError, run
-from tests.builders import TINY_ARCH, TINY_HIERA, tiny_segmentor_cfg, tiny_tssam_cfg
+from tests.builders import TINY_ARCH, TINY_HIERA, save_encoder, tiny_segmentor_cfg, tiny_tssam_cfg
 from tests.checkpoints.test_loading import randomised
 from tests.checkpoints.test_sam2_files import VIDEO
 from tests.conftest import ROOT
@@ -176,6 +176,22 @@ def test_lora_is_merged(trained, tmp_path, backbone):
     changed = [name for name, value in plain.state_dict().items() if not torch.equal(value, model.state_dict()[name])]
     assert changed
     assert all(name.endswith(("qkv.weight", "proj.weight")) for name in changed)
+
+
+def test_the_encoder_of_maps_on_disk_is_exported_too(tmp_path):
+    weights = save_encoder(tmp_path / "encoder.pth", SAM["backbone"])
+    encoder = dict(**SAM["backbone"], init_cfg=dict(type="Pretrained", checkpoint=weights))
+    cached = dict(type="CachedEncoder", encoder=encoder, cache_dir=str(tmp_path / "maps"))
+    config = Config(dict(model=dict(SAM, backbone=cached)))
+    model = init_model(config, "untrained", "cpu")
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "trained.pth")
+    assert not any(name.startswith("backbone.") for name in model.state_dict())
+    export_weights(config, tmp_path / "trained.pth", tmp_path / "whole.pth")
+    whole = init_model(Config(dict(model=SAM)), tmp_path / "whole.pth", "cpu").state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(whole[name], value), name
+    for name, value in torch.load(weights, weights_only=True).items():
+        assert torch.equal(whole[name.replace("image_encoder", "backbone")], value), name
 
 
 @pytest.mark.parametrize(

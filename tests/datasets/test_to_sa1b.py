@@ -236,7 +236,13 @@ def test_command(tmp_path):
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
     done = run(source, tmp_path / "out", "--components", "--link", "symlink")
-    assert done.stdout == f"2 objects of 1 images; of SA1BDataset: data_root={tmp_path / 'out' / 'images'}\n"
+    folder = tmp_path / "out/images"
+    assert done.stdout == f"2 objects of 1 images in {folder}\nits data_root: {folder}\n"
+    assert len(SA1BDataset(data_root=str(folder))) == 1
     assert (tmp_path / "out/images/a.jpg").is_symlink()
+    (tmp_path / "maps").mkdir()
+    cv2.imwrite(str(tmp_path / "maps/a.png"), np.where(masks(tmp_path / "out")[0], 3, 255).astype(np.uint8))
+    done = run(tmp_path / "maps", tmp_path / "out2", "--format", "label-maps", "--images", folder)
+    assert "values and their objects: 3 (1), 255 (1); --classes" in done.stdout
     failed = run(source, tmp_path / "out")
     assert (failed.returncode, failed.stderr.startswith("error: to-sa1b: 3 of the files to write exist")) == (1, True)
