@@ -45,7 +45,7 @@ def init_model(
         The model in evaluation mode; ``model.cfg`` is the config.
 
     Raises:
-        ConfigError: The config does not exist an option is unknown, or the model cannot be built.
+        ConfigError: The config does not exist, an option is unknown, or the model cannot be built.
         WeightsError: A parameter has no weights, or the checkpoint cannot be read safely or does not fit.
     """
     cfg = config_of(config, cfg_options)

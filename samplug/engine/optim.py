@@ -1,5 +1,6 @@
 """Optimisers over the parameters that are trained, and their precision."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from torch import nn
 
 from samplug.engine.param_groups import param_groups, parameters_of, training_table
 from samplug.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, did_you_mean
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -38,7 +39,7 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Build the optimiser wrapper.
 
         Raises:
-            ConfigError: Every parameter of the model is frozen, or ``paramwise_cfg`` does not fit it.
+            ConfigError: Every parameter of the model is frozen, or ``paramwise_cfg`` or ``clip_grad`` has wrong keys.
         """
         model = getattr(model, "module", model)
         parameters = parameters_of(model, self.paramwise_cfg)
@@ -50,10 +51,29 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         groups = param_groups(parameters, self.base_lr, self.base_wd)
         wrapper: dict[str, Any] = {"type": "OptimWrapper", **self.optim_wrapper_cfg}
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, "params": groups})
-        return OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
+        built = OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
+        _check_clipping(built)
+        return built
 
     def _validate_cfg(self) -> None:
         """MMEngine's checks are of its own keys, with errors of its own."""
+
+
+def _check_clipping(wrapper: OptimWrapper) -> None:
+    """Stop at keys of ``clip_grad`` that would stop the first step."""
+    given = wrapper.clip_grad_kwargs
+    if not given:
+        return
+    signature = inspect.signature(wrapper.clip_func)
+    known = list(signature.parameters)[1:]
+    keys = f"(its keys: type, {', '.join(known)})"
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"optimiser: clip_grad has no {name!r}{did_you_mean(name, known)} {keys}")
+    try:
+        signature.bind([], **given)
+    except TypeError as error:
+        raise ConfigError(f"optimiser: clip_grad: {error} {keys}") from error
 
 
 @OPTIM_WRAPPERS.register_module()

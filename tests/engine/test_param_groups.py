@@ -131,3 +131,23 @@ def test_shared_parameters_are_optimised_once():
     model[1].weight = model[0].weight
     wrapper, _ = rates(model, None)
     assert sum(len(group["params"]) for group in wrapper.optimizer.param_groups) == 3
+
+
+@pytest.mark.parametrize(
+    ("clip_grad", "message"),
+    [
+        (dict(max_nrom=1.0), r" has no 'max_nrom'; did you mean max_norm\? \(its keys: type, max_norm, "),
+        (dict(norm_type=2), r": missing a required argument: 'max_norm' \(its keys"),
+        (dict(type="value", max_norm=1.0), r" has no 'max_norm'.*clip_value"),
+    ],
+)
+def test_clipping_is_checked_before_the_first_step(clip_grad, message):
+    cfg = dict(optimizer=dict(type="SGD", lr=0.1), clip_grad=clip_grad)
+    with pytest.raises(ConfigError, match=f"optimiser: clip_grad{message}"):
+        TrainableOptimWrapperConstructor(cfg)(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("clip_grad", [dict(max_norm=1.0), dict(type="value", clip_value=0.5), None])
+def test_right_clipping_is_built(clip_grad):
+    cfg = dict(optimizer=dict(type="SGD", lr=0.1), clip_grad=clip_grad)
+    assert bool(TrainableOptimWrapperConstructor(cfg)(nn.Linear(2, 2)).clip_grad_kwargs) == bool(clip_grad)
