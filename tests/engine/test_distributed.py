@@ -201,10 +201,15 @@ def test_slurm_scripts(tmp_path, script, fourth, tool):
 
 
 # Objects of each of four images, of which each rank has two.
-OBJECTS = {"prompted": (1, 1, 1, 1), "prompted, objects": (2, 0, 3, 1), "prompted, none on a rank": (0, 0, 3, 1)}
+OBJECTS = {
+    "prompted": (1, 1, 1, 1),
+    "prompted, objects": (2, 0, 3, 1),
+    "prompted, none on a rank": (0, 0, 3, 1),
+    "prompted, with_cp": (2, 0, 3, 1),
+}
 
 
-def prompted_gradients(objects, part, ranks):
+def prompted_gradients(objects, part, ranks, with_cp):
     """Of a tiny promptable SAM with simulated prompts."""
     torch.manual_seed(0)
     model = MODELS.build(
@@ -212,6 +217,7 @@ def prompted_gradients(objects, part, ranks):
             type="PromptableSAM",
             backbone=dict(tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"], frozen=True),
             frozen=["decode_head.prompt_encoder"],
+            with_cp=with_cp,
             train_prompts=dict(type="PromptSimulator", num_correction_points=2),
         )
     )
@@ -234,7 +240,7 @@ def prompted_gradients(objects, part, ranks):
 def gradients(loss, part, ranks):
     """Gradients of a tiny model for the samples of one rank; BatchNorm frozen, since its statistics are of a rank's own batch."""
     if isinstance(loss, str) and loss in OBJECTS:
-        return prompted_gradients(OBJECTS[loss], part, ranks)
+        return prompted_gradients(OBJECTS[loss], part, ranks, with_cp="with_cp" in loss and ranks > 1)
     torch.manual_seed(0)
     model = MODELS.build(tiny_tssam_cfg(backbone=dict(img_size=32), loss=loss))
     model.init_weights()
