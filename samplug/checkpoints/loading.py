@@ -184,7 +184,16 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
         )
     if family is not None and family.rename is None:
         return f"this module cannot take {family.name} weights; choose a file made for it"
+    in_file = [*report.loaded, *report.misshaped, *report.unexpected]
+    for found, names, others in (("holds", report.unexpected, module.state_dict()), ("lacks", report.missing, in_file)):
+        if parts := _parts(names) - _parts(others):
+            return f"the file {found} {', '.join(sorted(parts))}, unlike this {type(module).__name__}: take the config that it was trained with"
     return "check that config and file belong together (arch, adapter, use_fft, num_classes)"
+
+
+def _parts(names: Iterable[str]) -> set[str]:
+    """First words of dotted names: modules, not single parameters."""
+    return {name.split(".")[0] for name in names if "." in name}
 
 
 def pretrained_config(module: nn.Module) -> dict[str, Any] | None:

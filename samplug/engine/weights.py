@@ -73,7 +73,12 @@ def apply_checkpoint(model: nn.Module, checkpoint: Checkpoint, source: str, stri
     Raises:
         WeightsError: It does not fit and ``strict`` is set.
     """
-    report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+    try:
+        report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+    except WeightsError as error:
+        meta = checkpoint.get("meta")
+        experiment = meta.get("experiment_name") if isinstance(meta, Mapping) else None
+        raise WeightsError(f"{error}{f' (written by the run {experiment})' if experiment else ''}") from error
     print_log(f"Load checkpoint from {source}", "current")
     return report
 

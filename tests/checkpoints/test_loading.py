@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 
 from samplug.checkpoints import UnsafeCheckpointError, WeightsError, fetch, load_weights, read_checkpoint
 from samplug.checkpoints.families import FAMILIES, describe
-from tests.builders import tiny_segmentor, tiny_tssam, tiny_vit
+from samplug.engine.weights import load_for_evaluation
+from samplug.registry import MODELS
+from tests.builders import TINY_ARCH, tiny_segmentor, tiny_tssam, tiny_vit
 from tests.server import FileServer
 
 
@@ -149,6 +151,26 @@ def test_misfit_is_explained_and_changes_nothing(tmp_path):
     report = load_weights(target, str(tmp_path / "odd.pth"), strict=False)
     assert report.missing == ["pos_embed"]
     assert not report.fits
+
+
+def test_a_checkpoint_of_another_config_is_told_by_its_parts(tmp_path):
+    """And by the run that wrote it."""
+    segmentor = dict(type="SAMSegmentor", backbone=dict(type="SAMViT", arch=TINY_ARCH, img_size=32))
+    plain, adapted = (
+        MODELS.build(segmentor),
+        MODELS.build({**segmentor, "adapter": dict(type="SAMAdapter", reduction=8)}),
+    )
+    for name, model in (("plain", plain), ("adapted", adapted)):
+        torch.save(
+            dict(meta=dict(experiment_name=f"{name}_2026"), state_dict=model.state_dict()), tmp_path / f"{name}.pth"
+        )
+    with pytest.raises(
+        WeightsError,
+        match=r"fix: the file holds adapter, unlike this SAMSegmentor: .* \(written by the run adapted_2026\)",
+    ):
+        load_for_evaluation(plain, str(tmp_path / "adapted.pth"))
+    with pytest.raises(WeightsError, match=r"fix: the file lacks adapter, unlike this SAMSegmentor: .*plain_2026"):
+        load_for_evaluation(adapted, str(tmp_path / "plain.pth"))
 
 
 def test_messages_name_family_and_size(tmp_path):
