@@ -16,6 +16,16 @@ from tests.conftest import ROOT
 from tests.shrink import shrink
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_parts():
+    """Classes of this file, in the registry only as long as its tests run."""
+    for part in (Sequence, _Part):
+        MODELS.register_module(module=part)
+    yield
+    for part in (Sequence, _Part):
+        MODELS.module_dict.pop(part.__name__)
+
+
 @pytest.fixture
 def run(tmp_path):
     """Trains, or tests, the quickstart's config in small, with changes."""
@@ -105,7 +115,6 @@ def test_a_key_that_is_needed_and_one_that_is_no_dict():
         built(dict(type="Sequence", parts=[], adapter=dict(r=3)))
 
 
-@MODELS.register_module()
 class Sequence:
     """Builds its parts, passes the rest on, and is wrong itself when it is told to be."""
 
@@ -120,7 +129,6 @@ class Sequence:
         self.adapter = adapter and MODELS.build(adapter)
 
 
-@MODELS.register_module()
 class _Part:
     def __init__(self, size, number):
         pass
