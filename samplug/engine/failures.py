@@ -100,7 +100,7 @@ def savings(cfg: Any, model: torch.nn.Module, activations: int) -> list[str]:
     ):
         found.append(
             f"model.with_cp=True: of the {corrections + 1} answers of a session one at a time is kept, and all are made again in the backward "
-            f"pass (about two thirds more time after the encoder)"
+            f"pass (about a quarter more time after the encoder)"
         )
     dataset = loader.get("dataset") or {}
     if "max_objects" in dataset and (most := dataset["max_objects"]) != 1:
