@@ -100,16 +100,20 @@ def test_the_place_is_kept(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "b.tif"), mask)
 
 
-def test_predictions_of_a_place_are_geotiff(tmp_path):
+def predicted(name, path):
     import torch
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    path = tiff(tmp_path / "a.tif", values(6))
     logits = torch.randn(1, 20, 30)
     sample = SegDataSample()
     sample.set_data(dict(seg_logits=PixelData(data=logits), pred_sem_seg=PixelData(data=(logits > 0).long())))
-    prediction = Prediction(Source("deep/a", path), open_raster(path), sample)
+    return Prediction(Source(name, path), open_raster(path), sample)
+
+
+def test_predictions_of_a_place_are_geotiff(tmp_path):
+    path = tiff(tmp_path / "a.tif", values(6))
+    prediction = predicted("deep/a", path)
     files = prediction.save(tmp_path / "out")
     assert [file.relative_to(tmp_path / "out").as_posix() for file in files] == [
         "masks/deep/a.tif", "maps/deep/a.tif", "overlays/deep/a.jpg",
@@ -117,6 +121,14 @@ def test_predictions_of_a_place_are_geotiff(tmp_path):
     for file, expected in zip(files[:2], (prediction.mask * 255, prediction.probability), strict=True):
         assert georeference(file) == georeference(path)
         np.testing.assert_array_equal(read_mask(file), expected)
+
+
+def test_a_prediction_has_one_file_whoever_wrote_the_last(tmp_path, monkeypatch):
+    prediction = predicted("a", tiff(tmp_path / "a.tif", values(3)))
+    for with_rasterio in (False, True, False):
+        monkeypatch.setattr(rasters, "_has_rasterio", lambda found=with_rasterio: found)
+        saved = prediction.save(tmp_path / "out", overlay=False)
+        assert sorted((tmp_path / "out").rglob("*.*")) == sorted(saved)
 
 
 def test_a_tiff_without_a_place_gives_png(tmp_path):
