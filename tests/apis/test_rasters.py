@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
@@ -68,6 +69,8 @@ def test_rasterio_and_the_reader_of_training_agree(tmp_path):
 
 
 def test_bands_that_cannot_be_taken(tmp_path):
+    with pytest.raises(DataError, match=r"field has 1 bands, and 3, 2, 1 are to be taken"):
+        array_raster(values(1)[0], "field", (3, 2, 1))
     path = tiff(tmp_path / "a.tif", values(4))
     with pytest.raises(DataError, match="has 4 bands, and 5, 2, 1"):
         open_raster(path, (5, 2, 1))
@@ -79,6 +82,34 @@ def test_bands_that_cannot_be_taken(tmp_path):
     (tmp_path / "d.tif").write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"d.tif is a truncated TIFF"):
         open_raster(tmp_path / "d.tif")
+
+
+def test_of_several_pages_none_is_chosen(tmp_path):
+    pages = [Image.fromarray(page) for page in values(2)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    for bands in (None, (1, 1, 1)):
+        with pytest.raises(DataError, match=r"stack.tif holds 2 frames or pages"):
+            open_raster(tmp_path / "stack.tif", bands)
+
+
+def test_overviews_are_no_pages(tmp_path):
+    data = values(3, height=600, width=700)
+    path = tiff(tmp_path / "a.tif", data)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4])
+    np.testing.assert_array_equal(open_raster(path).crop(*ALL)[..., ::-1].transpose(2, 0, 1), data[:, :20, :30])
+
+
+def test_notes_are_said_once_of_all_files(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(rasters, "print_log", lambda *args: said.append(args))
+    rasters._note.cache_clear()
+    for name in ("a.tif", "b.tif"):
+        open_raster(tiff(tmp_path / name, values(6)))
+    monkeypatch.setattr(rasters, "_has_rasterio", lambda: False)
+    for name in ("a.tif", "b.tif"):
+        georeference(tiff(tmp_path / name, values(3)))
+    assert len(said) == 2
 
 
 def test_arrays_of_many_channels_say_what_is_taken(notes):
@@ -143,7 +174,7 @@ def test_without_rasterio(tmp_path, without_rasterio, notes):
     np.testing.assert_array_equal(open_raster(path).crop(*ALL), read_image(path))
     assert georeference(path) is None
     assert len(notes) == 1
-    assert "a.tif is georeferenced" in notes[0]
+    assert "are georeferenced" in notes[0]
     with pytest.raises(DataError, match=r"samplug\[geo\]"):
         open_raster(tiff(tmp_path / "b.tif", values(6)))
     with pytest.raises(ConfigError, match=r"samplug\[geo\]"):
