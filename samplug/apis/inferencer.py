@@ -221,7 +221,7 @@ def _image_pipeline(cfg: Any) -> list[dict[str, Any]]:
         raise ConfigError(f"predict: {cfg.filename or 'the config'} has no test_dataloader with a pipeline")
     names = (getattr(step["type"], "__name__", step["type"]).split(".")[-1] for step in pipeline)
     kept = [step for step, name in zip(pipeline, names, strict=True) if not name.startswith("Load")]
-    return [dict(type="LoadImage"), *kept]
+    return [dict(type="samplug.LoadImage"), *kept]
 
 
 def _find_pipeline(part: Any) -> list[dict[str, Any]] | None:

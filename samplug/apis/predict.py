@@ -157,14 +157,23 @@ def class_names(cfg: Any) -> Sequence[str]:
         return ("background", "foreground")
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     stated = (dataset.get("metainfo") or {}).get("classes")
-    known = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else None
+    kind = dataset.get("type")  # a class in configs of Python's imports
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope", "samplug")) as registry:
+        known = registry.get(kind) if isinstance(kind, str) else kind
     names = stated or getattr(known, "METAINFO", {}).get("classes") or ()
-    number = cfg.model.num_classes
+    number = _channels(cfg)
     return names if len(names) == number else [f"class_{index}" for index in range(number)]
 
 
 def _is_binary(cfg: Any) -> bool:
-    return cfg.model.get("num_classes", 1) == 1
+    return _channels(cfg) == 1
+
+
+def _channels(cfg: Any) -> int:
+    """Number of logits per pixel: what samplug's model states, or the (last) head of mmseg's."""
+    heads = cfg.model.get("decode_head") or {}
+    head = heads[-1] if isinstance(heads, list) else heads
+    return cfg.model.get("num_classes") or head.get("out_channels") or head.get("num_classes") or 1
 
 
 def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Source]:
