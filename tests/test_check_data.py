@@ -156,6 +156,17 @@ def test_every_set_of_a_concatenation(tmp_path, command):
     assert "6 of 6 sets" in error
 
 
+def test_a_config_of_imports(tmp_path, command):
+    config = tmp_path / "imports.py"
+    config.write_text(
+        "from mmengine.config import read_base\n"
+        "from samplug.datasets import BinarySegDataset\n"
+        f"test_dataloader = dict(dataset=dict(type=BinarySegDataset, data_root={str(sound_set(tmp_path / 'mine'))!r}))\n"
+    )
+    code, lines, _ = command(config, "test_dataloader.dataset.name=own")
+    assert (code, lines) == (0, ["  ok  test  own: 8 sound pairs"])
+
+
 def test_a_config_without_folders(command):
     code, lines, error = command("configs/quickstart.py", "img_size=32")
     assert (code, lines) == (1, [])

@@ -69,6 +69,26 @@ def test_out_dir(server, call, tmp_path):
 
 
 @pytest.mark.usefixtures("server")
+def test_a_copy_that_breaks_off_leaves_nothing_in_the_way(call, tmp_path, monkeypatch):
+    def other_disk(source, target):
+        raise OSError(18, "Invalid cross-device link")
+
+    def full(source, target):
+        target.write_bytes(CONTENT[:1000])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.link", other_disk)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", full)
+        code, _, error = call("task", "--out-dir", tmp_path / "weights")
+    assert code == 1
+    assert "enc.pth cannot be written: No space left" in error
+    code, _, _ = call("task", "--out-dir", tmp_path / "weights")
+    assert code == 0
+    assert (tmp_path / "weights/enc.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
     ("name", "message"),
     [("taks", "did you mean task"), ("bare", "bare has no weights"), ("changed", "expected 0000000")],

@@ -207,3 +207,26 @@ def test_wheel_in_a_fresh_environment(wheel, tmp_path):
     assert "ts-sam_sam-vit-b_4xb2-80e_cod-1024" in listed
     record = json.loads(next((here / "work_dirs/my_task").glob("*/run.json")).read_text())
     assert record["parameters"]["trained"] > 0
+
+
+def test_mmseg_model_predicts_images(tmp_path):
+    """By samplug's command, although the scope is ``mmseg`` and the number of classes is stated by the head."""
+    from samplug.apis.predict import Settings, predict
+    from samplug.config import load_config
+    from samplug.datasets.io import read_mask
+
+    torch.manual_seed(0)
+    cfg = load_config(ROOT / "projects/multi_class/fcn_sam-vit-b_1xb4-80k_ade20k-512.py")
+    cfg.model.backbone.update(arch=ARCH, img_size=SIZE, init_cfg=None)
+    cfg.model.decode_head.update(norm_cfg=None, channels=8)
+    cfg.model.data_preprocessor.size = cfg.model.test_cfg.crop_size = (SIZE, SIZE)
+    cfg.model.test_cfg.stride = (20, 20)
+    cfg.test_dataloader.dataset.pipeline[1].scale = (4 * SIZE, SIZE)
+    cfg.dump(tmp_path / "fcn.py")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    outcome = predict(Settings(str(tmp_path / "fcn.py"), "untrained"), [tmp_path / "a.png"], out, formats=["coco"])
+    mask = read_mask(out / "masks/a.png")
+    assert outcome.objects["coco"] >= len(set(mask[mask > 0].tolist())) > 0
+    content = json.loads((out / "coco/annotations.json").read_text())
+    assert (len(content["categories"]), content["categories"][1]["name"]) == (149, "sky")

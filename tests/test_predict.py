@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from samplug.apis import predict as module
 from samplug.apis.predict import Settings, class_names, predict
+from samplug.checkpoints import WeightsError
 from samplug.config import load_config
 from samplug.datasets import DataError
 from samplug.datasets.converters import read_annotations, to_masks
@@ -200,6 +202,18 @@ def test_settings_are_kept(home, settings, tmp_path):
     predict(settings, [home / "images/a.png"], tmp_path)
     kept = json.loads((tmp_path / "predict.json").read_text())
     assert (kept["config"], kept["threshold"], kept["tile"]) == (settings.config, 0.45, None)
+
+
+def test_settings_without_a_model_leave_no_trace(home, settings, tmp_path):
+    with pytest.raises(WeightsError):
+        predict(replace(settings, checkpoint=str(home / "typo.pth")), [home / "images/a.png"], tmp_path)
+    assert files(tmp_path) == []
+    assert predict(settings, [home / "images/a.png"], tmp_path).predicted == 1
+    before = times(tmp_path)
+    with pytest.raises(ConfigError):
+        predict(replace(settings, tile=0), [home / "images/a.png"], tmp_path, overwrite=True)
+    assert times(tmp_path) == before
+    assert predict(settings, [home / "images/a.png"], tmp_path).present == 1
 
 
 def test_names_of_classes(home):

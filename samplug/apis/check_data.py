@@ -126,7 +126,8 @@ def _files(dataset: Mapping[str, Any]) -> list[Any]:
 
 
 def _kind(dataset: Mapping[str, Any]) -> str:
-    return str(dataset.get("type", "")).rpartition(".")[2]
+    kind = dataset.get("type", "")  # a class in configs of Python's imports
+    return getattr(kind, "__name__", str(kind)).rpartition(".")[2]
 
 
 def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:

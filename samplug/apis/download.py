@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from samplug.checkpoints import fetch
+from samplug.datasets.io import replace_file
 from samplug.model_index import names, resolve
 from samplug.utils.errors import UserError
 
@@ -24,6 +25,7 @@ def download(name: str, out_dir: str | Path | None = None) -> list[Path]:
     Raises:
         ConfigError: Unknown name.
         WeightsError: A download failed, or has another hash.
+        DataError: ``out_dir`` cannot be written.
         UserError: The name has no weights, or ``out_dir`` holds another file of that name.
     """
     sources = resolve(name).sources
@@ -34,7 +36,6 @@ def download(name: str, out_dir: str | Path | None = None) -> list[Path]:
 
 
 def _place(file: Path, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / file.name
     if target.exists():
         if filecmp.cmp(file, target, shallow=False):
@@ -43,11 +44,15 @@ def _place(file: Path, folder: Path) -> Path:
             f"download: {target} is another file ({target.stat().st_size:,} bytes, expected {file.stat().st_size:,}): move it, or choose "
             f"another --out-dir"
         )
+    replace_file(target, lambda partial: _link_or_copy(file, partial))
+    return target
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
     try:
         os.link(file, target)  # no second copy where both are on one disk
     except OSError:
         shutil.copyfile(file, target)
-    return target
 
 
 def main() -> None:

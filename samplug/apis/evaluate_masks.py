@@ -109,7 +109,7 @@ def _named(source: str) -> tuple[str, str]:
 
 def _protocol(args: argparse.Namespace) -> Protocol:
     size = getattr(args, "size", "native")
-    if size != "native" and not (size.isdigit() and int(size) > 0):
+    if size != "native" and not (size.isdecimal() and int(size) > 0):
         raise ConfigError(f"evaluate: --size {size} is neither 'native' nor a number of pixels")
     side = None if size == "native" else int(size)
     if args.protocol == Saliency.name:
@@ -128,7 +128,7 @@ def _mask_values(text: str) -> Any:
         if isinstance(tree, ast.Call):
             return {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
         return ast.literal_eval(tree)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError) as error:
         raise ConfigError(f"evaluate: --mask-values {text} is no dict of lists of values") from error
 
 

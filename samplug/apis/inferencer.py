@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
@@ -49,7 +50,7 @@ class Inferencer:
             print(prediction.name, prediction.mask.mean())
 
     Args:
-        model: A model of :func:`init_model`, or its config.
+        model: A model of :func:`init_model`, which is put into evaluation mode, or its config.
         checkpoint: See :func:`init_model`, as the next; not with a model.
         device: Where to predict.
         batch_size: Images or tiles in a forward pass.
@@ -94,7 +95,7 @@ class Inferencer:
         cfg: Any = getattr(model, "cfg", None)
         if cfg is None:
             raise ConfigError("predict: the model has no config: build it by init_model, or set model.cfg")
-        self.model: Any = model
+        self.model: Any = model.eval()
         self.batch_size, self.overlap, self.threshold, self.bands = batch_size, overlap, threshold, bands
         self.tile = self._tile_size(tile)
         self.mixed_precision = bool((cfg.get("test_cfg") or {}).get("fp16", False))
@@ -153,7 +154,14 @@ class Inferencer:
 
     def _prepare(self, job: _Job, tile: Tile) -> dict[str, Any]:
         path = str(job.source.path or job.source.name)
-        return self.pipeline(dict(img=job.raster.crop(tile.rows, tile.columns), img_path=path, seg_fields=[]))
+        image = job.raster.crop(tile.rows, tile.columns)
+        try:
+            return self.pipeline(dict(img=image, img_path=path, seg_fields=[]))
+        except cv2.error as error:  # a side that keeps its ratio may become nothing
+            height, width = image.shape[:2]
+            raise DataError(
+                f"data: {path}: {width}x{height} pixels cannot be made ready for the model ({error.err or error}): remove it"
+            ) from error
 
     @torch.no_grad()
     def _predict(self, items: list[tuple[_Job, Tile, dict[str, Any]]]) -> list[Prediction]:
@@ -213,7 +221,7 @@ def _image_pipeline(cfg: Any) -> list[dict[str, Any]]:
         raise ConfigError(f"predict: {cfg.filename or 'the config'} has no test_dataloader with a pipeline")
     names = (getattr(step["type"], "__name__", step["type"]).split(".")[-1] for step in pipeline)
     kept = [step for step, name in zip(pipeline, names, strict=True) if not name.startswith("Load")]
-    return [dict(type="LoadImage"), *kept]
+    return [dict(type="samplug.LoadImage"), *kept]
 
 
 def _find_pipeline(part: Any) -> list[dict[str, Any]] | None:

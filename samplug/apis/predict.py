@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -118,7 +119,8 @@ def predict(
         if folder.exists() and not overwrite:
             raise DataError(f"predict: {folder} exists, perhaps with corrections: move it away, or pass --overwrite")
     cfg = load_config(settings.config, settings.cfg_options)
-    begun = _begin(settings.stamp(cfg), out, overwrite)
+    stamp = settings.stamp(cfg)
+    begun = _begun(stamp, out, overwrite)
     waiting = [source for source in sources if not _is_finished(source, out, overlay, begun)]
     failures: dict[str, str] = {}
     if waiting:
@@ -126,6 +128,9 @@ def predict(
             cfg, settings.checkpoint, device, batch_size, settings.tile, settings.overlap, settings.threshold,
             settings.bands,
         )  # fmt: skip
+        if begun == math.inf:  # not before there is a model: settings that give none have no predictions
+            text = json.dumps(stamp, indent=1) + "\n"
+            replace_file(out / _SETTINGS, lambda partial: partial.write_text(text, encoding="utf-8"))
         console = Console(stderr=True)
         for prediction in track(
             inferencer.stream(waiting, on_error="skip"), "predicting", len(waiting), console=console,
@@ -152,14 +157,23 @@ def class_names(cfg: Any) -> Sequence[str]:
         return ("background", "foreground")
     dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
     stated = (dataset.get("metainfo") or {}).get("classes")
-    known = DATASETS.get(dataset["type"]) if isinstance(dataset.get("type"), str) else None
+    kind = dataset.get("type")  # a class in configs of Python's imports
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope", "samplug")) as registry:
+        known = registry.get(kind) if isinstance(kind, str) else kind
     names = stated or getattr(known, "METAINFO", {}).get("classes") or ()
-    number = cfg.model.num_classes
+    number = _channels(cfg)
     return names if len(names) == number else [f"class_{index}" for index in range(number)]
 
 
 def _is_binary(cfg: Any) -> bool:
-    return cfg.model.get("num_classes", 1) == 1
+    return _channels(cfg) == 1
+
+
+def _channels(cfg: Any) -> int:
+    """Number of logits per pixel: what samplug's model states, or the (last) head of mmseg's."""
+    heads = cfg.model.get("decode_head") or {}
+    head = heads[-1] if isinstance(heads, list) else heads
+    return cfg.model.get("num_classes") or head.get("out_channels") or head.get("num_classes") or 1
 
 
 def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Source]:
@@ -181,19 +195,18 @@ def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Sour
     return sources
 
 
-def _begin(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
-    """Put the settings into the folder; returns since when (seconds) its predictions are of these settings."""
+def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
+    """Since when (seconds) the folder's predictions are of these settings; infinity: none of them are."""
     path = out / _SETTINGS
-    if path.is_file() and not overwrite:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name in stamp if before.get(name) != stamp[name]]
-        if changed:
-            raise ConfigError(
-                f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose another "
-                f"--out-dir, or pass --overwrite"
-            )
-    else:
-        replace_file(path, lambda partial: partial.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8"))
+    if overwrite or not path.is_file():
+        return math.inf
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name in stamp if before.get(name) != stamp[name]]
+    if changed:
+        raise ConfigError(
+            f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose another "
+            f"--out-dir, or pass --overwrite"
+        )
     return path.stat().st_mtime
 
 

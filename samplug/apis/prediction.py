@@ -89,7 +89,7 @@ class Prediction:
         written under a temporary name and renamed.
 
         Args:
-            folder: Made where it is missing; files of the same name are replaced.
+            folder: Made where it is missing; files of the same name are replaced, whether ``.png`` or ``.tif``.
             overlay: Write the overlay too.
 
         Returns:
@@ -103,11 +103,14 @@ class Prediction:
         pictures: list[tuple[str, NDArray[Any]]] = [(MASKS, mask), (MAPS, self.probability)]
         files = []
         for kind, values in pictures:
-            files.append(Path(folder) / kind / f"{self.name}{'.tif' if where else '.png'}")
+            suffix, other = (".tif", ".png") if where else (".png", ".tif")
+            files.append(Path(folder) / kind / f"{self.name}{suffix}")
             if where:
                 replace_file(files[-1], lambda partial, v=values, w=where: write_geotiff(partial, v, w))  # type: ignore[misc]
             else:
                 _write_picture(files[-1], values)
+            # Of an earlier run, with or without rasterio: of two files nobody could tell which one counts.
+            (Path(folder) / kind / f"{self.name}{other}").unlink(missing_ok=True)
         if overlay:
             files.append(Path(folder) / OVERLAYS / f"{self.name}.jpg")
             _write_picture(files[-1], self.overlay())

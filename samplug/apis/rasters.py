@@ -71,12 +71,16 @@ class BandRaster:
         bands: Numbers of the bands that are taken as red, green, blue, from 1.
 
     Raises:
-        DataError: The file cannot be read, has fewer bands, or values that are not unsigned 8 or 16 bits.
+        DataError: The file cannot be read, has several pages, fewer bands, or values that are not unsigned 8 or 16 bits.
     """
 
     def __init__(self, path: Path, bands: Bands) -> None:
         self.path, self.bands = path, bands
         with _opened(path) as file:
+            if file.subdatasets:  # overviews and masks are none
+                raise DataError(
+                    f"data: {path} holds {len(file.subdatasets)} frames or pages: extract the one you mean to a file of its own"
+                )
             self.shape = (file.height, file.width)
             _check_bands(path, bands, file.count)
             kinds = {file.dtypes[band - 1] for band in bands}
@@ -124,7 +128,7 @@ def open_raster(path: Path, bands: Bands | None = None) -> Raster:
             raster = BandRaster(path, _FIRST_BANDS)
         except DataError:
             raise error from None  # rasterio cannot either: the first reason says more
-    _note(f"TIFF files that read_image refuses ({path.name}) are read by rasterio, bands 1, 2, 3 as red, green, blue")
+    _note("TIFF files that read_image refuses are read by rasterio, bands 1, 2, 3 as red, green, blue")
     return raster
 
 
@@ -144,18 +148,20 @@ def array_raster(pixels: Any, name: str, bands: Bands | None = None) -> Raster:
         raise DataError(f"data: {name} is a {found}: give a path, or an array of uint8 or uint16")
     if pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise DataError(f"data: {name} has the shape {pixels.shape}: give (H, W), or (H, W, 3) in BGR order")
-    if pixels.ndim == 3 and bands is not None:
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if bands is not None:
         _check_bands(name, bands, pixels.shape[2])
         pixels = pixels[..., [band - 1 for band in bands[::-1]]]
-    elif pixels.ndim == 3 and pixels.shape[2] > 3:
+    elif pixels.shape[2] > 3:
         _note(
             f"arrays of {pixels.shape[2]} channels: the first three are taken as blue, green, red; bands=... takes others"
         )
         pixels = pixels[..., :3]
-    elif pixels.ndim == 3 and pixels.shape[2] == 2:
+    elif pixels.shape[2] == 2:
         raise DataError(f"data: {name} has 2 channels: give 1, or 3 or more")
     values: Any = eight_bits(np.ascontiguousarray(pixels))
-    if values.ndim == 2 or values.shape[2] == 1:
+    if values.shape[2] == 1:
         values = cv2.cvtColor(values, cv2.COLOR_GRAY2BGR)
     return ArrayRaster(values)
 
@@ -171,7 +177,7 @@ def georeference(path: Path) -> Georeference | None:
                 return Georeference(file.crs, file.transform) if known else None
         with Image.open(path) as image:
             if _GEO_TAGS & set(image.tag_v2):  # type: ignore[attr-defined]
-                _note(f"{path.name} is georeferenced, what is written of it will not be: that takes {_EXTRA}")
+                _note(f"TIFF files are georeferenced, what is written of them will not be: that takes {_EXTRA}")
     except (DataError, OSError):  # of a rare variant: read_image has its own way with some
         pass
     return None
@@ -228,4 +234,5 @@ def _has_rasterio() -> bool:
 
 @cache
 def _note(text: str) -> None:
+    """Say it once, of however many files."""
     print_log(text, "current", logging.WARNING)

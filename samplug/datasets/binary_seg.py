@@ -135,7 +135,8 @@ class BinarySegDataset(CheckedDataset):
         masks, mask_problems = list_files(self.mask_dir, self.seg_map_suffix, self.recursive)
         if self.image_dir == self.mask_dir and self.img_suffix is None:
             # Without a suffix of their own, images are what is left beside the masks.
-            images = {name: path for name, path in images.items() if path not in set(masks.values())}
+            taken = set(masks.values())
+            images = {name: path for name, path in images.items() if path not in taken}
         self._require_some(images, self.image_dir, "image_dir", "img_suffix")
         self._require_some(masks, self.mask_dir, "mask_dir", "seg_map_suffix")
         result = match(images, masks, self.include, self.extra_masks)

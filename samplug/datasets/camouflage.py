@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from samplug.datasets.synthetic import camouflage_scene
+from samplug.datasets.synthetic import TEXTURES, camouflage_scene
 from samplug.datasets.synthetic.camouflage import GROUND_TEXTURES, OBJECT_TEXTURES
 from samplug.registry import DATASETS
+from samplug.utils.errors import ConfigError, check_choice
 
 
 @DATASETS.register_module()
@@ -26,6 +27,9 @@ class CamouflageSceneDataset(BaseDataset):
         object_textures: See :func:`camouflage_scene`.
         cache: Keep scenes in memory once they are made (28 KB each at 96 pixels).
         **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
+
+    Raises:
+        ConfigError: ``length`` below 1, or a texture that there is not.
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
@@ -40,6 +44,11 @@ class CamouflageSceneDataset(BaseDataset):
         cache: bool = False,
         **kwargs: Any,
     ) -> None:
+        if length < 1:
+            raise ConfigError(f"CamouflageSceneDataset: length={length!r} is not 1 or more")
+        for textures in (ground_textures, object_textures):
+            for texture in textures:
+                check_choice("CamouflageSceneDataset", "texture", texture, tuple(TEXTURES))
         self.length = length
         self.size = size
         self.seed = seed

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,18 +101,22 @@ def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write under a temporary name, then rename: a file under its own name is always whole. Its folder is made.
 
+    Of several processes that write it at once, the last one's stays.
+
     Raises:
         DataError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)  # of a run that was killed
+        partial.unlink(missing_ok=True)  # of a run of the same number that was killed
         write(partial)
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(f"data: {path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # the error is the one above; a folder may be a file
+            partial.unlink(missing_ok=True)
 
 
 def _is_constant(values: NDArray[Any]) -> bool:

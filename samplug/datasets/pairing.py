@@ -182,7 +182,7 @@ def read_list(
     for number, line in enumerate(lines, start=1):
         where = f"{path}, entry {number}"
         fields = _fields(line, root)
-        if len(fields) == 2:
+        if len(fields) == 2 and all(part.strip("/") for part in fields):
             image, mask = (root / part.lstrip("/") for part in fields)
             name = Path(fields[0].lstrip("/")).with_suffix("").as_posix()
             missing = [str(file) for file in (image, mask) if not file.is_file()]
@@ -195,7 +195,8 @@ def read_list(
             ]
             image, mask = folders.get(name, image_dir), mask_files.get(name, mask_dir)
         else:
-            result.problems[where] = f"{line!r} has {len(fields)} parts: write IMAGE<tab>MASK or one name"
+            found = len([part for part in fields if part.strip("/")])
+            result.problems[where] = f"{line!r} has {found} parts: write IMAGE<tab>MASK or one name"
             continue
         if missing:
             result.problems[where] = f"there is no file {' and no '.join(missing)}: mend the list or add the files"

@@ -192,6 +192,26 @@ def test_a_broken_image_does_not_lose_the_others(inferencer, folder, tmp_path):
     assert seen == ["photo 0", "photo 1"]
 
 
+def test_an_image_that_no_frame_holds_does_not_lose_the_others(cfg, checkpoint, folder):
+    config = copy.deepcopy(cfg)
+    steps = config.test_dataloader.dataset.pipeline
+    next(step for step in steps if step["type"].endswith("Resize"))["keep_ratio"] = True
+    inferencer = Inferencer(config, checkpoint, "cpu")
+    thread = np.zeros((1, 3000, 3), np.uint8)
+    found = inferencer([folder / "images/photo 0.png", thread, folder / "images/photo 1.png"], on_error="skip")
+    assert [prediction.name for prediction in found] == ["photo 0", "photo 1"]
+    assert list(inferencer.failures) == ["000001"]
+    assert "000001: 3000x1 pixels cannot be made ready" in inferencer.failures["000001"]
+
+
+def test_a_model_from_training_is_put_into_evaluation(cfg, checkpoint, folder, inferencer):
+    model = init_model(cfg, checkpoint, "cpu").train()
+    for _ in range(2):  # statistics of batches would also have been updated
+        (found,) = Inferencer(model)(folder / "images/photo 1.png")
+        (expected,) = inferencer(folder / "images/photo 1.png")
+        np.testing.assert_array_equal(found.logits, expected.logits)
+
+
 def test_folders(inferencer, folder, tmp_path):
     with pytest.raises(DataError, match=r"holds no images.*recursive"):
         inferencer(folder)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
@@ -68,6 +69,8 @@ def test_rasterio_and_the_reader_of_training_agree(tmp_path):
 
 
 def test_bands_that_cannot_be_taken(tmp_path):
+    with pytest.raises(DataError, match=r"field has 1 bands, and 3, 2, 1 are to be taken"):
+        array_raster(values(1)[0], "field", (3, 2, 1))
     path = tiff(tmp_path / "a.tif", values(4))
     with pytest.raises(DataError, match="has 4 bands, and 5, 2, 1"):
         open_raster(path, (5, 2, 1))
@@ -79,6 +82,34 @@ def test_bands_that_cannot_be_taken(tmp_path):
     (tmp_path / "d.tif").write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"d.tif is a truncated TIFF"):
         open_raster(tmp_path / "d.tif")
+
+
+def test_of_several_pages_none_is_chosen(tmp_path):
+    pages = [Image.fromarray(page) for page in values(2)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    for bands in (None, (1, 1, 1)):
+        with pytest.raises(DataError, match=r"stack.tif holds 2 frames or pages"):
+            open_raster(tmp_path / "stack.tif", bands)
+
+
+def test_overviews_are_no_pages(tmp_path):
+    data = values(3, height=600, width=700)
+    path = tiff(tmp_path / "a.tif", data)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4])
+    np.testing.assert_array_equal(open_raster(path).crop(*ALL)[..., ::-1].transpose(2, 0, 1), data[:, :20, :30])
+
+
+def test_notes_are_said_once_of_all_files(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(rasters, "print_log", lambda *args: said.append(args))
+    rasters._note.cache_clear()
+    for name in ("a.tif", "b.tif"):
+        open_raster(tiff(tmp_path / name, values(6)))
+    monkeypatch.setattr(rasters, "_has_rasterio", lambda: False)
+    for name in ("a.tif", "b.tif"):
+        georeference(tiff(tmp_path / name, values(3)))
+    assert len(said) == 2
 
 
 def test_arrays_of_many_channels_say_what_is_taken(notes):
@@ -100,16 +131,20 @@ def test_the_place_is_kept(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "b.tif"), mask)
 
 
-def test_predictions_of_a_place_are_geotiff(tmp_path):
+def predicted(name, path):
     import torch
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    path = tiff(tmp_path / "a.tif", values(6))
     logits = torch.randn(1, 20, 30)
     sample = SegDataSample()
     sample.set_data(dict(seg_logits=PixelData(data=logits), pred_sem_seg=PixelData(data=(logits > 0).long())))
-    prediction = Prediction(Source("deep/a", path), open_raster(path), sample)
+    return Prediction(Source(name, path), open_raster(path), sample)
+
+
+def test_predictions_of_a_place_are_geotiff(tmp_path):
+    path = tiff(tmp_path / "a.tif", values(6))
+    prediction = predicted("deep/a", path)
     files = prediction.save(tmp_path / "out")
     assert [file.relative_to(tmp_path / "out").as_posix() for file in files] == [
         "masks/deep/a.tif", "maps/deep/a.tif", "overlays/deep/a.jpg",
@@ -117,6 +152,14 @@ def test_predictions_of_a_place_are_geotiff(tmp_path):
     for file, expected in zip(files[:2], (prediction.mask * 255, prediction.probability), strict=True):
         assert georeference(file) == georeference(path)
         np.testing.assert_array_equal(read_mask(file), expected)
+
+
+def test_a_prediction_has_one_file_whoever_wrote_the_last(tmp_path, monkeypatch):
+    prediction = predicted("a", tiff(tmp_path / "a.tif", values(3)))
+    for with_rasterio in (False, True, False):
+        monkeypatch.setattr(rasters, "_has_rasterio", lambda found=with_rasterio: found)
+        saved = prediction.save(tmp_path / "out", overlay=False)
+        assert sorted((tmp_path / "out").rglob("*.*")) == sorted(saved)
 
 
 def test_a_tiff_without_a_place_gives_png(tmp_path):
@@ -131,7 +174,7 @@ def test_without_rasterio(tmp_path, without_rasterio, notes):
     np.testing.assert_array_equal(open_raster(path).crop(*ALL), read_image(path))
     assert georeference(path) is None
     assert len(notes) == 1
-    assert "a.tif is georeferenced" in notes[0]
+    assert "are georeferenced" in notes[0]
     with pytest.raises(DataError, match=r"samplug\[geo\]"):
         open_raster(tiff(tmp_path / "b.tif", values(6)))
     with pytest.raises(ConfigError, match=r"samplug\[geo\]"):

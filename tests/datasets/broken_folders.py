@@ -223,6 +223,7 @@ CASES = {
     "list-empty": Case(write("pairs.txt", "# none\n\n"), ["pairs.txt"], "is empty: it needs a line", LISTED, None),
     "list-no-text": Case(write("pairs.txt", b"\xff\xfea\0"), ["pairs.txt"], "no UTF-8 text.*save", LISTED, None),
     "list-three-parts": Case(pairs_list("a b c"), ["pairs.txt"], "8: 'a b c' has 3 parts: write", LISTED),
+    "list-no-image": Case(pairs_list(f",{MASK}"), ["pairs.txt"], "8: .* has 1 parts: write", LISTED),
     "list-unknown-name": Case(pairs_list("p99"), ["pairs.txt"], "8: there is no file p99 .*mend the list", LISTED),
     "list-twice": Case(pairs_list("p5"), ["pairs.txt"], "8: p5 is listed twice: remove", LISTED),
     "list-no-such-mask": Case(

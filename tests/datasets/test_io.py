@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from samplug.datasets.io import DataError, read_image, read_mask
+from samplug.datasets.io import DataError, read_image, read_mask, replace_file
 
 HEIGHT, WIDTH = 24, 36
 LOSSLESS = {"WEBP": dict(lossless=True, exact=True)}
@@ -375,3 +375,31 @@ def test_mask_in_the_alpha_channel(rgb, write):
     rgba[..., 3] = 9
     assert (read_mask(write(Image.fromarray(rgba))) == 255).all()
     np.testing.assert_array_equal(read_mask(write(Image.fromarray(with_alpha(rgb)))), rgb)
+
+
+def test_two_processes_may_write_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "deep/a.txt"
+
+    def write(partial):
+        partial.write_text("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            replace_file(path, lambda other: other.write_text("another"))
+        assert path.read_text() == "another"
+
+    replace_file(path, write)
+    assert path.read_text() == "one"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    def write(partial):
+        partial.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(tmp_path / "a.txt", write)
+    (tmp_path / "b").write_text("a file")
+    with pytest.raises(DataError, match=r"b/a\.txt cannot be written"):
+        replace_file(tmp_path / "b/a.txt", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]

@@ -8,6 +8,7 @@ from samplug.datasets.synthetic.camouflage import GROUND_TEXTURES, OBJECT_TEXTUR
 from samplug.evaluation import baselines
 from samplug.evaluation.functional import SaliencyCounts, s_measure
 from samplug.registry import DATASETS
+from samplug.utils.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", sorted(TEXTURES))
@@ -72,3 +73,16 @@ def test_dataset():
     assert item["inputs"].shape == (3, 32, 32)
     assert item["data_samples"].gt_sem_seg.data.shape == (1, 48, 48)
     assert item["data_samples"].ori_shape == (48, 48)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(length=0), "length=0 is not 1 or more"),
+        (dict(length=1, ground_textures=("cells", "foo")), "texture='foo' is unknown: use one of .*cells"),
+        (dict(length=1, object_textures="cells"), "texture='c' is unknown"),
+    ],
+)
+def test_options_of_the_dataset(options, message):
+    with pytest.raises(ConfigError, match=message):
+        DATASETS.build(dict(type="CamouflageSceneDataset", **options))

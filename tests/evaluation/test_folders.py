@@ -215,6 +215,8 @@ def test_resize(root):
         (["overlap", "--pred", "a", "--gt", "gt", "--out", "b"], ConfigError, "b is a folder: name a file"),
         (["overlap", "--pred", "a", "--gt", "gt", "--csv", "a/1.png/x.csv"], ConfigError, "cannot be made"),
         (["saliency", "--pred", "a", "--gt", "gt", "--size", "big"], ConfigError, "--size big"),
+        (["saliency", "--pred", "a", "--gt", "gt", "--size", "²"], ConfigError, "--size ²"),
+        (["overlap", "--pred", "a", "--gt", "gt", "--mask-values", "{[1]: 2}"], ConfigError, "--mask-values"),
         (["overlap", "--pred", "a", "--gt", "gt", "--threshold", "1.5"], ConfigError, "threshold=1.5"),
         (["overlap", "--pred", "a", "--gt", "gt", "--mask-values", "dict(foreground=x)"], ConfigError, "--mask-values"),
         (["shadow", "--pred", "a", "--gt", "gt", "--mode", "tssam", "--threshold", "0.4"], ConfigError, "125/255"),
