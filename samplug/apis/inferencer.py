@@ -21,6 +21,7 @@ from samplug.apis.tiles import Canvas, Tile, cut
 from samplug.datasets.io import DataError
 from samplug.engine.building import named_in
 from samplug.utils.errors import ConfigError
+from samplug.utils.foreground import foreground_logits
 from samplug.utils.imports import quiet_optional_operators
 
 with quiet_optional_operators():
@@ -173,6 +174,7 @@ class Inferencer:
         complete = []
         for (job, tile, _), sample in zip(items, samples, strict=True):
             sample = sample.cpu()
+            sample.seg_logits.data = foreground_logits(sample.seg_logits.data, sample.pred_sem_seg.data)
             job.done += 1
             if len(job.tiles) > 1:
                 job.canvas.add(tile, sample.seg_logits.data.float())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from samplug.datasets.io import DataError, read_image
 from samplug.models.prompts import objects_of
 from samplug.registry import HOOKS
+from samplug.utils.foreground import foreground_logits
 from samplug.utils.rle import decode_rle
 from samplug.visualization import draw_classes, draw_overlay, number_objects, write_picture
 
@@ -87,7 +88,7 @@ class _Shown(NamedTuple):
 
 def _classes(sample: Any) -> _Shown:
     decision = sample.pred_sem_seg.data[0].cpu().numpy()
-    logits = sample.seg_logits.data
+    logits = foreground_logits(sample.seg_logits.data, sample.pred_sem_seg.data)
     binary = logits.shape[0] == 1
     mask = (logits[0].sigmoid() * 255).round().byte().cpu().numpy() if binary else decision.astype(np.uint8)
     truth = sample.gt_sem_seg.data[0].cpu().numpy() if "gt_sem_seg" in sample else None

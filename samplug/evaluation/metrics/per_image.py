@@ -19,6 +19,7 @@ from samplug.evaluation.report import Report, table
 from samplug.evaluation.workers import ScoringPool
 from samplug.registry import METRICS
 from samplug.utils.errors import ConfigError
+from samplug.utils.foreground import foreground_logits
 
 AS_TSSAM = "tssam"
 
@@ -29,7 +30,8 @@ _Key = tuple[str, str, str]
 class PerImageMetric(BaseMetric):
     """Base of metrics over a foreground map and its truth.
 
-    A prediction is scored as the map that would be saved: sigmoid of the logits at the truth's size, ``round(255 p)``, uint8.
+    A prediction is scored as the map that would be saved: sigmoid of the logits at the truth's size, ``round(255 p)``, uint8. Segmentors of
+    mmseg with one output hand over probabilities, which are recognised (:func:`samplug.utils.foreground.foreground_logits`).
     Images that a distributed sampler padded with count once. Several sets (``dataset_name`` of the samples) have their own rows:
     ``SET/S``. Where the model hands over ``frame_logits``, as TS-SAM does, a second row ``tssam/S`` scores these in the model's
     square frame as TS-SAM's own evaluation does.
@@ -66,7 +68,9 @@ class PerImageMetric(BaseMetric):
         for sample in data_samples:
             name = sample["img_path"]
             try:
-                pred, gt, valid = foreground_map(sample["seg_logits"]["data"]), *truth_map(sample)
+                decision = sample["pred_sem_seg"]["data"] if "pred_sem_seg" in sample else None
+                logits = foreground_logits(sample["seg_logits"]["data"], decision)
+                pred, gt, valid = foreground_map(logits), *truth_map(sample)
             except DataError as error:
                 raise DataError(f"{type(self).__name__}: {name}: {error}") from error
             if self.protocol.size is None and pred.shape != gt.shape:
