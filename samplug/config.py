@@ -128,7 +128,7 @@ class _Rewriter:
             tree = ast.parse(_PLACEHOLDER.sub(lambda match: "0".ljust(len(match[0])), source), filename=str(path))
         except SyntaxError as error:
             raise ConfigError(f"config: {path} line {error.lineno}: {error.msg}") from error
-        assignments = [(name, node.value) for node in tree.body if (name := _assigned(node))]
+        assignments = [assignment for node in tree.body if (assignment := _assignment(node))]
         for name, line in _set_otherwise(tree):
             if name in self.options:
                 raise ConfigError(
@@ -168,10 +168,11 @@ class _Rewriter:
         return result
 
 
-def _assigned(node: ast.stmt) -> str | None:
-    """The name in ``name = value``; None for any other statement."""
-    plain = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-    return node.targets[0].id if plain else None  # type: ignore[attr-defined]
+def _assignment(node: ast.AST) -> tuple[str, ast.expr] | None:
+    """Name and value of ``name = value``; None for any other statement."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id, node.value
+    return None
 
 
 def _set_otherwise(node: ast.AST) -> Iterator[tuple[str, int]]:
@@ -179,7 +180,7 @@ def _set_otherwise(node: ast.AST) -> Iterator[tuple[str, int]]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
             yield child.id, child.lineno
-        elif not isinstance(child, _SCOPES) and not (isinstance(node, ast.Module) and _assigned(child)):  # type: ignore[arg-type]
+        elif not isinstance(child, _SCOPES) and not (isinstance(node, ast.Module) and _assignment(child)):
             yield from _set_otherwise(child)
 
 

@@ -77,7 +77,9 @@ def test_what_the_command_line_cannot_replace_is_said(tmp_path, text):
 
 def test_characters_that_end_no_line(tmp_path):
     config = tmp_path / "config.py"
-    config.write_text("# a form feed \f and a separator \u2028 here\nsize = 64\nmodel = dict(size=size)\n", encoding="utf-8")
+    config.write_text(
+        "# a form feed \f and a separator \u2028 here\nsize = 64\nmodel = dict(size=size)\n", encoding="utf-8"
+    )
     assert load_config(config, {"size": 32}).model.size == 32
 
 

@@ -35,7 +35,10 @@ class SegTTAModel(_SegTTAModel):
             logits = torch.stack([view.seg_logits.data for view in views])
             if self.module.out_channels == 1:
                 mean = logits.sigmoid().mean(dim=0)
-                decision, logits = (mean > self.module.decode_head.threshold).long(), mean.logit(torch.finfo(mean.dtype).eps)
+                decision, logits = (
+                    (mean > self.module.decode_head.threshold).long(),
+                    mean.logit(torch.finfo(mean.dtype).eps),
+                )
             else:
                 logits = logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(len(views))
                 decision = logits.argmax(dim=0, keepdim=True)

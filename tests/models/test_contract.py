@@ -200,9 +200,7 @@ def test_checkpointing_changes_nothing_but_memory():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("direction", "dims"), [("horizontal", (-1,)), ("vertical", (-2,)), ("diagonal", (-2, -1))]
-)
+@pytest.mark.parametrize(("direction", "dims"), [("horizontal", (-1,)), ("vertical", (-2,)), ("diagonal", (-2, -1))])
 def test_every_flip_is_undone(direction, dims):
     """The flips of mmcv's RandomFlip."""
     logits = torch.randn(1, 1, 64, 64)
