@@ -8,9 +8,10 @@ anything is evaluated: the command line's, or else that of the most derived conf
 
 import ast
 import inspect
+import io
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
     "tta_model",
     "tta_pipeline",
 }
+_SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
 # MMEngine's form for configs of an installed package; here it names those of a checkout too.
 _OWN_PACKAGE = "samplug::"
@@ -126,11 +128,13 @@ class _Rewriter:
             tree = ast.parse(_PLACEHOLDER.sub(lambda match: "0".ljust(len(match[0])), source), filename=str(path))
         except SyntaxError as error:
             raise ConfigError(f"config: {path} line {error.lineno}: {error.msg}") from error
-        assignments = [
-            (node.targets[0].id, node.value)
-            for node in tree.body
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-        ]
+        assignments = [assignment for node in tree.body if (assignment := _assignment(node))]
+        for name, line in _set_otherwise(tree):
+            if name in self.options:
+                raise ConfigError(
+                    f"config: {path} line {line} sets {name} otherwise than by a plain {name} = value, which the command line could not replace: "
+                    f"give it a line of its own"
+                )
         values = {**derived, **self.options}
         edits: list[tuple[ast.expr, str]] = []
         for name, value in assignments:
@@ -141,7 +145,7 @@ class _Rewriter:
                 if name in self.options:
                     _check_type(name, values[name], value, path)
                 edits.append((value, repr(values[name])))
-        lines = source.splitlines(keepends=True)
+        lines = io.StringIO(source).readlines()  # str.splitlines takes more characters for ends than ast
         for value, replacement in reversed(edits):
             _replace(lines, value, replacement)
         return "".join(lines)
@@ -162,6 +166,22 @@ class _Rewriter:
                 raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
             result.append(str(self.rewrite(file, variables, chain)) if file.suffix == ".py" else str(file))
         return result
+
+
+def _assignment(node: ast.AST) -> tuple[str, ast.expr] | None:
+    """Name and value of ``name = value``; None for any other statement."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id, node.value
+    return None
+
+
+def _set_otherwise(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Names, and their lines, that other statements of a config set: ``a = b = 1``, ``a, b = 1, 2``, ``a *= 2``, within ``if`` and ``for``."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            yield child.id, child.lineno
+        elif not isinstance(child, _SCOPES) and not (isinstance(node, ast.Module) and _assignment(child)):
+            yield from _set_otherwise(child)
 
 
 def _plain_values(assignments: Iterable[tuple[str, ast.expr]], source: str) -> dict[str, Any]:

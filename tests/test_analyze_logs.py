@@ -103,6 +103,8 @@ def test_best_is_by_direction():
         "val/CAMO/MAE",
         "val/BER",
         "val/BER_shadow",
+        "val/NoC@90",
+        "val/mine/NoF@85",
         "train/loss",
         "train/loss_bce",
         "val/tssam/MAE",

@@ -57,6 +57,35 @@ def test_test_scores_what_it_saves(trained, tmp_path):
     assert scores["summary"]["S"] == pytest.approx(np.mean([v["S"] for v in scores["images"].values()]))
 
 
+TTA = """
+_base_ = {base!r}
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImage'), dict(type='mmseg.Resize', scale=(32, 32), keep_ratio=False),
+    dict(type='TestTimeAug', transforms=[
+        [dict(type='mmseg.RandomFlip', prob=0.0), dict(type='mmseg.RandomFlip', prob=1.0)], [dict(type='LoadBinaryMask')],
+        [dict(type='PackSegInputs')]])]
+test_dataloader = dict(batch_size=3, dataset=dict(_delete_=True, type='ConcatDataset', datasets=[_base_.test_dataset]))
+"""
+
+
+def test_test_time_augmentation(trained, tmp_path):
+    """Of a set within another, in batches larger than the number of views; what is scored is what is saved."""
+    config, report = tmp_path / "tta.py", tmp_path / "scores.json"
+    config.write_text(TTA.format(base=str(ROOT / "configs/quickstart.py")))
+    command("tools/test.py", config, trained / "iter_2.pth", "--tta", "--work-dir", tmp_path, "--out", tmp_path / "masks",
+            "--show-dir", tmp_path / "overlays", "--cfg-options", *TINY, f"test_evaluator.0.out_file={report}")  # fmt: skip
+    from samplug.datasets.synthetic import camouflage_scene
+
+    scores = json.loads(report.read_text())["images"]
+    assert len(scores) == 4
+    for index, (name, values) in enumerate(scores.items()):
+        pred = cv2.imread(str(tmp_path / "masks" / name), cv2.IMREAD_GRAYSCALE)
+        expected = s_measure(SaliencyCounts.of(pred, camouflage_scene(1000, index, 48)[1] > 0))
+        assert values["S"] == pytest.approx(expected, abs=1e-12)
+        assert cv2.imread(str(tmp_path / "overlays" / name)).shape == (48, 48, 3)
+
+
 def test_resume_from_the_command_line(trained):
     options = ["max_iters=3", *TINY[1:]]
     run = command(

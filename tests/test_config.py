@@ -62,6 +62,27 @@ def test_mistakes_are_named(config, options, message):
         load_config(config, options)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["width = size = 64", "size, width = 64, 2", "size: int = 64", "size = 64\nsize *= 2", "if True:\n    size = 64",
+     "for size in (32, 64):\n    pass"],
+)  # fmt: skip
+def test_what_the_command_line_cannot_replace_is_said(tmp_path, text):
+    config = tmp_path / "config.py"
+    config.write_text(f"names = [size for size in 'ab']\n{text}\nmodel = dict(size=size)\n")
+    with pytest.raises(ConfigError, match=r"config\.py line [23] sets size otherwise"):
+        load_config(config, {"size": 32})
+    assert load_config(config, {"names": []}).model.size in (64, 128)
+
+
+def test_characters_that_end_no_line(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        "# a form feed \f and a separator \u2028 here\nsize = 64\nmodel = dict(size=size)\n", encoding="utf-8"
+    )
+    assert load_config(config, {"size": 32}).model.size == 32
+
+
 def test_missing_files_are_named(config):
     with pytest.raises(ConfigError, match=r"nothing\.py does not exist"):
         load_config(config.with_name("nothing.py"))

@@ -37,7 +37,10 @@ def main() -> None:
     if args.tta:
         if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
             parser.error(f"--tta needs tta_model and tta_pipeline in {args.config}")
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        from samplug.engine.hooks.selection import sets_of
+
+        for dataset in sets_of(cfg.test_dataloader.dataset):
+            dataset["pipeline"] = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
     build_runner(cfg).test()
 

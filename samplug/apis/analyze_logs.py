@@ -8,12 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from samplug.apis.run_logs import TRAIN, VAL, Point, RunLog, read_run
-from samplug.evaluation.protocols import Saliency, Shadow
 from samplug.evaluation.report import write_csv
+from samplug.evaluation.rules import rule_of
 from samplug.utils.errors import ConfigError
 from samplug.visualization.curves import draw_curves
 
-_LOWER_IS_BETTER = Saliency.lower_is_better | Shadow.lower_is_better
 # Of these no value is better than another.
 _CONDITIONS = frozenset({"lr", "base_lr", "momentum", "time", "data_time", "memory", "grad_norm"})
 
@@ -95,7 +94,7 @@ def lower_is_better(key: str) -> bool | None:
     name = key.rpartition("/")[2]
     if name in _CONDITIONS:
         return None
-    return name in _LOWER_IS_BETTER or "loss" in name
+    return rule_of(name) == "less"
 
 
 def best(points: Sequence[Point]) -> Point | None:

@@ -249,7 +249,8 @@ def _expected_hash(name: str, fragment: str, source: str) -> tuple[str, str]:
         return algorithm, digest.lower()
     if name in _OFFICIAL_MD5:
         return "md5", _OFFICIAL_MD5[name]
-    hub_style = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)  # torch.hub's and OpenMMLab's convention
+    # torch.hub's and OpenMMLab's convention; eight digits may be a date.
+    hub_style = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)
     return "sha256", hub_style[1] if hub_style else ""
 
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process, sync_random_seed
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -69,8 +69,11 @@ class SamplugRunnerMixin:
 
     @property
     def bare_model(self) -> nn.Module:
-        """The model without a data-parallel wrapper."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        """The model without wrappers, for data parallelism or test-time augmentation."""
+        model = self.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        return model
 
     def dump_config(self) -> None:
         """Write the config into the work folder; that of a test goes to its log, lest it replaces a training's."""

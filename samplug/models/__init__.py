@@ -3,6 +3,7 @@ from samplug.models.data_preprocessor import LetterboxPreProcessor
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
 from samplug.models.segmentor import SAMSegmentor
+from samplug.models.test_time import SegTTAModel
 from samplug.models.ts_sam import TSSAM
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "PromptableSAM",
     "Prompts",
     "SAMSegmentor",
+    "SegTTAModel",
     "adapters",
     "backbones",
     "decoders",

@@ -20,6 +20,9 @@ with quiet_optional_operators():
 
 Cfg = dict[str, Any]
 
+# Dimensions, by the names of mmcv's RandomFlip.
+_FLIPPED = {"horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
+
 
 @MODELS.register_module()
 class SAMSegmentor(StrictInit, BaseSegmentor):
@@ -126,7 +129,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
             padded = any((left, right, top, bottom))
             logits = logits[:, top : height - bottom, left : width - right]
             if sample.get("flip", False):
-                logits = logits.flip(-1 if sample.flip_direction == "horizontal" else -2)
+                logits = logits.flip(_FLIPPED[sample.flip_direction])
             if self.num_classes == 1 and not padded:
                 sample.frame_logits = logits
             logits = F.interpolate(logits[None], size=tuple(sample.ori_shape), mode="bilinear", align_corners=False)[0]

@@ -275,6 +275,12 @@ def test_download_with_another_hash_is_refused(weights_bytes, name):
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_date_in_a_name_is_no_hash(weights_bytes):
+    server = FileServer(weights_bytes)
+    assert fetch(f"{server.address}/model-20240512.pth").read_bytes() == weights_bytes
+
+
+@pytest.mark.usefixtures("cache")
 def test_download_errors_name_the_address(weights_bytes):
     server = FileServer(weights_bytes)
     with pytest.raises(WeightsError, match=r"missing\.pth could not be downloaded: HTTP 404 [^;]*$"):

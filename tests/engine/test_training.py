@@ -189,6 +189,29 @@ def test_killed_validation_is_done_on_resuming(tmp_path):
         assert [path.name for path in (tmp_path / when).glob("best*.pth")] == [expected[1]]
 
 
+def test_a_validation_counts_once_for_a_plateau_schedule(tmp_path):
+    """A run that ends after a validation with a new best score, which is written into the checkpoint, does it again."""
+
+    def cfg(name, **changes):
+        made = with_validation(config(tmp_path / name, True, **changes), 1, save_best="MAE")
+        made.train_cfg.max_epochs = 2
+        made.param_scheduler = [dict(type="ReduceOnPlateauLR", monitor="MAE", rule="less", patience=5)]
+        return made
+
+    class EndsAfter(Hook):
+        def before_train_epoch(self, runner):
+            if runner.epoch == 1:
+                raise Stop
+
+    def state(runner):
+        return {key: runner.param_schedulers[0].state_dict()[key] for key in ("best", "num_bad_epochs", "last_step")}
+
+    expected = state(run(cfg("whole")))
+    with pytest.raises(Stop):
+        run(cfg("cut"), EndsAfter())
+    assert state(run(cfg("cut", resume=True))) == expected
+
+
 # --- losses and weights that are no numbers --------------------------------------------------------------------------------------
 
 

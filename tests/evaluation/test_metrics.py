@@ -60,6 +60,17 @@ def test_scores_of_an_evaluation_that_was_broken_off_are_replaced(workers):
     assert metric.evaluate(size=2)["S"] == pytest.approx(np.mean([score(item).scores["S"] for item in new]))
 
 
+def test_the_table_comes_before_a_file_that_cannot_be_written(tmp_path, monkeypatch):
+    printed = []
+    monkeypatch.setattr("samplug.evaluation.metrics.per_image.print_log", lambda text, *_: printed.append(text))
+    (tmp_path / "file").write_text("")
+    metric = SaliencyMetric(out_file=str(tmp_path / "file" / "scores.json"), workers=0)
+    metric.process({}, some())
+    with pytest.raises(OSError, match="file"):
+        metric.evaluate(3)
+    assert "| saliency" in printed[0]
+
+
 def test_rows_of_sets(tmp_path):
     data = some(4)
     for index, item in enumerate(data):

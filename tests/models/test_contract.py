@@ -50,6 +50,7 @@ def test_every_component_is_covered():
     parts = {
         "CachedEncoder",  # tests/models/test_cached.py
         "LetterboxPreProcessor",
+        "SegTTAModel",  # tests/models/test_test_time.py
         "PromptableSAM",  # tests/models/test_promptable.py
         "TSSAMSideNetwork",
         "SAMAdapter",
@@ -197,6 +198,15 @@ def test_checkpointing_changes_nothing_but_memory():
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("direction", "dims"), [("horizontal", (-1,)), ("vertical", (-2,)), ("diagonal", (-2, -1))])
+def test_every_flip_is_undone(direction, dims):
+    """The flips of mmcv's RandomFlip."""
+    logits = torch.randn(1, 1, 64, 64)
+    data = SegDataSample(metainfo=dict(ori_shape=(64, 64), flip=True, flip_direction=direction))
+    (sample,) = tiny_tssam().postprocess_result(logits, [data])
+    torch.testing.assert_close(sample.seg_logits.data, logits[0].flip(dims))
 
 
 def test_flip_and_padding_are_undone():

@@ -4,6 +4,7 @@ from samplug.engine.hooks.memory import MemoryHook
 from samplug.engine.hooks.non_finite import NonFiniteHook
 from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
 from samplug.engine.hooks.overlay import OverlayHook
+from samplug.engine.hooks.param_scheduler import ParamSchedulerHook
 from samplug.engine.hooks.progress import ProgressHook
 from samplug.engine.hooks.record import RunRecordHook
 from samplug.engine.hooks.selection import SelectionHook
@@ -17,6 +18,7 @@ __all__ = [
     "NonFiniteHook",
     "OmitFrozenHook",
     "OverlayHook",
+    "ParamSchedulerHook",
     "ProgressHook",
     "RunRecordHook",
     "SelectionHook",

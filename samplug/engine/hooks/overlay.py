@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from numpy.typing import NDArray
+from torch import Tensor
 
 from samplug.datasets.io import DataError, read_image
 from samplug.models.prompts import objects_of
@@ -49,7 +50,7 @@ class OverlayHook(Hook):
             if self.mask_dir:
                 write_picture(self.mask_dir / name, shown.mask)
             if self.overlay_dir:
-                image = self._image(sample, data_batch["inputs"][index])
+                image = self._image(sample, data_batch["inputs"], index)
                 if shown.binary:
                     truth = None if shown.truth is None else shown.truth == 1
                     picture = draw_overlay(image, shown.decision > 0, truth)
@@ -68,11 +69,12 @@ class OverlayHook(Hook):
         return name
 
     @staticmethod
-    def _image(sample: Any, network_input: Any) -> np.ndarray:
-        """The original image; for generated data, which has no file, the network's input at the original size."""
+    def _image(sample: Any, inputs: Sequence[Any], index: int) -> np.ndarray:
+        """The original image; for generated data, which has no file, the network's input (its first view's) at the original size."""
         if Path(sample.img_path).is_file():
             return read_image(sample.img_path)
-        image = np.ascontiguousarray(network_input.permute(1, 2, 0).byte().cpu().numpy())
+        images = inputs if isinstance(inputs[0], Tensor) else inputs[0]
+        image = np.ascontiguousarray(images[index].permute(1, 2, 0).byte().cpu().numpy())
         height, width = sample.ori_shape
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
 

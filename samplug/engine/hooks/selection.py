@@ -30,7 +30,7 @@ class SelectionHook(Hook):
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
     """What is wrong with the choice of sets in a config, from the settings alone: no dataset is built."""
     train, val, test = (
-        list(_sets((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
+        list(sets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
     )
     warnings = []
     for dataset in val:
@@ -54,14 +54,14 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(warnings))
 
 
-def _sets(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    """The datasets within wrappers (concatenated, repeated)."""
+def sets_of(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """Configs of the datasets within wrappers (concatenated, repeated)."""
     if not isinstance(dataset, Mapping):
         return
     inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
     if inner:
         for part in inner:
-            yield from _sets(part)
+            yield from sets_of(part)
     else:
         yield dataset
 

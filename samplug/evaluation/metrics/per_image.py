@@ -119,6 +119,7 @@ class PerImageMetric(BaseMetric):
                 "current",
                 30,
             )
+        reports: dict[str, Report] = {}
         printed: dict[str, Scores] = {}
         metrics: Scores = {}
         for name, rows in sorted(sets.items()):
@@ -130,12 +131,14 @@ class PerImageMetric(BaseMetric):
                     m.rpartition("/")[2]: v for m, v in report.summary.items() if m.startswith(AS_TSSAM) == bool(row)
                 }
                 printed[(name or "test set") if not row else f"{name or 'test set'}, as TS-SAM"] = part
-            if self.out_file:
-                target = Path(self.out_file)
+            reports[name] = report
+        print_log("\n" + table(printed, self.protocol.columns, self.protocol.name), "current")
+        if self.out_file:  # last: the table is there even if it cannot be written
+            target = Path(self.out_file)
+            for name, report in reports.items():
                 report.write_json(
                     target.with_suffix(f".{name.replace('/', '_')}{target.suffix}") if len(sets) > 1 else target
                 )
-        print_log("\n" + table(printed, self.protocol.columns, self.protocol.name), "current")
         return metrics
 
     @staticmethod

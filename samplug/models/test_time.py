@@ -1,0 +1,50 @@
+"""Test-time augmentation."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import PixelData
+
+from samplug.registry import MODELS
+from samplug.utils.imports import quiet_optional_operators
+
+with quiet_optional_operators():
+    from mmseg.models.segmentors import SegTTAModel as _SegTTAModel
+    from mmseg.structures import SegDataSample
+
+
+@MODELS.register_module()
+class SegTTAModel(_SegTTAModel):
+    """mmseg's, whose samples hold the mean over the views as ``seg_logits`` too: mmseg leaves those of the last view there, and metrics and
+    written masks are made of them.
+    """
+
+    def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:
+        """The mean of the probabilities of each image's views.
+
+        Args:
+            data_samples_list: For each image the predictions of its views, of one size.
+
+        Returns:
+            The first view's samples, with merged ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W). They have no ``frame_logits``:
+            scores as in the paper are those of a single view.
+        """
+        merged = []
+        for views in data_samples_list:
+            logits = torch.stack([view.seg_logits.data for view in views])
+            if self.module.out_channels == 1:
+                mean = logits.sigmoid().mean(dim=0)
+                decision, logits = (
+                    (mean > self.module.decode_head.threshold).long(),
+                    mean.logit(torch.finfo(mean.dtype).eps),
+                )
+            else:
+                logits = logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(len(views))
+                decision = logits.argmax(dim=0, keepdim=True)
+            sample = views[0]
+            sample.set_data({"seg_logits": PixelData(data=logits), "pred_sem_seg": PixelData(data=decision)})
+            if "frame_logits" in sample:
+                del sample.frame_logits
+            merged.append(sample)
+        return merged
