@@ -123,6 +123,11 @@ class SeededDataset:
             sample.set_metainfo(dict(draw=(self._draw_seed, epoch, int(draw))))
         return item
 
+    @property
+    def draw_seed(self) -> int:
+        """The seed of all samples."""
+        return self._draw_seed
+
     def _path(self, index: int) -> str:
         with suppress(Exception):
             return str(self._drawn.get_data_info(index)["img_path"])

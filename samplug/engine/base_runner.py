@@ -193,6 +193,12 @@ class SamplugRunnerMixin:
                     f"resume: {filename} was written by {len(state['generators'])} processes, there are {self.world_size} now: what a model "
                     f"draws at random in its forward pass goes on from the seed (data and augmentation are not affected)"
                 )
+        seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
+        if seed is not None and isinstance(dataset, SeededDataset) and dataset.draw_seed != seed:
+            self.logger.warning(
+                f"resume: {filename} was written with seed {seed}, the data come in the order of {dataset.draw_seed} now, some of them again: "
+                f"set randomness=dict(seed={seed}) to go on as if the run had not been broken"
+            )
 
     def restore_generators(self) -> None:
         """Put the generators where the checkpoint found them; loops call it right before their first step."""

@@ -7,6 +7,7 @@ import torch
 from mmengine.structures import PixelData
 
 from samplug.registry import MODELS
+from samplug.utils.foreground import foreground_logits
 from samplug.utils.imports import quiet_optional_operators
 
 with quiet_optional_operators():
@@ -32,7 +33,7 @@ class SegTTAModel(_SegTTAModel):
         """
         merged = []
         for views in data_samples_list:
-            logits = torch.stack([view.seg_logits.data for view in views])
+            logits = torch.stack([foreground_logits(view.seg_logits.data, view.pred_sem_seg.data) for view in views])
             if self.module.out_channels == 1:
                 mean = logits.sigmoid().mean(dim=0)
                 decision, logits = (

@@ -266,6 +266,18 @@ def test_memory_that_runs_out(tmp_path):
     assert "with_cp" not in str(caught.value)
 
 
+@pytest.mark.parametrize("seed", [0, None])
+def test_a_run_without_a_seed_is_not_resumed_silently(tmp_path, seed):
+    for resume in (False, True):
+        cfg = config(tmp_path, False, randomness=dict(seed=seed), resume=resume)
+        cfg.train_cfg.max_iters = 4 if resume else 2
+        cfg.experiment_name = f"{tmp_path.name} {resume}"  # MMEngine keeps what has a name
+        runner = build_runner(cfg)
+        runner.train()
+        log = (tmp_path / runner.timestamp / f"{runner.timestamp}.log").read_text()
+        assert ("set randomness=dict(seed=" in log) == (resume and seed is None)
+
+
 def test_advice_on_memory_of_sessions():
     """Of promptable models and of sets of several objects."""
     backbone = tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"]
