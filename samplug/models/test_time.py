@@ -33,7 +33,7 @@ class SegTTAModel(_SegTTAModel):
         """
         merged = []
         for views in data_samples_list:
-            logits = torch.stack([foreground_logits(view.seg_logits.data, view.pred_sem_seg.data) for view in views])
+            logits = torch.stack([_logits(view) for view in views])
             if self.module.out_channels == 1:
                 mean = logits.sigmoid().mean(dim=0)
                 decision, logits = (
@@ -49,3 +49,8 @@ class SegTTAModel(_SegTTAModel):
                 del sample.frame_logits
             merged.append(sample)
         return merged
+
+
+def _logits(view: SegDataSample) -> torch.Tensor:
+    decision = view.pred_sem_seg.data if "pred_sem_seg" in view else None
+    return foreground_logits(view.seg_logits.data, decision)
