@@ -51,9 +51,8 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
             f"PromptableSAM: gt_instances.masks is a {type(masks).__name__}, expected BitmapMasks or a tensor (B, H, W): set "
             f"poly2mask=True in mmdet.LoadAnnotations"
         )
-    masks = masks.to(device)
-    _check_values(masks, sample)
-    return masks.to(torch.uint8)[:, None]
+    _check_values(masks, sample)  # before they go to a GPU, which it would wait for
+    return masks.to(device, torch.uint8)[:, None]
 
 
 def _check_values(masks: Tensor, sample: Any) -> None:
