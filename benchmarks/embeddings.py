@@ -111,7 +111,7 @@ def _batch(indexes: range, size: int) -> dict[str, Any]:
     for index in indexes:
         image, mask = camouflage_scene(0, index, size)
         images.append(torch.from_numpy(image.copy()).permute(2, 0, 1))
-        sample = SegDataSample(metainfo=dict(ori_shape=(size, size), draw=(0, 0, index)))
+        sample = SegDataSample(metainfo=dict(ori_shape=(size, size), sample_seed=(0, 0, index)))
         sample.gt_sem_seg = PixelData(data=torch.from_numpy(mask.copy()).long()[None])
         samples.append(sample)
     return dict(inputs=images, data_samples=samples)

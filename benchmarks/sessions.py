@@ -91,7 +91,7 @@ def measure(objects: int, with_cp: bool, args: argparse.Namespace, device: torch
     masks = torch.zeros(objects, args.img_size, args.img_size, dtype=torch.uint8)
     for index, mask in enumerate(masks):
         mask[10 + index : 200 + 8 * index, 20:400] = 1
-    sample = DetDataSample(metainfo=dict(draw=(0, 0, 0)), gt_instances=InstanceData(masks=masks))
+    sample = DetDataSample(metainfo=dict(sample_seed=(0, 0, 0)), gt_instances=InstanceData(masks=masks))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     kept, seconds = Kept(), []

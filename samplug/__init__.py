@@ -3,7 +3,9 @@
 Importing the package registers the ``samplug`` scope; components are imported when a config first names one of them.
 """
 
-from samplug import registry
+from samplug import moved, registry
 from samplug.version import __version__
 
 __all__ = ["__version__", "registry"]
+
+moved.install()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 from tests.conftest import ROOT
 
 

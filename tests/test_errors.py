@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 
 
 def test_errors_of_the_system_name_their_file(tmp_path, monkeypatch, capsys):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
-from samplug.engine.cli import TRAIN_SECTIONS, build_runner
 from tests.builders import write_sa1b
 from tests.conftest import ROOT
 from tests.shrink import shrink

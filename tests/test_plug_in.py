@@ -211,9 +211,9 @@ def test_wheel_in_a_fresh_environment(wheel, tmp_path):
 
 def test_mmseg_model_predicts_images(tmp_path):
     """By samplug's command, although the scope is ``mmseg`` and the number of classes is stated by the head."""
-    from samplug.apis.predict import Settings, predict
+    from samplug.commands.predict import Settings, predict
     from samplug.config import load_config
-    from samplug.datasets.io import read_mask
+    from samplug.imaging.files import read_mask
 
     torch.manual_seed(0)
     cfg = load_config(ROOT / "projects/multi_class/fcn_sam-vit-b_1xb4-80k_ade20k-512.py")

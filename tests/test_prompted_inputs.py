@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
-from samplug.datasets.io import DataError
-from samplug.engine.cli import TRAIN_SECTIONS, build_runner
+from samplug.utils.errors import DataError
 from samplug.utils.rle import encode_rle
 from tests.conftest import ROOT
 from tests.shrink import shrink

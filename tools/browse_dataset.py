@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Draw what a model is fed, sample by sample, or time the loader on its own."""
+"""SeededIndex what a model is fed, sample by sample, or time the loader on its own."""
 
 import argparse
 import sys
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 
 
 def main() -> None:
-    from samplug.engine.cli import add_config_arguments  # inside run: an interruption ends it well from here on
+    from samplug.commands.common import add_config_arguments  # inside run: an interruption ends it well from here on
 
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
@@ -33,7 +33,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from samplug.apis.browse import browse, time_loader
+    from samplug.commands.browse_dataset import browse, time_loader
     from samplug.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)

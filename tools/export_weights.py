@@ -3,11 +3,11 @@
 
 import sys
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 
 
 def main() -> None:
-    from samplug.apis.export_weights import main as command  # inside run: an interruption ends it well from here on
+    from samplug.commands.export_weights import main as command  # inside run: an interruption ends it well from here on
 
     command()
 

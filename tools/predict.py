@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 
 
 def _tile(text: str) -> int | str:
@@ -13,7 +13,7 @@ def _tile(text: str) -> int | str:
 
 
 def main() -> None:
-    from samplug.engine.cli import add_config_arguments  # inside run: an interruption ends it well from here on
+    from samplug.commands.common import add_config_arguments  # inside run: an interruption ends it well from here on
 
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
@@ -45,7 +45,7 @@ def main() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks torch for a device
 
     from samplug.apis.inferencer import listed
-    from samplug.apis.predict import Settings, predict
+    from samplug.commands.predict import Settings, predict
 
     settings = Settings(
         args.config, args.checkpoint, args.cfg_options or {}, args.tile, args.overlap, args.threshold,

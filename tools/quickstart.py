@@ -5,11 +5,11 @@ import argparse
 import subprocess
 import sys
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 
 
 def main() -> None:
-    from samplug.apis.quickstart import quickstart  # inside run: an interruption ends it well from here on
+    from samplug.commands.quickstart import quickstart  # inside run: an interruption ends it well from here on
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="folder with images/ and masks/; default: generated scenes")

@@ -4,11 +4,11 @@
 import argparse
 import sys
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 
 
 def main() -> None:
-    from samplug.engine.cli import (
+    from samplug.commands.common import (
         TRAIN_SECTIONS,
         add_common_arguments,
         build_runner,
@@ -37,7 +37,7 @@ def main() -> None:
     if args.tta:
         if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
             parser.error(f"--tta needs tta_model and tta_pipeline in {args.config}")
-        from samplug.engine.hooks.selection import sets_of
+        from samplug.engine.hooks.split_leakage import sets_of
 
         for dataset in sets_of(cfg.test_dataloader.dataset):
             dataset["pipeline"] = cfg.tta_pipeline

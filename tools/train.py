@@ -4,11 +4,11 @@
 import argparse
 import sys
 
-from samplug.utils.errors import run
+from samplug.commands.run import run
 
 
 def main() -> None:
-    from samplug.engine.cli import (
+    from samplug.commands.common import (
         add_common_arguments,
         build_runner,
         load_cfg,

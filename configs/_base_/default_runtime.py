@@ -11,7 +11,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    selection=dict(type='SelectionHook'),
+    selection=dict(type='SplitLeakageHook'),
     non_finite=dict(type='NonFiniteHook'),
     unused_parameters=dict(type='UnusedParametersHook'),
     memory=dict(type='MemoryHook'),

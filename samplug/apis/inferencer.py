@@ -15,12 +15,11 @@ from mmengine.structures import PixelData
 
 from samplug.apis.model import init_model
 from samplug.apis.prediction import Prediction
-from samplug.apis.rasters import Bands, Raster
-from samplug.apis.sources import Source, find_sources
-from samplug.apis.tiles import Canvas, Tile, cut
-from samplug.datasets.io import DataError
-from samplug.engine.building import named_in
-from samplug.utils.errors import ConfigError
+from samplug.engine.build_errors import named_in
+from samplug.imaging.rasters import Bands, Raster
+from samplug.imaging.sources import Source, find_sources
+from samplug.imaging.tiles import Canvas, Tile, cut
+from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.foreground import foreground_logits
 from samplug.utils.imports import quiet_optional_operators
 
@@ -60,7 +59,7 @@ class Inferencer:
         overlap: Share of a tile that it has in common with its neighbour, at least; in [0, 1).
         threshold: Foreground is where the probability exceeds it; None: the model's own. For one class.
         bands: Numbers of the bands of TIFF files and arrays that are taken as red, green and blue, from 1; None: see
-            :mod:`samplug.apis.rasters`.
+            :mod:`samplug.imaging.rasters`.
         cfg_options: Changes of the config.
 
     Attributes:
@@ -117,7 +116,7 @@ class Inferencer:
         """Predict images one batch after the other.
 
         Args:
-            inputs: A file, a folder, an array (see :func:`samplug.apis.rasters.array_raster`), or an iterable of these; a generator
+            inputs: A file, a folder, an array (see :func:`samplug.imaging.rasters.array_raster`), or an iterable of these; a generator
                 is read as far as the next batch.
             recursive: Look into subfolders of folders.
             on_error: Images that cannot be read are left out and listed in ``failures``. ``'stop'``: they are an error when all

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
 from samplug.config import load_config
-from samplug.engine.building import named_in
+from samplug.engine.build_errors import named_in
 from samplug.engine.weights import load_for_evaluation
 from samplug.registry import MODELS
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.apis.rasters import Raster, write_geotiff
-from samplug.apis.sources import Source
-from samplug.datasets.io import replace_file
 from samplug.evaluation.metrics.per_image import foreground_map
+from samplug.imaging.rasters import Raster, write_geotiff
+from samplug.imaging.sources import Source
+from samplug.utils.files import replace_file
 from samplug.utils.imports import quiet_optional_operators
 from samplug.utils.rle import encode_rle
 from samplug.visualization import draw_classes, draw_overlay, encode_picture

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from samplug.datasets.io import DataError
 from samplug.models.decoders.two_way import Memory
-from samplug.models.frames import Frame
+from samplug.models.input_geometry import InputGeometry
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
+from samplug.utils.errors import DataError
 
 
 class PredictedMasks(NamedTuple):
@@ -45,7 +45,7 @@ class Predictor:
         self.model = model.eval()
         self.mask_threshold = mask_threshold
         self._features: tuple[torch.Tensor, ...] | None = None
-        self._frame: Frame | None = None
+        self._frame: InputGeometry | None = None
         self._memory: dict[torch.dtype, Memory] = {}  # by precision
 
     @property
@@ -93,7 +93,7 @@ class Predictor:
         if image_format not in ("RGB", "BGR"):
             raise DataError(f"predictor: image_format={image_format!r} is neither 'RGB' nor 'BGR'")
         self.reset_image()
-        frame = Frame(self.model.img_size, (image.shape[0], image.shape[1]), self.model.frame)
+        frame = InputGeometry(self.model.img_size, (image.shape[0], image.shape[1]), self.model.frame)
         pixels = frame.fit(image[..., ::-1] if image_format == "BGR" else image)
         self._features = self.model.encode(self.model.normalise(pixels.to(self.device)))
         self._frame = frame
@@ -144,9 +144,9 @@ class Predictor:
         _check_inside(frame.original, points, boxes)
         many = any(array is not None and array.ndim == ndim for array, ndim in ((points, 3), (boxes, 2), (mask, 4)))
         prompts = Prompts(
-            points=None if points is None else frame.to_frame(self._tensor(points, 3)),
+            points=None if points is None else frame.to_input(self._tensor(points, 3)),
             labels=None if labels is None else self._tensor(labels, 2).long(),
-            boxes=None if boxes is None else frame.to_frame(self._tensor(boxes, 2).reshape(-1, 2, 2)).flatten(1),
+            boxes=None if boxes is None else frame.to_input(self._tensor(boxes, 2).reshape(-1, 2, 2)).flatten(1),
             masks=None if mask is None else self._tensor(mask, 4),
         )
         # What the decoder makes of the image alone is the same for each click; a mask prompt changes it.

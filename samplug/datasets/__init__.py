@@ -6,19 +6,19 @@ Names are imported when they are first asked for: reading files needs neither to
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from samplug.utils.errors import DataError
+
 if TYPE_CHECKING:
     from samplug.datasets.binary_seg import BinarySegDataset
     from samplug.datasets.camouflage import CamouflageSceneDataset
-    from samplug.datasets.instances import InstanceSegDataset
-    from samplug.datasets.io import DataError
+    from samplug.datasets.instance_seg import InstanceSegDataset
     from samplug.datasets.sa1b import SA1BDataset
     from samplug.datasets.video_folder import VideoFolderDataset
 
 _MODULES = {
     "BinarySegDataset": "binary_seg",
     "CamouflageSceneDataset": "camouflage",
-    "DataError": "io",
-    "InstanceSegDataset": "instances",
+    "InstanceSegDataset": "instance_seg",
     "SA1BDataset": "sa1b",
     "VideoFolderDataset": "video_folder",
 }

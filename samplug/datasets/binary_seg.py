@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from samplug.datasets.checked import CheckedDataset
-from samplug.datasets.io import DataError
+from samplug.datasets.base import CheckedDataset
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
 from samplug.datasets.pairing import Pair, Pairs, list_files, match, read_list, unread_subfolders
 from samplug.datasets.scan import PairFacts, describe, scan
 from samplug.registry import DATASETS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, DataError
 
 
 @DATASETS.register_module()

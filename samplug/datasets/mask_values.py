@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.datasets.io import DataError, read_mask
-from samplug.utils.errors import ConfigError
+from samplug.imaging.files import read_mask
+from samplug.utils.errors import ConfigError, DataError
 
 BACKGROUND, FOREGROUND, IGNORED = 0, 1, 255
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from samplug.datasets.io import IMAGE_SUFFIXES, DataError
+from samplug.imaging.files import IMAGE_SUFFIXES
+from samplug.utils.errors import DataError
 
 
 @dataclass(frozen=True)

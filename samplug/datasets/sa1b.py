@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samplug.datasets.converters.annotations import read_json
-from samplug.datasets.converters.coco import segmentation_shape
-from samplug.datasets.converters.shapes import shorten
-from samplug.datasets.instances import AnnotatedFile, InstanceSegDataset, Size, size_error
-from samplug.datasets.io import DataError
+from samplug.converters.annotations import read_json
+from samplug.converters.coco import segmentation_shape
+from samplug.converters.shapes import shorten
+from samplug.datasets.instance_seg import AnnotatedFile, InstanceSegDataset, Size, size_error
 from samplug.datasets.pairing import list_files, match
 from samplug.registry import DATASETS
+from samplug.utils.errors import DataError
 from samplug.utils.rle import RLE
 
 _SUFFIX = ".json"

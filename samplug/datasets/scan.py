@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.datasets.index import SAMPLED, examine_files
-from samplug.datasets.io import DataError, read_image, read_mask
 from samplug.datasets.mask_values import MaskSpec
 from samplug.datasets.pairing import Pair
+from samplug.datasets.scan_cache import SAMPLED, examine_files
 from samplug.datasets.transforms.loading import SizeMismatch, labels_of
+from samplug.imaging.files import read_image, read_mask
+from samplug.utils.errors import DataError
 
 _TINY = 1e-4
 _NEARLY_ALL = 0.95

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from samplug.datasets.draws import SeededDataset
+from samplug.datasets.seeding import SeededDataset
 
 _LISTED = 20
 

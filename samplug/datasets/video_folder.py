@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from samplug.datasets.instances import AnnotatedFile, InstanceSegDataset, Size, size_error
-from samplug.datasets.io import DataError, read_mask
+from samplug.datasets.instance_seg import AnnotatedFile, InstanceSegDataset, Size, size_error
 from samplug.datasets.pairing import check_folder, list_files, read_lines
+from samplug.imaging.files import read_mask
 from samplug.registry import DATASETS
+from samplug.utils.errors import DataError
 from samplug.utils.rle import RLE, from_labels
 
 _SUFFIX = ".png"  # lossless: in a JPEG, values that nobody drew surround every object

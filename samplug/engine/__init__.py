@@ -1,8 +1,8 @@
+from samplug.engine.fsdp import FSDPStrategy, ShardedRunner
 from samplug.engine.hooks import OmitFrozenHook, OverlayHook, ProgressHook, RunRecordHook
 from samplug.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from samplug.engine.optim import AmpOptimWrapper, TrainableOptimWrapperConstructor
 from samplug.engine.runner import SamplugRunner
-from samplug.engine.sharded import FSDPStrategy, ShardedRunner
 
 __all__ = [
     "AmpOptimWrapper",

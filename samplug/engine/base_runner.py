@@ -15,11 +15,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from samplug.checkpoints import WeightsError, fetch, read_checkpoint
-from samplug.datasets.draws import DrawSampler, SeededDataset
-from samplug.engine.building import named_in
-from samplug.engine.failures import SaveError, save_message
+from samplug.datasets.seeding import SeededDataset, SeededSampler
+from samplug.engine.build_errors import named_in
 from samplug.engine.resume import latest_checkpoint
-from samplug.engine.state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
+from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
+from samplug.engine.run_errors import SaveError, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.utils.errors import ConfigError
 
@@ -49,7 +49,7 @@ class SamplugRunnerMixin:
         """Build a Runner from a config; MMEngine's.
 
         Raises:
-            ConfigError: A part cannot be built: a wrong key or type, see :func:`samplug.engine.building.named_in`.
+            ConfigError: A part cannot be built: a wrong key or type, see :func:`samplug.engine.build_errors.named_in`.
         """
         with named_in(cfg):
             return super().from_cfg(cfg)  # type: ignore[misc]
@@ -86,7 +86,7 @@ class SamplugRunnerMixin:
     def build_dataloader(
         dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """MMEngine's, with a :class:`DrawSampler` and a :class:`SeededDataset` around the sampler and the dataset.
+        """MMEngine's, with a :class:`SeededSampler` and a :class:`SeededDataset` around the sampler and the dataset.
 
         Args:
             dataloader: Config of a DataLoader; a DataLoader is returned as it is, its workers' randomness unchanged.
@@ -103,7 +103,7 @@ class SamplugRunnerMixin:
         wrapped = {
             **dataloader,
             "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
-            "sampler": dict(type=DrawSampler, sampler=dataloader["sampler"]),
+            "sampler": dict(type=SeededSampler, sampler=dataloader["sampler"]),
             # Starting workers draws a number: from here, not from the generator that a model may draw from.
             "generator": torch.Generator().manual_seed(common),
         }
@@ -183,7 +183,7 @@ class SamplugRunnerMixin:
         return checkpoint
 
     def restore_state(self, filename: str, checkpoint: Mapping[str, Any]) -> None:
-        """What a checkpoint holds beyond MMEngine's (:mod:`samplug.engine.state`), after the rest of it has been restored."""
+        """What a checkpoint holds beyond MMEngine's (:mod:`samplug.engine.resume_state`), after the rest of it has been restored."""
         if state := checkpoint["meta"].get(STATE_KEY):
             self.train_loop.samples_seen = state["samples_seen"]
             set_accumulated_gradients(self.bare_model, state["gradients"])
@@ -194,9 +194,9 @@ class SamplugRunnerMixin:
                     f"draws at random in its forward pass goes on from the seed (data and augmentation are not affected)"
                 )
         seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
-        if seed is not None and isinstance(dataset, SeededDataset) and dataset.draw_seed != seed:
+        if seed is not None and isinstance(dataset, SeededDataset) and dataset.seed != seed:
             self.logger.warning(
-                f"resume: {filename} was written with seed {seed}, the data come in the order of {dataset.draw_seed} now, some of them again: "
+                f"resume: {filename} was written with seed {seed}, the data come in the order of {dataset.seed} now, some of them again: "
                 f"set randomness=dict(seed={seed}) to go on as if the run had not been broken"
             )
 

@@ -13,8 +13,8 @@ from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 from torch.utils.data import BatchSampler, DataLoader
 
-from samplug.datasets.draws import DrawSampler
-from samplug.engine.failures import explained
+from samplug.datasets.seeding import SeededSampler
+from samplug.engine.run_errors import explained
 from samplug.registry import LOOPS
 from samplug.utils.errors import ConfigError
 
@@ -164,7 +164,7 @@ def _batches(loop: Any) -> Iterator[Any]:
         yield batch
 
 
-def _draws(loader: DataLoader) -> DrawSampler | None:
+def _draws(loader: DataLoader) -> SeededSampler | None:
     """The loader's sampler, if batches are cut from it in turn, so that it can begin at a later one."""
     plain = type(loader.batch_sampler) is BatchSampler
-    return loader.sampler if plain and isinstance(loader.sampler, DrawSampler) else None
+    return loader.sampler if plain and isinstance(loader.sampler, SeededSampler) else None

@@ -30,7 +30,7 @@ class SamplugRunner(SamplugRunnerMixin, Runner):
     * Frozen parameters are not in the optimiser.
     * Several processes run without GPUs too, over gloo.
     * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an interruption
-      change it (:mod:`samplug.datasets.draws`).
+      change it (:mod:`samplug.datasets.seeding`).
     * A checkpoint is written to a temporary file and renamed; ``resume`` without a file takes the newest that can be read
       (``resume_fall_back=False``: an unreadable newest one stops the run).
     """

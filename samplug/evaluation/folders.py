@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from samplug.datasets.io import DataError, read_image, read_mask
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
 from samplug.datasets.pairing import list_files
 from samplug.evaluation.baselines import BASELINES, NEEDS_IMAGE
 from samplug.evaluation.protocols import ImageResult, Protocol
 from samplug.evaluation.report import Report
-from samplug.evaluation.workers import ScoringPool
-from samplug.utils.errors import ConfigError
+from samplug.evaluation.scoring_pool import ScoringPool
+from samplug.imaging.files import read_image, read_mask
+from samplug.utils.errors import ConfigError, DataError
 
 BASELINE_PREFIX = "baseline:"
 _LISTED = 20
@@ -25,7 +25,7 @@ _SAMPLED = 32
 
 
 @dataclass(frozen=True)
-class Truths:
+class GroundTruths:
     """The truths that predictions are compared with.
 
     Attributes:
@@ -50,7 +50,7 @@ class Truths:
         mask_values: MaskSpec | Literal["auto"] = "auto",
         images: str | Path | None = None,
         recursive: bool = False,
-    ) -> "Truths":
+    ) -> "GroundTruths":
         """List a folder.
 
         Args:
@@ -89,7 +89,7 @@ class Method:
     scale: int = 1
 
     @classmethod
-    def find(cls, source: str, truths: Truths, suffix: str | None = None, name: str | None = None) -> "Method":
+    def find(cls, source: str, truths: GroundTruths, suffix: str | None = None, name: str | None = None) -> "Method":
         """From ``FOLDER`` or ``baseline:NAME``.
 
         Raises:
@@ -113,7 +113,7 @@ class Method:
 
 def evaluate(
     methods: Mapping[str, Method],
-    truths: Truths,
+    truths: GroundTruths,
     protocol: Protocol,
     on_error: Literal["stop", "skip"] = "stop",
     resize: bool = False,
@@ -124,7 +124,7 @@ def evaluate(
 
     Args:
         methods: Name -> predictions.
-        truths: Truths.
+        truths: GroundTruths.
         protocol: How to score.
         on_error: ``'stop'``: anything that cannot be scored ends it, all of it listed. ``'skip'``: an image that one method cannot be
             scored on is left out of all, and is in ``skipped``.
@@ -164,7 +164,7 @@ def evaluate(
     return reports
 
 
-def _partners(method: Method, truths: Truths, on_error: str) -> tuple[list[str], dict[str, str]]:
+def _partners(method: Method, truths: GroundTruths, on_error: str) -> tuple[list[str], dict[str, str]]:
     """Names that a method and the truths share, and those that only one has."""
     problems = {
         **dict.fromkeys(
@@ -186,7 +186,13 @@ def _partners(method: Method, truths: Truths, on_error: str) -> tuple[list[str],
 
 
 def _score(
-    method: Method, names: Sequence[str], truths: Truths, protocol: Protocol, resize: bool, workers: int, progress: bool
+    method: Method,
+    names: Sequence[str],
+    truths: GroundTruths,
+    protocol: Protocol,
+    resize: bool,
+    workers: int,
+    progress: bool,
 ) -> dict[str, ImageResult | str]:
     """Result of each image, or why there is none."""
     pool: ScoringPool[str, ImageResult | str] = ScoringPool(workers)

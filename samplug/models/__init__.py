@@ -3,8 +3,8 @@ from samplug.models.data_preprocessor import LetterboxPreProcessor
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
 from samplug.models.segmentor import SAMSegmentor
-from samplug.models.test_time import SegTTAModel
 from samplug.models.ts_sam import TSSAM
+from samplug.models.tta import SegTTAModel
 
 __all__ = [
     "TSSAM",

@@ -14,9 +14,9 @@ from samplug.models.backbones import CachedEncoder
 from samplug.models.base import StrictInit
 from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
-from samplug.models.frames import Frame, FrameMode, resize_masks
+from samplug.models.input_geometry import InputGeometry, InputMode, resize_masks
+from samplug.models.interaction import passes, prompt_generator_of, run_interaction
 from samplug.models.prompts import Prompts, PromptState, best_mask, has_instances, objects_of, training_objects
-from samplug.models.sessions import draw_of, passes, run_session
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError, check_choice
 from samplug.utils.rle import encode_rle
@@ -48,7 +48,7 @@ class PromptableSAM(StrictInit, BaseModel):
         frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch of its own.
         with_cp: Activation checkpointing of a session's steps: answers and losses are made again in the backward pass. For many objects in
             an image; the encoder has a switch of its own.
-        frame: How images lie in the input, see :class:`samplug.models.frames.Frame`; ``'letterbox'`` as SAM, ``'squash'`` as SAM 2.
+        frame: How images lie in the input, see :class:`samplug.models.input_geometry.InputGeometry`; ``'letterbox'`` as SAM, ``'squash'`` as SAM 2.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
             statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
@@ -67,7 +67,7 @@ class PromptableSAM(StrictInit, BaseModel):
         adapter: Cfg | None = None,
         frozen: Sequence[str] = (),
         with_cp: bool = False,
-        frame: FrameMode = "letterbox",
+        frame: InputMode = "letterbox",
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
@@ -84,8 +84,8 @@ class PromptableSAM(StrictInit, BaseModel):
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
         self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
         self.loss_fn = MODELS.build(loss or dict(type="sam2_prompted"))
-        check_choice("PromptableSAM", "frame", frame, get_args(FrameMode))
-        self.frame: FrameMode = frame
+        check_choice("PromptableSAM", "frame", frame, get_args(InputMode))
+        self.frame: InputMode = frame
         self.with_cp = with_cp
         for name in frozen:
             try:
@@ -148,7 +148,10 @@ class PromptableSAM(StrictInit, BaseModel):
         for index, (sample, own) in enumerate(zip(data_samples, objects, strict=True)):
             if len(own):
                 maps = tuple(feature[index : index + 1] for feature in features)
-                answers = [masks for _, masks in run_session(self, self.train_prompts, maps, own, draw_of(sample))]
+                answers = [
+                    masks
+                    for _, masks in run_interaction(self, self.train_prompts, maps, own, prompt_generator_of(sample))
+                ]
                 steps += answers
                 chosen += [slice(start, start + len(own))] * len(answers)
                 start += len(own)
@@ -176,27 +179,27 @@ class PromptableSAM(StrictInit, BaseModel):
         """
         features = self.encode(inputs, data_samples)
         for index, sample in enumerate(data_samples):
-            frame = Frame(self.img_size, tuple(sample.ori_shape), self.frame)
+            frame = InputGeometry(self.img_size, tuple(sample.ori_shape), self.frame)
             self._check_place(frame, sample)
             maps = tuple(feature[index : index + 1] for feature in features)
             self._predict_image(maps, frame, sample)
         return data_samples
 
-    def _predict_image(self, features: tuple[Tensor, ...], frame: Frame, sample: Any) -> None:
+    def _predict_image(self, features: tuple[Tensor, ...], frame: InputGeometry, sample: Any) -> None:
         objects = objects_of(sample, features[0].device)
         if objects.shape[-2:] != frame.original:
             raise ConfigError(
                 f"PromptableSAM: the truth is {tuple(objects.shape[-2:])}, its image was {frame.original}: load masks after the resize in "
                 f"the test pipeline, they are scored at the image's size"
             )
-        generator = draw_of(sample)
+        generator = prompt_generator_of(sample)
         answers: list[list[dict[str, Any]]] = []
         scores = [objects.new_zeros(0, self.test_prompts.num_correction_points + 1, dtype=torch.float32)]
         full = features[0].new_zeros(0)
         for part in passes(len(objects), frame.original[0] * frame.original[1]):
             own = frame.place_objects(objects[part])
             masks, ious = [], []
-            for _, (logits, iou, _) in run_session(self, self.test_prompts, features, own, generator):
+            for _, (logits, iou, _) in run_interaction(self, self.test_prompts, features, own, generator):
                 full = frame.restore(best_mask(logits, iou).float())
                 masks.append([encode_rle(mask) for mask in (full[:, 0] > 0).cpu().numpy()])
                 ious.append(iou.amax(dim=1).float())
@@ -221,7 +224,7 @@ class PromptableSAM(StrictInit, BaseModel):
             masks=masks,
         )
 
-    def _check_place(self, frame: Frame, sample: Any) -> None:
+    def _check_place(self, frame: InputGeometry, sample: Any) -> None:
         """Stop where clicks would miss: at images that were stretched for a letterbox, or the reverse."""
         padding = sample.get("img_padding_size")
         if padding is None:

@@ -10,11 +10,11 @@ from pycocotools import mask as coco_mask
 
 from samplug.apis import Inferencer, init_model
 from samplug.checkpoints import WeightsError
+from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
 from samplug.datasets import DataError
-from samplug.datasets.io import read_mask
 from samplug.datasets.synthetic import camouflage_scene
-from samplug.engine.cli import TRAIN_SECTIONS, build_runner
+from samplug.imaging.files import read_mask
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.conftest import ROOT

@@ -6,11 +6,10 @@ import torch
 
 from samplug.apis import Predictor
 from samplug.checkpoints import load_weights
-from samplug.datasets.io import DataError
 from samplug.models import Prompts
-from samplug.models.frames import Frame
+from samplug.models.input_geometry import InputGeometry
 from samplug.registry import MODELS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, DataError
 from tests.builders import TINY_ARCH, TINY_HIERA
 
 
@@ -55,7 +54,7 @@ def original(parity, tmp_path_factory):
 
 def test_image_as_the_original(original):
     reference, predictor = original
-    frame = Frame(reference["config"]["image_size"], tuple(reference["original_size"]), "letterbox")
+    frame = InputGeometry(reference["config"]["image_size"], tuple(reference["original_size"]), "letterbox")
     assert list(frame.filled) == reference["input_size"]
     fitted = frame.fit(reference["image"].numpy())
     torch.testing.assert_close(fitted, reference["resized"].permute(2, 0, 1).float(), rtol=0, atol=0)
@@ -67,7 +66,7 @@ def test_image_as_the_original(original):
                                   ((100, 3000), (34, 1024)), ((1023, 1025), (1022, 1024)), ((1, 5000), (1, 1024))])  # fmt: skip
 def test_letterbox_sizes(size):
     original, filled = size
-    assert Frame(1024, original, "letterbox").filled == filled
+    assert InputGeometry(1024, original, "letterbox").filled == filled
 
 
 @pytest.mark.parametrize(
@@ -332,7 +331,7 @@ def test_what_is_remembered_changes_no_answer(kind):
 )
 def test_masks_are_restored_as_by_the_original(size, patch):
     """To the input's size, without the padding, to the image's: interpolating less gives the same."""
-    frame = Frame(64, size, "letterbox")
+    frame = InputGeometry(64, size, "letterbox")
     low = torch.randn(2, 3, 4 * 64 // patch, 4 * 64 // patch, generator=torch.Generator().manual_seed(0))
     height, width = frame.filled
     whole = torch.nn.functional.interpolate(low, (64, 64), mode="bilinear")[..., :height, :width]

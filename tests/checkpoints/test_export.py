@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from samplug.apis.hub_models import hub_sam, hub_sam2
 from samplug.checkpoints.errors import WeightsError
 from samplug.checkpoints.export import SAM, SAM2, hub_state, official_file
 from samplug.checkpoints.families import recognise
+from samplug.checkpoints.hub_models import hub_sam, hub_sam2
 from samplug.registry import MODELS
 from tests.checkpoints.test_sam2_files import PUBLISHED
 

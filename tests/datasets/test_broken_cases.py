@@ -10,8 +10,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from samplug.datasets import BinarySegDataset, DataError
-from samplug.datasets.index import SAMPLED
 from samplug.datasets.scan import by_suspicion, describe
+from samplug.datasets.scan_cache import SAMPLED
 from samplug.utils.errors import UserError
 from tests.datasets.broken import CONTENTS, NAMES, SHAPE, VICTIM, mask, picture, save, sound_set
 from tests.datasets.broken_folders import CASES, IMAGE, MASK, OTHERS

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samplug.datasets.io import DataError, read_mask
 from samplug.datasets.mask_values import MaskValues, decide
 from samplug.datasets.transforms import LoadBinaryMask
 from samplug.datasets.transforms.loading import load_labels
-from samplug.utils.errors import ConfigError
+from samplug.imaging.files import read_mask
+from samplug.utils.errors import ConfigError, DataError
 
 RED, GREEN, BLUE, BLACK, WHITE, YELLOW = (
     (255, 0, 0),

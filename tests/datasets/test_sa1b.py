@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader
 
 from samplug.datasets import DataError, SA1BDataset
-from samplug.datasets.draws import Draw, SeededDataset
+from samplug.datasets.seeding import SeededDataset, SeededIndex
 from samplug.datasets.summary import summarise
 from samplug.utils.errors import ConfigError
 
@@ -120,11 +120,15 @@ def test_the_draw_is_a_function_of_seed_epoch_and_sample(tmp_path):
     def rows(sample):
         return [one["bbox"][1] for one in sample["instances"]]
 
-    drawn = [rows(SeededDataset(dataset, seed)[Draw(0, epoch)]) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    drawn = [
+        rows(SeededDataset(dataset, seed)[SeededIndex(0, epoch)]) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    ]
     assert drawn[0] == drawn[1]
     assert len({tuple(one) for one in drawn}) == 3
     assert all(len(set(one)) == 3 and one == sorted(one) for one in drawn)
-    assert set().union(*(rows(SeededDataset(dataset, 0)[Draw(0, epoch)]) for epoch in range(60))) == set(range(20))
+    assert set().union(*(rows(SeededDataset(dataset, 0)[SeededIndex(0, epoch)]) for epoch in range(60))) == set(
+        range(20)
+    )
     assert len(dataset.get_data_info(0)["instances"]) == 20
     assert len(build(tmp_path, max_objects=30)[0]["instances"]) == 20
 
@@ -198,8 +202,8 @@ def test_workers_make_the_same_samples(tmp_path):
     write(tmp_path, "a", [compressed(ONE), compressed(TWO)])
     write(tmp_path, "b", [compressed(TWO)])
     dataset = SeededDataset(build(tmp_path, pipeline=PIPELINE, max_objects=1), 0)
-    loader = DataLoader(dataset, num_workers=1, collate_fn=list, sampler=[Draw(0, 4), Draw(1, 4)])
-    for (sample,), draw in zip(loader, (Draw(0, 4), Draw(1, 4)), strict=True):
+    loader = DataLoader(dataset, num_workers=1, collate_fn=list, sampler=[SeededIndex(0, 4), SeededIndex(1, 4)])
+    for (sample,), draw in zip(loader, (SeededIndex(0, 4), SeededIndex(1, 4)), strict=True):
         np.testing.assert_array_equal(
             sample["data_samples"].gt_instances.masks.masks, dataset[draw]["data_samples"].gt_instances.masks.masks
         )

@@ -228,7 +228,7 @@ def prompted_gradients(objects, part, ranks, with_cp):
         masks = torch.zeros(objects[index], 32, 32, dtype=torch.uint8)
         for number, mask in enumerate(masks):
             mask[4 : 12 + 4 * index, 6 : 20 + 2 * number] = 1
-        sample = SegDataSample(metainfo=dict(draw=(0, 0, index)))
+        sample = SegDataSample(metainfo=dict(sample_seed=(0, 0, index)))
         sample.gt_instances = InstanceData(masks=masks)
         samples.append(sample)
     chosen = slice(part * 4 // ranks, (part + 1) * 4 // ranks)
@@ -294,7 +294,8 @@ ENDS = """
 import atexit, os, sys
 import torch
 import torch.distributed as dist
-from samplug.utils.errors import UserError, run
+from samplug.utils.errors import UserError
+from samplug.commands.run import run
 
 class Late:
     def __del__(self):

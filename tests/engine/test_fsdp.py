@@ -15,8 +15,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp._common_utils import clean_tensor_name
 
 from samplug.checkpoints import WeightsError, read_checkpoint
+from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
-from samplug.engine.cli import TRAIN_SECTIONS, build_runner
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators

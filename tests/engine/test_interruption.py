@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from samplug.checkpoints import WeightsError
-from samplug.engine.cli import build_runner
+from samplug.commands.common import build_runner
 from samplug.engine.resume import latest_checkpoint
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT

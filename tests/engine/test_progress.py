@@ -11,8 +11,8 @@ import pytest
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 
+from samplug.commands.common import build_runner
 from samplug.engine import ProgressHook
-from samplug.engine.cli import build_runner
 from samplug.registry import HOOKS
 from tests.engine.terminal import Terminal
 from tests.engine.test_interruption import config

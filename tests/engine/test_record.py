@@ -12,12 +12,12 @@ import pytest
 import torch
 from mmengine.dataset import ConcatDataset
 
+from samplug.commands.common import build_runner
 from samplug.config import load_config
 from samplug.datasets.binary_seg import BinarySegDataset
-from samplug.datasets.draws import SeededDataset
+from samplug.datasets.seeding import SeededDataset
 from samplug.datasets.summary import summarise
 from samplug.engine import environment
-from samplug.engine.cli import build_runner
 from samplug.registry import DATASETS
 from tests.conftest import ROOT
 from tests.engine.test_interruption import config

@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 
 from samplug.checkpoints import UnsafeCheckpointError, WeightsError
+from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
-from samplug.engine.cli import TRAIN_SECTIONS, build_runner
 from samplug.registry import MODELS
 from tests.builders import tiny_tssam_cfg
 from tests.checkpoints.test_loading import _Touch, official_sam, randomised, released_ts_sam

@@ -13,11 +13,11 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import nn
 
-from samplug.engine.cli import build_runner
-from samplug.engine.failures import OutOfMemory, SaveError, WorkerDied, savings
+from samplug.commands.common import build_runner
 from samplug.engine.hooks import EarlyStoppingHook
 from samplug.engine.hooks.non_finite import NonFiniteLoss
-from samplug.engine.hooks.selection import selection_warnings
+from samplug.engine.hooks.split_leakage import selection_warnings
+from samplug.engine.run_errors import LoaderDied, OutOfMemory, SaveError, savings
 from samplug.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from samplug.utils.errors import ConfigError
 from tests.builders import tiny_tssam_cfg
@@ -311,7 +311,7 @@ def test_killed_loading_process(tmp_path, where):
 
     cfg = config(tmp_path, False, num_workers=2)
     cfg.train_cfg.max_iters = 40
-    with pytest.raises(WorkerDied, match=r"(?s)a process that loads data .*num_workers=1 instead of 2.*--resume"):
+    with pytest.raises(LoaderDied, match=r"(?s)a process that loads data .*num_workers=1 instead of 2.*--resume"):
         run(cfg, At(3, kill))
     assert (tmp_path / "iter_2.pth").is_file()
 
@@ -319,8 +319,8 @@ def test_killed_loading_process(tmp_path, where):
 SMALL_DISK = """
 import sys
 from tests.engine.test_interruption import config
-from samplug.engine.cli import build_runner
-from samplug.utils.errors import run
+from samplug.commands.common import build_runner
+from samplug.commands.run import run
 
 def main():
     cfg = config(sys.argv[1], False)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samplug.apis import evaluate_masks
-from samplug.utils.errors import UserError, run
+from samplug.commands import evaluate_masks
+from samplug.commands.run import run
+from samplug.utils.errors import UserError
 from tests.datasets.broken import CONTENTS, NAMES, SHAPE, VICTIM, mask, picture, save
 
 OTHERS = [name for name in NAMES if name != VICTIM]

@@ -10,11 +10,11 @@ from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
 from sklearn.metrics import f1_score, jaccard_score
 
-from samplug.datasets.io import DataError
-from samplug.evaluation.clicks import Clicks, clicks_to
+from samplug.evaluation.directions import rule_of
 from samplug.evaluation.functional import boundary_iou
 from samplug.evaluation.metrics import ClickMetric
-from samplug.evaluation.rules import rule_of
+from samplug.evaluation.protocols.clicks import Clicks, clicks_to
+from samplug.utils.errors import DataError
 from samplug.utils.rle import encode_rle
 
 

@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from samplug.apis import evaluate_masks
-from samplug.datasets.io import DataError
+from samplug.commands import evaluate_masks
 from samplug.evaluation import baselines
-from samplug.evaluation.folders import Method, Truths, evaluate
+from samplug.evaluation.folders import GroundTruths, Method, evaluate
 from samplug.evaluation.protocols import Overlap, Saliency, Shadow
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, DataError
 
 
 def truth(index):
@@ -49,7 +48,7 @@ def command(monkeypatch, *arguments):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("protocol", [Saliency(), Shadow(pooling="image"), Overlap(threshold=0.3)])
 def test_equals_the_protocol(root, protocol, workers):
-    truths = Truths.find(root / "gt")
+    truths = GroundTruths.find(root / "gt")
     report = evaluate({"a": Method.find(str(root / "a"), truths)}, truths, protocol, workers=workers)["a"]
     results = {str(index): protocol.score(prediction(index), truth(index)) for index in range(6)}
     assert report.summary == protocol.summarise(list(results.values()))
@@ -131,7 +130,7 @@ def test_values_and_kinds(root):
         write(root / "ignore" / "sub" / f"{index}_m.png", labels)
     rule = dict(foreground=[1], background=[0], ignore=[7])
     for folder, values in (("gt01", "auto"), ("ignore", rule)):
-        truths = Truths.find(root / folder, "_m.png", values, recursive=True)
+        truths = GroundTruths.find(root / folder, "_m.png", values, recursive=True)
         methods = {name: Method.find(str(root / name), truths, "_p.png") for name in ("one", "deep", "deep one")}
         reports = evaluate(methods, truths, Overlap())
         for name in methods:
@@ -187,14 +186,14 @@ def test_what_cannot_be_scored_is_named_or_counted(root, monkeypatch, name, cont
 
 
 def test_nothing_to_score_is_an_error(root):
-    truths = Truths.find(root / "gt", mask_values=dict(foreground=[1], background=[0, 255]))
+    truths = GroundTruths.find(root / "gt", mask_values=dict(foreground=[1], background=[0, 255]))
     with pytest.raises(DataError, match="none of the 6 images of a has a score; 0: BER as in TS-SAM is not defined"):
         evaluate({"a": Method.find(str(root / "a"), truths)}, truths, Shadow(mode="tssam"))
 
 
 def test_resize(root):
     write(root / "a" / "2.png", cv2.resize(prediction(2), (60, 48)))
-    truths = Truths.find(root / "gt")
+    truths = GroundTruths.find(root / "gt")
     report = evaluate({"a": Method.find(str(root / "a"), truths)}, truths, Overlap(), resize=True)["a"]
     assert (
         report.images["2"]["IoU"]

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from samplug.datasets.io import DataError
 from samplug.evaluation.functional import quantise
 from samplug.evaluation.metrics import BERMetric, OverlapMetric, SaliencyMetric
 from samplug.evaluation.protocols import Saliency, Shadow
-from samplug.evaluation.workers import ScoringPool, WorkerDied
-from samplug.utils.errors import ConfigError
+from samplug.evaluation.scoring_pool import ScoringPool, ScoringWorkerDied
+from samplug.utils.errors import ConfigError, DataError
 
 
 def sample(name, logits, gt, **more):
@@ -220,5 +219,5 @@ def _die(_):
 def test_killed_worker_is_an_error_not_a_hang():
     pool = ScoringPool(workers=1)
     pool.submit("x.png", _die, 0)
-    with pytest.raises(WorkerDied, match=r"x\.png.*workers=0"):
+    with pytest.raises(ScoringWorkerDied, match=r"x\.png.*workers=0"):
         pool.finish()

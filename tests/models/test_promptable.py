@@ -28,7 +28,7 @@ def build(**kwargs):
 def sample(index: int = 0, size: tuple[int, int] = (SIZE, SIZE)) -> SegDataSample:
     mask = torch.zeros(1, *size, dtype=torch.long)
     mask[:, 8 : 30 + index, 10:40] = 1
-    result = SegDataSample(metainfo=dict(ori_shape=size, draw=(0, 0, index)))
+    result = SegDataSample(metainfo=dict(ori_shape=size, sample_seed=(0, 0, index)))
     result.gt_sem_seg = PixelData(data=mask)
     return result
 
@@ -61,7 +61,7 @@ def test_losses_do_not_depend_on_the_batch(prompts):
     for name, value in together.items():
         torch.testing.assert_close(value, (alone[0][name] + alone[1][name]) / 2, rtol=1e-4, atol=1e-5)
     other = sample(0)
-    other.set_metainfo(dict(draw=(0, 1, 0)))
+    other.set_metainfo(dict(sample_seed=(0, 1, 0)))
     if prompts is None:  # another epoch, other prompts
         assert model.loss(images(1), [other])["loss_mask"] != alone[0]["loss_mask"]
 
@@ -175,7 +175,7 @@ CENTRES = dict(
 def instances(*indexes: int, size: tuple[int, int] = (SIZE, SIZE)) -> DetDataSample:
     """The objects of several :func:`sample` in one image, as mmdet's pipeline packs them."""
     masks = [sample(index, size).gt_sem_seg.data[0].numpy().astype("uint8") for index in indexes]
-    result = DetDataSample(metainfo=dict(ori_shape=size, draw=(0, 0, 0)))
+    result = DetDataSample(metainfo=dict(ori_shape=size, sample_seed=(0, 0, 0)))
     result.gt_instances = InstanceData(masks=BitmapMasks(masks, *size))
     return result
 
@@ -203,7 +203,7 @@ def test_objects_in_parts_are_objects_at_once(monkeypatch):
     everything = range(6)
     with torch.no_grad():
         (at_once,) = model.predict(images(1), [instances(*everything)])
-        monkeypatch.setattr("samplug.models.sessions._MOST_OBJECTS", 4)
+        monkeypatch.setattr("samplug.models.interaction._MOST_OBJECTS", 4)
         (in_parts,) = model.predict(images(1), [instances(*everything)])
     torch.testing.assert_close(in_parts.pred_instances.scores, at_once.pred_instances.scores, rtol=1e-4, atol=1e-4)
     assert len(in_parts.pred_instances.answers) == 6
@@ -343,7 +343,7 @@ def test_an_object_lost_in_the_resize_is_clicked():
 def test_boxes_beside_a_label_map():
     """mmdet packs ``gt_instances`` always; without masks the label map is the truth."""
     model = build(train_prompts=CENTRES, test_prompts=CENTRES)
-    packed = DetDataSample(metainfo=dict(ori_shape=(SIZE, SIZE), draw=(0, 0, 0)))
+    packed = DetDataSample(metainfo=dict(ori_shape=(SIZE, SIZE), sample_seed=(0, 0, 0)))
     packed.gt_instances = InstanceData(bboxes=torch.zeros(2, 4))
     packed.gt_sem_seg = sample().gt_sem_seg
     assert model.loss(images(1), [packed]) == model.loss(images(1), [sample()])

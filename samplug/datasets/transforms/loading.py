@@ -8,10 +8,10 @@ import cv2
 from mmcv.transforms import BaseTransform
 from numpy.typing import NDArray
 
-from samplug.datasets.io import DataError, read_image, read_mask
 from samplug.datasets.mask_values import Labels, MaskValues
+from samplug.imaging.files import read_image, read_mask
 from samplug.registry import TRANSFORMS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, DataError
 
 SizeMismatch = Literal["stop", "resize_mask"]
 

@@ -7,7 +7,7 @@ from samplug.engine.hooks.overlay import OverlayHook
 from samplug.engine.hooks.param_scheduler import ParamSchedulerHook
 from samplug.engine.hooks.progress import ProgressHook
 from samplug.engine.hooks.record import RunRecordHook
-from samplug.engine.hooks.selection import SelectionHook
+from samplug.engine.hooks.split_leakage import SplitLeakageHook
 from samplug.engine.hooks.unused_parameters import UnusedParametersHook
 
 __all__ = [
@@ -21,6 +21,6 @@ __all__ = [
     "ParamSchedulerHook",
     "ProgressHook",
     "RunRecordHook",
-    "SelectionHook",
+    "SplitLeakageHook",
     "UnusedParametersHook",
 ]

@@ -8,8 +8,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
-from samplug.engine.state import STATE_KEY, training_state
-from samplug.evaluation.rules import rule_of
+from samplug.engine.resume_state import STATE_KEY, training_state
+from samplug.evaluation.directions import rule_of
 from samplug.registry import HOOKS
 from samplug.utils.errors import ConfigError
 

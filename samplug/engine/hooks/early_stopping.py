@@ -6,7 +6,7 @@ from typing import Literal
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from samplug.evaluation.rules import rule_of
+from samplug.evaluation.directions import rule_of
 from samplug.registry import HOOKS
 from samplug.utils.errors import ConfigError
 

@@ -7,7 +7,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from samplug.engine.failures import fixed_bytes, gib, used_bytes
+from samplug.engine.run_errors import fixed_bytes, gib, used_bytes
 from samplug.registry import HOOKS
 
 

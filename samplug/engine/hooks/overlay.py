@@ -11,9 +11,10 @@ from mmengine.runner import Runner
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samplug.datasets.io import DataError, read_image
+from samplug.imaging.files import read_image
 from samplug.models.prompts import objects_of
 from samplug.registry import HOOKS
+from samplug.utils.errors import DataError
 from samplug.utils.foreground import foreground_logits
 from samplug.utils.rle import decode_rle
 from samplug.visualization import draw_classes, draw_overlay, number_objects, write_picture

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from samplug.engine.hooks.failure import on_failure
+from samplug.engine.hooks.on_failure import on_failure
 from samplug.registry import HOOKS
 
 _SECONDS_BETWEEN_DRAWINGS = 0.1

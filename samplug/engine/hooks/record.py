@@ -14,7 +14,7 @@ from torch import nn
 
 from samplug.datasets.summary import summarise
 from samplug.engine.environment import environment, repositories
-from samplug.engine.hooks.failure import on_failure
+from samplug.engine.hooks.on_failure import on_failure
 from samplug.evaluation.report import write_text
 from samplug.registry import HOOKS
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from samplug.datasets.io import DataError
-from samplug.evaluation.clicks import Clicks
-from samplug.evaluation.metrics.per_image import PerImageMetric, truth_map
+from samplug.evaluation.metrics.per_image import PerImageMetric, ground_truth_map
+from samplug.evaluation.protocols.clicks import Clicks
 from samplug.registry import METRICS
+from samplug.utils.errors import DataError
 
 _Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None]
 
@@ -59,7 +59,7 @@ def _truths(sample: Mapping[str, Any]) -> Iterator[_Truth]:
     """The mask of each object, and where it is known."""
     masks = sample.get("gt_instances", {}).get("masks")
     if masks is None:
-        yield truth_map(sample)
+        yield ground_truth_map(sample)
         return
     for mask in getattr(masks, "masks", masks):
         labels = torch.as_tensor(mask).cpu().numpy()

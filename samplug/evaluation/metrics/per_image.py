@@ -13,12 +13,11 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samplug.datasets.io import DataError
 from samplug.evaluation.protocols import ImageResult, Overlap, Protocol, Saliency, Scores, Shadow, score_image
 from samplug.evaluation.report import Report, table
-from samplug.evaluation.workers import ScoringPool
+from samplug.evaluation.scoring_pool import ScoringPool
 from samplug.registry import METRICS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.foreground import foreground_logits
 
 AS_TSSAM = "tssam"
@@ -70,7 +69,7 @@ class PerImageMetric(BaseMetric):
             try:
                 decision = sample["pred_sem_seg"]["data"] if "pred_sem_seg" in sample else None
                 logits = foreground_logits(sample["seg_logits"]["data"], decision)
-                pred, gt, valid = foreground_map(logits), *truth_map(sample)
+                pred, gt, valid = foreground_map(logits), *ground_truth_map(sample)
             except DataError as error:
                 raise DataError(f"{type(self).__name__}: {name}: {error}") from error
             if self.protocol.size is None and pred.shape != gt.shape:
@@ -228,7 +227,7 @@ def foreground_map(logits: Tensor) -> NDArray[np.uint8]:
     return (logits[0].float().sigmoid() * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def truth_map(sample: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+def ground_truth_map(sample: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
     """The true foreground (H, W) bool of a data sample with ``gt_sem_seg`` (1, H, W), and where it is known (None: everywhere).
 
     Labels: 1 foreground, 0 background, 255 ignored.

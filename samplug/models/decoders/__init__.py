@@ -1,5 +1,5 @@
+from samplug.models.decoders.base import Masks
 from samplug.models.decoders.feature_fusion import FeatureFusionDecoder
-from samplug.models.decoders.prompted import Masks
 from samplug.models.decoders.sam2_mask_decoder import SAM2MaskDecoder
 from samplug.models.decoders.sam_mask_decoder import SAMMaskDecoder
 

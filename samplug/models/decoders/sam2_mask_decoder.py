@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samplug.models.decoders.prompted import (
+from samplug.models.decoders.base import (
     Masks,
     PositionEncoding,
     PromptedMaskDecoder,

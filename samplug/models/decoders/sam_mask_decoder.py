@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from samplug.models.decoders.prompted import (
+from samplug.models.decoders.base import (
     Masks,
     PositionEncoding,
     PromptedMaskDecoder,

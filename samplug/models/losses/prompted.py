@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from samplug.models.frames import resize_masks
+from samplug.models.input_geometry import resize_masks
 from samplug.models.losses.multi_class import IGNORE_INDEX
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError

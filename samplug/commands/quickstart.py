@@ -1,0 +1,115 @@
+"""The quickstart: train, test, compare with baselines, and draw, through the commands that a user would type."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.registry import init_default_scope
+from numpy.typing import NDArray
+
+from samplug.commands.options import parse
+from samplug.config import load_config
+from samplug.evaluation import baselines
+from samplug.evaluation.protocols import ImageResult, Overlap, Saliency
+from samplug.imaging.files import read_mask
+from samplug.registry import DATASETS
+from samplug.visualization import compare_sheet, draw_overlay
+
+_SHEET_ROWS = 8
+_METRICS = ("S", "MAE", "IoU")
+
+
+def quickstart(config: str, out_dir: str, options: list[str], tools: str = "tools") -> dict[str, dict[str, float]]:
+    """Run it.
+
+    Args:
+        config: A config whose evaluators are ``[SaliencyMetric, OverlapMetric]``.
+        out_dir: Folder for checkpoints, masks, scores (``results.json``) and pictures (``overlays/``, ``comparison.png``).
+        options: ``KEY=VALUE`` for ``--cfg-options`` of both commands.
+        tools: Folder of train.py and test.py.
+
+    Returns:
+        Method -> metric -> value: the trained model, the untrained model, a centre prior and a constant.
+
+    Raises:
+        subprocess.CalledProcessError: A command failed; it has said why.
+    """
+    out = Path(out_dir)
+    started = time.time()
+    _call(f"{tools}/train.py", config, "--work-dir", str(out), options=options)
+    minutes = (time.time() - started) / 60
+
+    checkpoint = (out / "last_checkpoint").read_text().strip()
+    table = {"TS-SAM, trained here": _test(tools, config, checkpoint, out / "trained", options, out / "overlays")}
+    table["TS-SAM, untrained"] = _test(tools, config, "untrained", out / "untrained", options)
+    table |= _score_baselines(config, options, out)
+
+    (out / "results.json").write_text(json.dumps(table, indent=1))
+    _print(table, minutes, out)
+    return table
+
+
+def _call(script: str, *arguments: str, options: list[str]) -> None:
+    extra = ["--cfg-options", *options] if options else []
+    subprocess.run([sys.executable, script, *arguments, *extra], check=True)
+
+
+def _test(
+    tools: str, config: str, checkpoint: str, out: Path, options: list[str], overlays: Path | None = None
+) -> dict[str, float]:
+    reports = [out / "saliency.json", out / "overlap.json"]
+    evaluators = [f"test_evaluator.{index}.out_file={report}" for index, report in enumerate(reports)]
+    show = ["--show-dir", str(overlays)] if overlays else []
+    arguments = [config, checkpoint, "--work-dir", str(out), "--out", str(out / "masks"), *show]
+    _call(f"{tools}/test.py", *arguments, options=[*options, *evaluators])
+    return {name: value for report in reports for name, value in json.loads(report.read_text())["summary"].items()}
+
+
+def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, dict[str, float]]:
+    """Scores of predictions without a model, and the sheet that shows all methods."""
+    cfg = load_config(config, {key: parse(value) for key, value in (o.split("=", 1) for o in options)})
+    init_default_scope("samplug")
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    methods = {"centre prior": baselines.centre_prior, "constant 0": baselines.constant}
+    protocols = (Saliency(), Overlap())
+    results: dict[str, list[list[ImageResult]]] = {name: [[] for _ in protocols] for name in methods}
+    rows = []
+    for index in range(len(dataset)):
+        item: dict[str, Any] = dataset[index]
+        sample = item["data_samples"]
+        gt: NDArray[np.bool_] = sample.gt_sem_seg.data[0].numpy() == 1
+        for name, method in methods.items():
+            pred = method(np.zeros((*gt.shape, 3), np.uint8))
+            for protocol, so_far in zip(protocols, results[name], strict=True):
+                so_far.append(protocol.score(pred, gt))
+        if index < _SHEET_ROWS:
+            rows.append(_sheet_row(item, gt, out))
+    cv2.imwrite(str(out / "comparison.png"), compare_sheet(rows))
+    return {name: protocols[0].summarise(of[0]) | protocols[1].summarise(of[1]) for name, of in results.items()}
+
+
+def _sheet_row(item: dict[str, Any], gt: NDArray[np.bool_], out: Path) -> dict[str, NDArray[np.uint8]]:
+    name = f"{Path(item['data_samples'].img_path).stem}.png"
+    trained = read_mask(out / "trained" / "masks" / name)
+    image: Any = np.ascontiguousarray(item["inputs"].permute(1, 2, 0).numpy())
+    image = cv2.resize(image, gt.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return {
+        "image": image,
+        "truth": gt.astype(np.uint8) * np.uint8(255),
+        "untrained": read_mask(out / "untrained" / "masks" / name),
+        "trained": trained,
+        "overlay": draw_overlay(image, trained > 127, gt),
+    }
+
+
+def _print(table: dict[str, dict[str, float]], minutes: float, out: Path) -> None:
+    print(f"\ntrained in {minutes:.1f} min; scores on images that training never saw\n")
+    print(f"{'method':24s}" + "".join(f"{name:>8s}" for name in _METRICS))
+    for method, scores in table.items():
+        print(f"{method:24s}" + "".join(f"{scores[name]:8.3f}" for name in _METRICS))
+    print(f"\nS and IoU: higher is better; MAE: lower.\npictures: {out / 'comparison.png'}, {out / 'overlays'}")

@@ -1,0 +1,152 @@
+"""Scalars of a run as MMEngine's ``LocalVisBackend`` logs them.
+
+A training record has ``iter``; a validation record has not, and its ``step`` is an iteration, or with
+``LoggerHook(log_metric_by_epoch=True)`` an epoch.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from samplug.engine.hooks.record import RECORD
+from samplug.utils.errors import DataError
+
+TRAIN, VAL = "train/", "val/"
+_SCALARS = "scalars.json"
+# Where a record stands, not what was measured.
+_POSITION = ("step", "iter", "epoch")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One logged value.
+
+    Attributes:
+        step: Number of iterations done.
+        epoch: Number of the epoch that was logged last, from 1; None: the run does not count epochs.
+        key: ``'train/...'`` or ``'val/...'``.
+        value: May be NaN.
+    """
+
+    step: int
+    epoch: int | None
+    key: str
+    value: float
+
+
+@dataclass
+class RunLog:
+    """Scalars of a run, whose segments (it may have been resumed) are joined.
+
+    Attributes:
+        name: Of the run.
+        points: In the order of their steps.
+        notes: What a person should know of the reading.
+        recorded_seconds: Time between start and end of the segments, as ``run.json`` says; None: at least one did not write its end.
+    """
+
+    name: str
+    points: list[Point] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    recorded_seconds: float | None = None
+
+    def series(self, key: str) -> list[Point]:
+        """The points of one key."""
+        return [point for point in self.points if point.key == key]
+
+    @property
+    def keys(self) -> list[str]:
+        """Names in the order in which they were first logged."""
+        return list(dict.fromkeys(point.key for point in self.points))
+
+    @property
+    def last_step(self) -> int:
+        return max(point.step for point in self.points)
+
+    @property
+    def seconds_per_iteration(self) -> float | None:
+        """Median of the logged training times, loading included; None: there are none."""
+        times = [point.value for point in self.series(f"{TRAIN}time")]
+        return median(times) if times else None
+
+
+def read_run(folder: Path, name: str | None = None) -> RunLog:
+    """Read all segments under a work folder, or the one of a log folder (``work_dir/TIMESTAMP``).
+
+    From its first step on, a later segment replaces what earlier ones logged.
+
+    Raises:
+        DataError: No such folder, or nothing in it was logged by a training or validation.
+    """
+    if not folder.is_dir():
+        raise DataError(f"logs: {folder} is not a folder: name a work folder of tools/train.py")
+    run = RunLog(name or folder.resolve().name)
+    # Names are times: sorted they are in the order in which they were started.
+    places = sorted([folder] if (folder / "vis_data").is_dir() else folder.glob("*"))
+    segments = [(place, points) for place in places if (points := _read_segment(place / "vis_data", run.notes))]
+    trained = [(place, points) for place, points in segments if any(point.key.startswith(TRAIN) for point in points)]
+    if not segments:
+        raise DataError(
+            f"logs: {folder} has no {_SCALARS} in */vis_data or vis_data: name the work folder of a training (that was run with "
+            "LocalVisBackend; a test logs no scalars)"
+        )
+    segments = trained or segments  # a validation on its own stands at step 0, before the training that it comes after
+    for place, points in segments:
+        first = min(point.step for point in points)
+        if dropped := {point.step for point in run.points if point.step >= first}:
+            run.notes.append(
+                f"{place.name} goes on from step {first}: replaces {len(dropped)} logged steps from there on"
+            )
+        run.points = [point for point in run.points if point.step < first] + sorted(points, key=lambda p: p.step)
+    run.recorded_seconds = _recorded_seconds([place for place, _ in segments])
+    return run
+
+
+def _read_segment(folder: Path, notes: list[str]) -> list[Point]:
+    if not folder.is_dir():
+        return []
+    scalars = folder / _SCALARS
+    # Each training has its own TIMESTAMP.json too, with the same records.
+    files = [scalars] if scalars.is_file() else sorted(folder.glob("*.json"))
+    points: list[Point] = []
+    step, epoch = 0, None
+    for file in files:
+        for record in _records(file, notes):
+            training = "iter" in record
+            # The step of a validation may be an epoch: it stands where the training stood then.
+            step = int(record.get("step", step)) if training else max(step, int(record.get("step", step)))
+            epoch = record.get("epoch", epoch)
+            prefix = TRAIN if training else VAL
+            for key, value in record.items():
+                if key not in _POSITION and isinstance(value, int | float):
+                    full = key if re.match(f"{TRAIN}|{VAL}", key) else f"{prefix}{key}"
+                    points.append(Point(step, epoch, full, float(value)))
+    return points
+
+
+def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict):
+            yield record
+        elif line.strip():
+            notes.append(f"{file} line {number} is no whole record, as a kill leaves it: skipped")
+
+
+def _recorded_seconds(places: Sequence[Path]) -> float | None:
+    total = 0.0
+    for place in places:
+        try:
+            total += sum(
+                run["seconds"] for run in json.loads((place / RECORD).read_text())["runs"] if run["kind"] != "test"
+            )
+        except (OSError, ValueError, KeyError):  # killed, or of another package: no end was written
+            return None
+    return total

@@ -1,0 +1,27 @@
+"""Annotation formats of other tools, turned into image and mask folders and back."""
+
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
+from samplug.converters.checking import Selection
+from samplug.converters.from_masks import EXPORTS, LabelledImage, export
+from samplug.converters.reading import FORMATS, read_annotations
+from samplug.converters.to_masks import to_masks
+from samplug.converters.to_sa1b import to_sa1b
+from samplug.converters.to_videos import to_videos
+from samplug.converters.video_frames import extract_frames
+
+__all__ = [
+    "EXPORTS",
+    "FORMATS",
+    "AnnotatedImage",
+    "Annotations",
+    "LabelledImage",
+    "Problem",
+    "Region",
+    "Selection",
+    "export",
+    "extract_frames",
+    "read_annotations",
+    "to_masks",
+    "to_sa1b",
+    "to_videos",
+]

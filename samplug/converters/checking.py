@@ -1,0 +1,166 @@
+"""Which regions of which images can be drawn."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
+
+import cv2
+from rich.console import Console
+from rich.progress import track
+
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region, read_json
+from samplug.converters.encodings import image_from_base64
+from samplug.converters.shapes import Size
+from samplug.imaging.files import IMAGE_SUFFIXES, read_image
+from samplug.utils.errors import ConfigError, DataError, check_choice
+
+Role = Literal["foreground", "ignored"]
+Crowd = Literal["ignore", "foreground", "skip"]
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which objects are drawn, and as what.
+
+    Attributes:
+        classes: Names of the foreground classes; None: all but ``ignore_classes``.
+        ignore_classes: Classes whose pixels count as neither foreground nor background.
+        crowd: What becomes of crowd areas of foreground classes: ignored pixels, foreground, or nothing.
+
+    Raises:
+        ConfigError: ``crowd`` is none of these.
+    """
+
+    classes: Sequence[str] | None = None
+    ignore_classes: Sequence[str] = ()
+    crowd: Crowd = "ignore"
+
+    def __post_init__(self) -> None:
+        check_choice("annotations", "crowd", self.crowd, get_args(Crowd))
+
+    def role(self, region: Region) -> Role | None:
+        """What a region is drawn as; None: it is not drawn."""
+        if region.category in self.ignore_classes:
+            return "ignored"
+        if self.classes is not None and region.category not in self.classes:
+            return None
+        if region.crowd and self.crowd != "foreground":
+            return "ignored" if self.crowd == "ignore" else None
+        return "foreground"
+
+    def check(self, known: frozenset[str]) -> None:
+        """Compare the names with those that there are.
+
+        Raises:
+            ConfigError: A name is unknown, or on both lists.
+        """
+        foreground, ignored = set(self.classes or ()), set(self.ignore_classes)
+        if unknown := sorted((foreground | ignored) - known):
+            raise ConfigError(
+                f"annotations: no class is called {', '.join(unknown)}; there are: {', '.join(sorted(known))}"
+            )
+        if both := sorted(foreground & ignored):
+            raise ConfigError(f"annotations: {', '.join(both)} cannot be foreground and ignored at once")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An image that passed all checks, its height and width, and what is drawn on its mask."""
+
+    image: AnnotatedImage
+    size: Size
+    regions: list[tuple[Region, Role]]
+
+
+def check_images(annotations: Annotations, selection: Selection) -> tuple[list[Drawing], list[Problem]]:
+    """Decode every image and check what is to be drawn on it.
+
+    Returns:
+        What can be drawn, and all problems of the source. An image with a problem is not drawn at all: a mask that lacks one of
+        its objects would be wrong.
+    """
+    images = annotations.images
+    clashes = _clashes(images)
+    drawings: list[Drawing] = []
+    problems = list(annotations.problems)
+    checked = in_parallel(lambda image: _check(image, selection), images, "checking")
+    for index, (image, outcome) in enumerate(zip(images, checked, strict=True)):
+        found = [*clashes.get(index, []), *([] if isinstance(outcome, Drawing) else outcome)]
+        problems += (Problem(str(image.source), what) for what in found)
+        if isinstance(outcome, Drawing) and not found:
+            drawings.append(outcome)
+    return drawings, problems
+
+
+def in_parallel(work: Callable[[_In], _Out], items: Sequence[_In], doing: str) -> Iterator[_Out]:
+    """Results in the order of the items, with a progress bar on a terminal.
+
+    Threads: decoding, encoding and copying, which take the time, release the interpreter's lock.
+    """
+    console = Console(stderr=True)
+    pool = ThreadPoolExecutor()
+    try:
+        results = pool.map(work, items)
+        yield from track(results, doing, total=len(items), console=console, disable=not console.is_terminal)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
+    """What is wrong with names that would share a mask or json, by index of the image."""
+    by_mask = defaultdict(list)
+    for index, image in enumerate(images):
+        by_mask[image.mask_name].append(index)
+    return {
+        index: [
+            "is annotated twice: put all of its objects into one entry"
+            if images[other].name == images[index].name
+            else f"differs only in its suffix from {images[other].source}: rename one"
+            for other in same
+            if other != index
+        ]
+        for same in by_mask.values()
+        if len(same) > 1
+        for index in same
+    }
+
+
+def _check(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]:
+    """What to draw for an image, or why it cannot be used."""
+    found = list(image.problems)
+    if image.name.suffix.lower() not in IMAGE_SUFFIXES:
+        found.append(f"is no {', '.join(sorted(IMAGE_SUFFIXES))} by its name {image.name.name}: convert it")
+    try:
+        size = _size(image)
+    except DataError as error:
+        return [*found, str(error).removeprefix(f"data: {image.source} ")]
+    if image.stated_size not in (None, size):
+        height, width = image.stated_size  # type: ignore[misc]
+        rotated = (
+            "; the sides are swapped: rotated after it was annotated, or by an EXIF entry that the annotator's tool ignored"
+            if (width, height) == size
+            else ""
+        )
+        found.append(f"is {size[1]}x{size[0]} (width x height), its annotation is for {width}x{height}{rotated}")
+        return found  # points of another size would only say it again
+    regions = [(region, role) for region in image.regions if (role := selection.role(region))]
+    found += (f"{region.label} {problem}" for region, _ in regions if (problem := region.shape.problem(size)))
+    return found or Drawing(image, size, regions)
+
+
+def _size(image: AnnotatedImage) -> Size:
+    """Height and width with EXIF rotation applied. All is decoded: what passes here can be read in training."""
+    if not image.embedded:
+        height, width = read_image(image.source).shape[:2]
+        return height, width
+    decoded = image_from_base64(read_json(image.source)["imageData"], cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise DataError(
+            f"data: {image.source} embeds an imageData that is no picture, and its imagePath does not exist"
+        )
+    return decoded.shape[0], decoded.shape[1]

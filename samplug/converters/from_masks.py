@@ -1,0 +1,184 @@
+"""Masks as annotations of other tools, to be corrected there and read again by ``to_masks``."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from samplug.converters.outlines import components, outline
+from samplug.utils.errors import DataError
+from samplug.utils.rle import encode_rle
+
+# Pixels by which a polygon may leave the border of what it outlines.
+_TOLERANCE = 1.0
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image and what is on it.
+
+    Attributes:
+        name: Path without suffix, which its annotations get.
+        image: Its file.
+        labels: (H, W) of class indexes; 0 is background.
+    """
+
+    name: str
+    image: Path
+    labels: NDArray[Any]
+
+    @property
+    def file_name(self) -> str:
+        """The name with the image's suffix."""
+        return f"{self.name}{self.image.suffix}"
+
+    @property
+    def size(self) -> dict[str, int]:
+        """As COCO writes it."""
+        return {"height": self.labels.shape[0], "width": self.labels.shape[1]}
+
+    def parts(self) -> Iterator[tuple[int, NDArray[np.bool_], tuple[int, int]]]:
+        """Class, cut-out (h, w) bool and upper left pixel (x, y) of each connected part of a class."""
+        for label in np.unique(self.labels[self.labels > 0]).tolist():
+            for part, corner in components(self.labels == label):
+                yield label, part, corner
+
+    def polygons(self, edges: bool) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Class and outline (N, 2) of each part that has one, see :func:`outline`."""
+        for label, part, corner in self.parts():
+            ring = outline(part, _TOLERANCE, edges)
+            if ring is not None:
+                yield label, ring + corner
+
+
+def export(images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str]) -> int:
+    """Write annotations; every connected part of a class is an object.
+
+    ``coco``: ``annotations.json``, run lengths, exact. ``labelme``: a json for each image. ``yolo``: ``labels/`` and ``data.yaml``.
+    The polygons of the last two leave the border by a pixel at most; what is too small for a polygon is left out, holes are joined to
+    the outline by a slit. ``coco`` and ``yolo`` link the images into ``images/``, labelme's files name them where they are.
+
+    The folder is made under a temporary name and renamed: it holds all annotations, or is not there.
+
+    Args:
+        images: Images of different names.
+        folder: The result; must not exist.
+        format: A key of ``EXPORTS``.
+        classes: Names by class index; that of 0 is not used.
+
+    Returns:
+        Number of objects.
+
+    Raises:
+        DataError: The folder exists, or cannot be written.
+    """
+    if folder.exists():
+        raise DataError(f"export: {folder} exists, perhaps with corrections: move it away, or name another folder")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+    try:
+        partial.mkdir(parents=True)
+        number = EXPORTS[format](images, partial, classes)
+        os.replace(partial, folder)
+    except OSError as error:
+        raise DataError(f"export: {folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return number
+
+
+def _write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    entries: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, image in enumerate(images, start=1):
+        _link(image, folder)
+        entries.append({"id": image_id, "file_name": image.file_name, **image.size})
+        for label, part, (x, y) in image.parts():
+            height, width = part.shape
+            whole = np.zeros(image.labels.shape, bool)
+            whole[y : y + height, x : x + width] = part
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": label,
+                    "segmentation": encode_rle(whole),
+                    "area": int(part.sum()),
+                    "bbox": [x, y, width, height],
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": index, "name": name} for index, name in enumerate(classes) if index]
+    _write_json(folder / "annotations.json", {"images": entries, "annotations": annotations, "categories": categories})
+    return len(annotations)
+
+
+def _write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    number = 0
+    for image in images:
+        shapes = [
+            {"label": classes[label], "points": ring.tolist(), "group_id": None, "shape_type": "polygon", "flags": {}}
+            for label, ring in image.polygons(edges=False)
+        ]
+        path = folder / f"{image.name}.json"
+        size = {"imageHeight": image.labels.shape[0], "imageWidth": image.labels.shape[1]}
+        where = os.path.relpath(image.image.resolve(), path.parent.resolve())
+        content: dict[str, Any] = {
+            "version": "5.0.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": where,
+            "imageData": None,
+            **size,
+        }
+        _write_json(path, content)
+        number += len(shapes)
+    return number
+
+
+def _write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    number = 0
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir()
+    for image in images:
+        _link(image, folder)
+        sides = np.array(image.labels.shape[::-1])
+        lines = [
+            " ".join([str(label - 1), *(f"{value:.6f}" for value in (ring / sides).ravel())])
+            for label, ring in image.polygons(edges=True)
+        ]
+        text = "".join(f"{line}\n" for line in lines)
+        _write_text(folder / "labels" / f"{image.name}.txt", text)
+        number += len(lines)
+    content: dict[str, Any] = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(classes[1:]))}
+    _write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return number
+
+
+EXPORTS: dict[str, Callable[[Iterable[LabelledImage], Path, Sequence[str]], int]] = {
+    "coco": _write_coco,
+    "labelme": _write_labelme,
+    "yolo": _write_yolo,
+}
+
+
+def _link(image: LabelledImage, folder: Path) -> None:
+    path = folder / "images" / image.file_name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(image.image.resolve())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    _write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

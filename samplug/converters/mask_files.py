@@ -1,0 +1,119 @@
+"""Pictures as annotations: a label map for each image, or a folder of masks for each image."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
+from samplug.converters.checking import in_parallel
+from samplug.converters.shapes import RunLengths
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
+from samplug.datasets.pairing import check_folder, list_files, match
+from samplug.imaging.files import read_mask
+from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.rle import RLE, encode_rle, from_labels
+
+_MASK_SUFFIX = ".png"
+_OBJECT = "object"
+_SAMPLED = 64
+
+
+def read_label_maps(source: Path, images: Path | None = None) -> Annotations:
+    """Read a folder of label maps, PNG files: each value but 0 (grey, or index of a palette) is an object and its class.
+
+    Args:
+        source: The folder; subfolders are part of the name.
+        images: The folder of images, of the same names.
+
+    Raises:
+        DataError: A folder is missing.
+        ConfigError: ``images`` is None.
+    """
+    folder = _require(images, "label-maps")
+    files, problems = list_files(source, _MASK_SUFFIX, recursive=True)
+    pictures, more = list_files(folder, recursive=True)
+    found = match(pictures, files, partner="label map", option="")
+    entries = [
+        AnnotatedImage(pair.image, PurePosixPath(pair.image.relative_to(folder).as_posix())) for pair in found.pairs
+    ]
+    for entry, pair, outcome in zip(
+        entries, found.pairs, in_parallel(_label_map, [pair.mask for pair in found.pairs], "reading"), strict=True
+    ):
+        _add(entry, pair.mask, outcome)
+    return _annotations(source, "label-maps", entries, found.problems | problems | more)
+
+
+def read_instance_masks(source: Path, images: Path | None = None) -> Annotations:
+    """Read a folder with a folder for each image, which holds a mask for each object, PNG files.
+
+    Whether masks are 0/1 or 0/255 is decided once from a sample of them, as ``BinarySegDataset`` does.
+
+    Args:
+        source: The folder; ``source/a/*.png`` belongs to the image ``a.jpg``.
+        images: The folder of images.
+
+    Raises:
+        DataError: A folder is missing, or the masks are of mixed kinds.
+        ConfigError: ``images`` is None.
+    """
+    folder = _require(images, "instance-masks")
+    check_folder(source)
+    pictures, problems = list_files(folder, recursive=True)
+    masks: dict[str, list[Path]] = {}
+    for path in sorted(source.rglob(f"*{_MASK_SUFFIX}")):
+        if not path.name.startswith("."):
+            masks.setdefault(path.parent.relative_to(source).as_posix(), []).append(path)
+    found = match(pictures, {name: source / name for name in masks}, partner="folder of masks", option="")
+    everything = [path for paths in masks.values() for path in paths]
+    if not everything:
+        raise DataError(f"data: {source} holds no folders of {_MASK_SUFFIX} masks")
+    spec = decide(everything[:: max(1, len(everything) // _SAMPLED)])
+    entries: list[AnnotatedImage] = []
+    for pair in found.pairs:
+        entry = AnnotatedImage(pair.image, PurePosixPath(pair.image.relative_to(folder).as_posix()))
+        for path, outcome in zip(masks[pair.name], _read_masks(masks[pair.name], spec), strict=True):
+            _add(entry, path, outcome)
+        entries.append(entry)
+    return _annotations(source, "instance-masks", entries, found.problems | problems)
+
+
+def _label_map(path: Path) -> dict[str, RLE] | str:
+    """Objects by class, or why they cannot be read."""
+    try:
+        labels = read_mask(path)
+    except DataError as error:
+        return str(error).removeprefix("data: ")
+    if labels.ndim == 3:
+        return f"{path} holds colours: a label map has grey values or a palette"
+    return {str(value): rle for value, rle in from_labels(labels).items()}
+
+
+def _read_masks(paths: Sequence[Path], spec: MaskSpec) -> Iterator[dict[str, RLE] | str]:
+    values = MaskValues.parse(spec)
+    for path in paths:
+        try:
+            yield {_OBJECT: encode_rle(values.labels(read_mask(path), path) == 1)}
+        except DataError as error:
+            yield str(error).removeprefix("data: ")
+
+
+def _add(entry: AnnotatedImage, path: Path, outcome: dict[str, RLE] | str) -> None:
+    """Add what one file holds to its image."""
+    if isinstance(outcome, str):
+        entry.problems.append(f"has an annotation that cannot be used: {outcome}")
+        return
+    for category, rle in outcome.items():
+        label = f"{path.name}, value {category}" if category != _OBJECT else path.name
+        entry.stated_size = tuple(rle["size"])
+        entry.regions.append(Region(label, category, RunLengths(rle["counts"], rle["size"])))
+
+
+def _annotations(source: Path, format: str, entries: list[AnnotatedImage], problems: dict[str, str]) -> Annotations:
+    entries = [entry for entry in entries if str(entry.source) not in problems]
+    categories = frozenset(region.category for entry in entries for region in entry.regions)
+    return Annotations(source, format, categories, entries, [Problem(*item) for item in problems.items()])
+
+
+def _require(images: Path | None, format: str) -> Path:
+    if images is None:
+        raise ConfigError(f"annotations: {format} do not say where their images are: name the folder with --images")
+    return images

@@ -1,0 +1,67 @@
+"""Which reader a source needs."""
+
+from pathlib import Path
+
+from samplug.converters.annotations import Annotations
+from samplug.converters.coco import read_coco
+from samplug.converters.labelme import read_labelme
+from samplug.converters.mask_files import read_instance_masks, read_label_maps
+from samplug.converters.yolo import read_yolo
+from samplug.utils.errors import ConfigError, DataError
+
+FORMATS = {
+    "coco": read_coco,
+    "labelme": read_labelme,
+    "yolo": read_yolo,
+    "label-maps": read_label_maps,
+    "instance-masks": read_instance_masks,
+}
+_SOURCES = {
+    "coco": "a json file",
+    "labelme": "a folder of json files",
+    "yolo": "a folder or a yaml file",
+    "label-maps": "a folder of PNG files",
+    "instance-masks": "a folder of folders of PNG files",
+}
+
+
+def read_annotations(source: Path, format: str = "auto", images: Path | None = None) -> Annotations:
+    """Read annotations of any known format.
+
+    Args:
+        source: A COCO json, a folder of labelme json files, YOLO's folder or data.yaml; a folder of label maps, or of folders of masks.
+        format: A key of ``FORMATS``, or ``'auto'``: by what ``source`` is; folders of pictures are not recognised.
+        images: The folder of images, where the source does not say it.
+
+    Raises:
+        DataError: ``source`` does not exist, is of no known format, or cannot be read as that format.
+        ConfigError: An unknown format.
+    """
+    if not source.exists():
+        raise DataError(f"data: {source} does not exist")
+    if format == "auto":
+        format = _format_of(source)
+    if format not in FORMATS:
+        raise ConfigError(f"annotations: the format {format!r} is not one of {', '.join(FORMATS)}")
+    is_json = source.is_file() and source.suffix.lower() == ".json"
+    fits = {"coco": is_json, "yolo": not is_json}.get(format, source.is_dir())
+    if not fits:
+        raise DataError(f"data: {source} is not {_SOURCES[format]}, which {format} annotations are")
+    return FORMATS[format](source, images)
+
+
+def _format_of(source: Path) -> str:
+    if source.is_file():
+        by_suffix = {".json": "coco", ".yaml": "yolo", ".yml": "yolo"}
+        if source.suffix.lower() in by_suffix:
+            return by_suffix[source.suffix.lower()]
+    elif (source / "labels").is_dir() or (source / "data.yaml").is_file():
+        return "yolo"
+    else:
+        for format, pattern in (("labelme", "*.json"), ("yolo", "*.txt")):
+            if next(source.rglob(pattern), None):
+                return format
+    raise DataError(
+        f"data: {source} is neither a COCO json, nor a folder of labelme json files, nor a YOLO folder or data.yaml; of pictures, say "
+        "what they are with --format label-maps or instance-masks"
+    )

@@ -1,0 +1,253 @@
+"""Shapes that annotators draw, each with its format's own rule of which pixels are inside.
+
+A shape keeps what the file says. ``problem(size)`` tells what is wrong with it on an image of that size, or None; ``raster(size)``
+draws a shape that has no problem. Sizes are (height, width) in pixels; points are (x, y), x to the right and y down, with (0, 0)
+at the upper left corner of the image.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+
+from samplug.converters.encodings import image_from_base64, runs_from_string
+from samplug.utils.rle import RLE, as_text, from_runs
+
+Size = tuple[int, int]
+
+# Tools let a point slip over the edge; further outside than this share of the longer side, the image is another one.
+_OUTSIDE = 0.1
+# Decimals of a normalised coordinate are rounded.
+_ROUNDING = 0.001
+
+
+class Shape(Protocol):
+    """What a region covers."""
+
+    def problem(self, size: Size) -> str | None:
+        """Why the shape cannot be drawn on an image of this size, in words that follow a name; None if it can."""
+
+    def raster(self, size: Size) -> NDArray[np.bool_]:
+        """(H, W) bool, True inside; only for shapes without a problem."""
+
+
+@dataclass(frozen=True)
+class Polygons:
+    """Outlines of one object, drawn as COCO's API draws them; what is inside any of them is inside.
+
+    Args:
+        parts: A flat list x1, y1, x2, y2, ... for each outline.
+        normalised: Coordinates are shares of width and height in [0, 1] instead of pixels.
+    """
+
+    parts: Sequence[Sequence[float]]
+    normalised: bool = False
+
+    def problem(self, size: Size) -> str | None:
+        if not self.parts:
+            return "has an empty segmentation"
+        for part in self.parts:
+            if not is_numbers(part):
+                return f"has coordinates that are no list of numbers ({shorten(part)})"
+            if len(part) % 2:
+                return f"has an odd number of coordinates ({len(part)})"
+            if len(part) == 4:
+                return "has 4 numbers for an outline: a box or a line, which is no mask"
+            if len(part) < 6:
+                return f"has an outline of {len(part) // 2} points: it takes 3"
+            outside = [value for value in part if not -_ROUNDING <= value <= 1 + _ROUNDING]  # NaN too
+            if self.normalised and outside:
+                return f"has the coordinate {outside[0]:g}: normalised coordinates are from 0 to 1"
+            if found := _stray_point(self._pixels(part, size), size):
+                return found
+        return None
+
+    def raster(self, size: Size) -> NDArray[np.bool_]:
+        return coco_mask.decode(self.rle(size)).astype(bool)
+
+    def rle(self, size: Size) -> RLE:
+        """The same as run lengths."""
+        parts = [self._pixels(part, size).ravel().tolist() for part in self.parts]
+        return as_text(coco_mask.merge(coco_mask.frPyObjects(parts, *size)))
+
+    def _pixels(self, part: Sequence[float], size: Size) -> NDArray[np.float64]:
+        height, width = size
+        points = np.array(part, np.float64).reshape(-1, 2)
+        return points * (width, height) if self.normalised else points
+
+
+@dataclass(frozen=True)
+class RunLengths:
+    """COCO's run-length code: lengths of runs outside, inside, outside, ... down the columns, from left to right.
+
+    Args:
+        counts: The lengths, or COCO's compressed string of them.
+        stated_size: What the file says under ``size``: height and width.
+    """
+
+    counts: Any
+    stated_size: Any
+
+    def problem(self, size: Size) -> str | None:
+        if not (isinstance(self.stated_size, list) and self.stated_size == list(size)):
+            return (
+                f"has run lengths for a size (height, width) of {shorten(self.stated_size)}, the image has {list(size)}"
+            )
+        try:
+            runs = self._runs()
+        except ValueError as error:
+            return f"has run lengths that cannot be read: {error}"
+        if not all(isinstance(run, int) and run >= 0 for run in runs):
+            return "has run lengths that are no whole numbers from 0"
+        if sum(runs) != size[0] * size[1]:
+            return f"has run lengths for {sum(runs):,} pixels, the image has {size[0] * size[1]:,}"
+        return None
+
+    def raster(self, size: Size) -> NDArray[np.bool_]:
+        runs = self._runs()
+        inside = np.arange(len(runs)) % 2 == 1
+        return np.repeat(inside, runs).reshape(size, order="F")
+
+    def rle(self, size: Size) -> RLE:
+        """The same, compressed."""
+        if isinstance(self.counts, str):
+            return {"size": list(size), "counts": self.counts}
+        return from_runs(self.counts, size)
+
+    def _runs(self) -> list[int]:
+        if isinstance(self.counts, str):
+            return runs_from_string(self.counts)
+        if isinstance(self.counts, list):
+            return self.counts
+        raise ValueError(f"counts is {shorten(self.counts)}, neither a list nor a string")
+
+
+@dataclass(frozen=True)
+class LabelmeShape:
+    """A polygon, rectangle or circle, drawn as labelme draws it: by Pillow, the outline included.
+
+    Args:
+        kind: labelme's ``shape_type``.
+        points: [x, y] in pixels; the two ends of a rectangle's diagonal; centre and rim of a circle.
+    """
+
+    kind: str
+    points: Any
+
+    def problem(self, size: Size) -> str | None:
+        if self.kind not in ("polygon", "rectangle", "circle"):
+            return f"is a {self.kind!r}: only polygon, rectangle, circle and mask cover an area"
+        if found := points_problem(self.points, size):
+            return found
+        if self.kind == "polygon" and len(self.points) < 3:
+            return f"is a polygon of {len(self.points)} points: it takes 3"
+        if self.kind != "polygon" and len(self.points) != 2:
+            return f"is a {self.kind} of {len(self.points)} points: it takes 2"
+        return None
+
+    def raster(self, size: Size) -> NDArray[np.bool_]:
+        canvas = Image.new("L", (size[1], size[0]))
+        draw = ImageDraw.Draw(canvas)
+        points = [(x, y) for x, y in self.points]
+        if self.kind == "polygon":
+            draw.polygon(points, fill=1, outline=1)
+        elif self.kind == "rectangle":
+            (left, right), (top, bottom) = (sorted(axis) for axis in zip(*points, strict=True))
+            draw.rectangle([left, top, right, bottom], fill=1, outline=1)
+        else:
+            (x, y), rim = points
+            radius = math.dist((x, y), rim)
+            draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=1, outline=1)
+        return np.asarray(canvas, bool)
+
+
+@dataclass(frozen=True)
+class LabelmeMask:
+    """A bitmap in a box of the image: labelme's shape ``mask``.
+
+    Args:
+        bitmap: A picture file in base64; what is not 0 is inside.
+        points: [x, y] of the box's first and last pixel, both inside the box; fractions are cut off.
+    """
+
+    bitmap: Any
+    points: Any
+
+    def problem(self, size: Size) -> str | None:
+        if found := points_problem(self.points, size):
+            return found
+        if len(self.points) != 2:
+            return f"is a mask with {len(self.points)} points: it takes the 2 corners of its box"
+        picture = image_from_base64(self.bitmap, cv2.IMREAD_GRAYSCALE)
+        if picture is None:
+            return "is a mask whose bitmap is no picture in base64"
+        left, top, right, bottom = self._box()
+        if picture.shape != (bottom - top, right - left):
+            return (
+                f"is a mask of {picture.shape[1]}x{picture.shape[0]} pixels in a box of {right - left}x{bottom - top}"
+            )
+        if left < 0 or top < 0 or right > size[1] or bottom > size[0]:
+            return f"is a mask in the box {left},{top} to {right - 1},{bottom - 1}, not inside the image"
+        return None
+
+    def raster(self, size: Size) -> NDArray[np.bool_]:
+        left, top, right, bottom = self._box()
+        inside = np.zeros(size, bool)
+        picture = image_from_base64(self.bitmap, cv2.IMREAD_GRAYSCALE)
+        assert picture is not None  # problem() has seen it
+        inside[top:bottom, left:right] = picture > 0
+        return inside
+
+    def _box(self) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom; right and bottom exclusive."""
+        (left, top), (right, bottom) = self.points
+        return int(left), int(top), int(right) + 1, int(bottom) + 1
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One object drawn as several shapes; what is inside any of them is inside."""
+
+    shapes: Sequence[Shape]
+
+    def problem(self, size: Size) -> str | None:
+        return next((found for shape in self.shapes if (found := shape.problem(size))), None)
+
+    def raster(self, size: Size) -> NDArray[np.bool_]:
+        return np.logical_or.reduce([shape.raster(size) for shape in self.shapes])
+
+
+def points_problem(points: Any, size: Size) -> str | None:
+    """What is wrong with a list of [x, y] on an image of this size, or None."""
+    if not (isinstance(points, list) and all(is_numbers(point) and len(point) == 2 for point in points)):
+        return f"has points that are no list of [x, y] ({shorten(points)})"
+    return _stray_point(np.array(points, np.float64).reshape(-1, 2), size)
+
+
+def is_numbers(values: Any) -> bool:
+    """Whether this is a list of numbers; NaN and infinity are numbers here."""
+    return isinstance(values, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values
+    )
+
+
+def shorten(value: Any) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _stray_point(points: NDArray[np.float64], size: Size) -> str | None:
+    height, width = size
+    margin = _OUTSIDE * max(size)
+    fine = ((points >= -margin) & (points <= np.array([width, height]) + margin)).all(axis=1)  # NaN compares as False
+    if fine.all():
+        return None
+    x, y = points[~fine][0]
+    return f"has the point x={x:g}, y={y:g}, far outside the image of {width}x{height} (width x height)"

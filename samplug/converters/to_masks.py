@@ -1,0 +1,120 @@
+"""Annotations as the image and mask folders that ``BinarySegDataset`` reads."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from samplug.converters.annotations import Annotations, Problem
+from samplug.converters.checking import Drawing, Role, Selection, in_parallel
+from samplug.converters.writing import (
+    Link,
+    check_destination,
+    check_sources,
+    usable,
+    write_image,
+    write_json,
+)
+from samplug.utils.files import replace_file
+
+VALUES: dict[Role, int] = {"ignored": 127, "foreground": 255}
+
+
+class _Written(NamedTuple):
+    """What became of one mask: regions that cover no pixel, by class, and pixels to ignore."""
+
+    without_pixels: Counter[str]
+    ignored_pixels: int
+
+
+def to_masks(
+    annotations: Annotations,
+    destination: Path,
+    selection: Selection | None = None,
+    skip_problems: bool = False,
+    link: Link = "copy",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write ``images/``, ``masks/`` and ``summary.json``; folders in the names of images are kept in both.
+
+    A mask is a PNG of (H, W) uint8 in the size of its image as :func:`~samplug.imaging.files.read_image` gives it: 0 background, 255
+    foreground, and 127 for pixels to ignore. Where objects overlap, foreground covers what is ignored. Everything is checked
+    before the first file is written.
+
+    Args:
+        annotations: See :func:`~samplug.converters.read_annotations`.
+        destination: Folder of the result, made where it is missing.
+        selection: Which objects are drawn; None: all, as foreground.
+        skip_problems: Leave out images that have a problem instead of stopping.
+        link: How images get into ``images/``; ``'none'``: not at all.
+        overwrite: Replace the files of an earlier run.
+
+    Returns:
+        The content of ``summary.json``: counts, classes, problems, and the ``mask_values`` to configure.
+
+    Raises:
+        DataError: Problems, all in one message; no usable image; files in the way; a file that cannot be written.
+        ConfigError: ``selection`` names a class that is not there.
+    """
+    drawings, problems = usable("to-masks", annotations, selection or Selection(), skip_problems)
+    check_sources("to-masks", annotations, drawings, link)
+    masks = sorted({destination / "masks" / drawing.image.mask_name for drawing in drawings})
+    images = [] if link == "none" else [destination / "images" / drawing.image.name for drawing in drawings]
+    check_destination(
+        "to-masks",
+        [*images, *masks, destination / "summary.json"],
+        (annotations.source, *(image.source for image in annotations.images)),
+        destination / "masks",
+        masks,
+        overwrite,
+    )
+    written = list(in_parallel(lambda drawing: _write(drawing, destination, link), drawings, "writing"))
+    summary = _summary(annotations, drawings, written, problems)
+    write_json(destination / "summary.json", summary, indent=2)
+    return summary
+
+
+def _write(drawing: Drawing, destination: Path, link: Link) -> _Written:
+    mask = np.zeros(drawing.size, np.uint8)
+    without_pixels: Counter[str] = Counter()
+    for region, role in drawing.regions:
+        inside = region.shape.raster(drawing.size)
+        # The maximum: foreground, the highest value, covers what is ignored, whichever comes first.
+        np.maximum(mask, VALUES[role], out=mask, where=inside)
+        without_pixels[region.category] += not inside.any()
+    content = cv2.imencode(".png", mask)[1].tobytes()
+    replace_file(destination / "masks" / drawing.image.mask_name, lambda path: path.write_bytes(content))
+    write_image(drawing.image, link, destination / "images" / drawing.image.name)
+    return _Written(without_pixels, int(np.count_nonzero(mask == VALUES["ignored"])))
+
+
+def _summary(
+    annotations: Annotations, drawings: Sequence[Drawing], written: Sequence[_Written], problems: Sequence[Problem]
+) -> dict[str, Any]:
+    classes: dict[str, Counter[str]] = defaultdict(Counter)
+    for drawing, result in zip(drawings, written, strict=True):
+        for region, role in drawing.regions:
+            classes[region.category][f"{role}_regions"] += 1
+        for category in {region.category for region, _ in drawing.regions}:
+            classes[category]["images"] += 1
+            classes[category]["regions_without_pixels"] += result.without_pixels[category]
+    ignored = sum(result.ignored_pixels for result in written)
+    columns = ("images", "foreground_regions", "ignored_regions", "regions_without_pixels")
+    return {
+        "source": str(annotations.source),
+        "format": annotations.format,
+        "images": len(drawings),
+        "images_left_out": len(annotations.images) - len(drawings),
+        "images_without_regions": [str(drawing.image.name) for drawing in drawings if not drawing.regions],
+        "classes": {name: {column: classes[name][column] for column in columns} for name in sorted(classes)},
+        "ignored_pixels": ignored,
+        "mask_values": (
+            {"foreground": [VALUES["foreground"]], "background": [0], "ignore": [VALUES["ignored"]]}
+            if ignored
+            else "0/255"
+        ),
+        "problems": [problem._asdict() for problem in problems],
+    }

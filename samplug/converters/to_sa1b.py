@@ -1,0 +1,130 @@
+"""Annotations as the folder that ``SA1BDataset`` reads: beside each image a json of its objects."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from samplug.converters.annotations import Annotations
+from samplug.converters.checking import Drawing, Selection, in_parallel
+from samplug.converters.outlines import components
+from samplug.converters.writing import (
+    Link,
+    check_destination,
+    check_sources,
+    usable,
+    write_image,
+    write_json,
+)
+from samplug.utils.rle import encode_rle
+
+
+def to_sa1b(
+    annotations: Annotations,
+    destination: Path,
+    selection: Selection | None = None,
+    split_parts: bool = False,
+    skip_problems: bool = False,
+    link: Link = "copy",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write ``images/``, with a json beside each image, and ``summary.json``; folders in the names of images are kept.
+
+    A json has ``image`` (``image_id``, ``file_name``, ``width``, ``height``) and ``annotations``, each with ``id``, ``segmentation``
+    (compressed run lengths), ``bbox`` [x, y, width, height], ``area`` in pixels and ``category``, which SA-1B has not. Objects
+    without a pixel are left out and counted. Everything is checked before the first file is written.
+
+    Args:
+        annotations: See :func:`~samplug.converters.read_annotations`.
+        destination: Folder of the result, made where it is missing.
+        selection: Which objects; None: all but crowd areas, which are no single objects.
+        split_parts: Each connected part of an object (8 neighbours) becomes an object.
+        skip_problems: Leave out images that have a problem instead of stopping.
+        link: How images get into ``images/``; ``'none'``: not at all.
+        overwrite: Replace the files of an earlier run.
+
+    Returns:
+        The content of ``summary.json``: counts, categories, problems.
+
+    Raises:
+        DataError: Problems, all in one message; no usable image; files in the way; a file that cannot be written.
+        ConfigError: ``selection`` names a class that is not there.
+    """
+    drawings, problems = usable("to-sa1b", annotations, selection or Selection(crowd="skip"), skip_problems)
+    check_sources("to-sa1b", annotations, drawings, link)
+    folder = destination / "images"
+    images = [folder / drawing.image.name for drawing in drawings]
+    files = [path.with_suffix(".json") for path in images]
+    check_destination(
+        "to-sa1b",
+        [*([] if link == "none" else images), *files, destination / "summary.json"],
+        (annotations.source, *(image.source for image in annotations.images)),
+        folder,
+        {*images, *files},
+        overwrite,
+    )
+
+    def write(numbered: tuple[int, Drawing]) -> tuple[Counter[str], int]:
+        number, drawing = numbered
+        entries, empty = _objects(drawing, split_parts)
+        height, width = drawing.size
+        path = folder / drawing.image.name
+        image = {"image_id": number, "file_name": path.name, "width": width, "height": height}
+        write_json(path.with_suffix(".json"), {"image": image, "annotations": entries})
+        write_image(drawing.image, link, path)
+        return Counter(entry["category"] for entry in entries), empty
+
+    written = list(in_parallel(write, list(enumerate(drawings, start=1)), "writing"))
+    objects = sum((categories for categories, _ in written), Counter())
+    summary = {
+        "source": str(annotations.source),
+        "format": annotations.format,
+        "images": len(drawings),
+        "images_left_out": len(annotations.images) - len(drawings),
+        "images_without_objects": [
+            str(drawing.image.name)
+            for drawing, (categories, _) in zip(drawings, written, strict=True)
+            if not categories
+        ],
+        "objects": objects.total(),
+        "objects_without_pixels": sum(empty for _, empty in written),
+        "categories": dict(sorted(objects.items())),
+        "problems": [problem._asdict() for problem in problems],
+    }
+    write_json(destination / "summary.json", summary, indent=2)
+    return summary
+
+
+def _objects(drawing: Drawing, split_parts: bool) -> tuple[list[dict[str, Any]], int]:
+    """The entries of an image's json, and how many objects have no pixel."""
+    entries: list[dict[str, Any]] = []
+    empty = 0
+    for region, role in drawing.regions:
+        if role != "foreground":
+            continue
+        mask = region.shape.raster(drawing.size)
+        empty += not mask.any()
+        for part in _parts(mask) if split_parts else [mask] if mask.any() else []:
+            rle = encode_rle(part)
+            entries.append(
+                {
+                    "id": len(entries) + 1,
+                    "segmentation": rle,
+                    "bbox": [int(side) for side in coco_mask.toBbox(rle)],
+                    "area": int(coco_mask.area(rle)),
+                    "category": region.category,
+                }
+            )
+    return entries, empty
+
+
+def _parts(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Connected parts in the size of the whole mask."""
+    for part, (x, y) in components(mask):
+        whole = np.zeros_like(mask)
+        whole[y : y + part.shape[0], x : x + part.shape[1]] = part
+        yield whole

@@ -1,0 +1,110 @@
+"""Images and masks as videos of one frame: the layout that SAM 2's trainer reads."""
+
+import random
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samplug.converters.annotations import Problem
+from samplug.converters.checking import in_parallel
+from samplug.converters.writing import check_destination, listing
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
+from samplug.datasets.pairing import Pair, list_files, match
+from samplug.datasets.scan import scan
+from samplug.imaging.files import read_mask
+from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.files import replace_file
+
+_SAMPLED = 64
+LISTS = {"train": "train_list.txt", "val": "val_list.txt"}
+
+
+def to_videos(
+    images: Path,
+    masks: Path,
+    destination: Path,
+    val_fraction: float = 0.2,
+    seed: int = 42,
+    mask_values: str | Mapping[str, Any] = "auto",
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """Write ``JPEGImages/<name>/00000.jpg``, ``Annotations/<name>/00000.png`` (0 and 255), ``train_list.txt`` and ``val_list.txt``.
+
+    Images are copied, with their own suffix. The lists are a seeded shuffle of the sorted names, the same on every machine. Everything
+    is checked before the first file is written. Pixels that ``mask_values`` ignores become background: SAM 2 knows no others.
+
+    Args:
+        images: Folder of images.
+        masks: Folder of masks of the same names.
+        destination: Folder of the result.
+        val_fraction: Share of the names in ``val_list.txt``, rounded.
+        seed: Of the shuffle.
+        mask_values: What the values of a mask mean, see :class:`samplug.datasets.mask_values.MaskValues`; ``'auto'``: 0/1 or 0/255.
+        overwrite: Replace the files of an earlier run.
+
+    Returns:
+        Number of names in each list.
+
+    Raises:
+        DataError: Files without a partner, broken files, masks of another size, all in one message; files in the way.
+        ConfigError: ``val_fraction`` is not in [0, 1).
+    """
+    if not 0 <= val_fraction < 1:
+        raise ConfigError(f"to-videos: val_fraction={val_fraction} must be from 0 to below 1")
+    pictures, problems = list_files(images)
+    files, more = list_files(masks)
+    found = match(pictures, files, option="")
+    problems |= more | found.problems
+    spec: MaskSpec = "0/255"
+    if found.pairs:
+        sampled = [pair.mask for pair in found.pairs[:: max(1, len(found.pairs) // _SAMPLED)]]
+        spec = decide(sampled) if mask_values == "auto" else MaskValues.parse(mask_values).spec
+        facts = scan(found.pairs, spec, "stop", None)
+        problems |= {name: fact.error for name, fact in facts.items() if fact.error}
+    if problems or not found.pairs:
+        raise DataError(
+            f"to-videos: {len(problems)} problems, {len(found.pairs)} pairs in {images} and {masks}, nothing was written:\n"
+            f"{listing([Problem(*item) for item in problems.items()])}"
+        )
+    lists = _split([pair.name for pair in found.pairs], val_fraction, seed)
+    targets = {pair: _targets(pair, destination) for pair in found.pairs}
+    planned = [path for pair in targets.values() for path in pair]
+    planned += [destination / name for name in LISTS.values()]
+    frames = destination / "JPEGImages"
+    sources = (path for pair in found.pairs for path in pair.files)
+    check_destination("to-videos", planned, sources, frames, planned, overwrite)
+
+    def write(pair: Pair) -> None:
+        image, mask = targets[pair]
+        replace_file(image, lambda path: shutil.copyfile(pair.image, path))
+        content = cv2.imencode(".png", _foreground(pair.mask, spec))[1].tobytes()
+        replace_file(mask, lambda path: path.write_bytes(content))
+
+    list(in_parallel(write, found.pairs, "writing"))
+    for part, names in lists.items():
+        replace_file(destination / LISTS[part], partial(Path.write_text, data="\n".join(names)))
+    return {part: len(names) for part, names in lists.items()}
+
+
+def _split(names: list[str], val_fraction: float, seed: int) -> dict[str, list[str]]:
+    """Names of each list, in the order of the shuffle."""
+    shuffled = random.Random(seed).sample(names, len(names))
+    validated = round(val_fraction * len(names))
+    return {"train": shuffled[validated:], "val": shuffled[:validated]}
+
+
+def _targets(pair: Pair, destination: Path) -> tuple[Path, Path]:
+    frame = f"00000{pair.image.suffix.lower()}"
+    return destination / "JPEGImages" / pair.name / frame, destination / "Annotations" / pair.name / "00000.png"
+
+
+def _foreground(mask: Path, spec: MaskSpec) -> NDArray[np.uint8]:
+    """(H, W): 255 foreground, 0 all else."""
+    labels = MaskValues.parse(spec).labels(read_mask(mask), mask)
+    return np.where(labels == 1, 255, 0).astype(np.uint8)

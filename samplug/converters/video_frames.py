@@ -1,0 +1,88 @@
+"""Frames of video files as the folders that ``VideoFolderDataset`` and annotation tools read."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from samplug.utils.errors import ConfigError, DataError
+
+_QUALITY = 95
+
+
+def extract_frames(
+    videos: Sequence[Path], destination: Path, every: int = 1, max_frames: int | None = None, overwrite: bool = False
+) -> dict[str, int]:
+    """Write ``JPEGImages/<video>/00000.jpg``, JPEG of quality 95, turned as the file says.
+
+    A frame is called by its number in the video, so that other frames can be added later. A folder of frames is made under a
+    temporary name and renamed: it is whole, or not there.
+
+    Args:
+        videos: Files that OpenCV's FFmpeg reads, of different names.
+        destination: The folder that gets ``JPEGImages/``.
+        every: Only each so-manieth frame: 0, every, 2 * every, ...
+        max_frames: At most so many of a video.
+        overwrite: Replace the folders of an earlier run.
+
+    Returns:
+        Number of frames by name of the video.
+
+    Raises:
+        DataError: No such file, one that is no video, or without frames; a folder that exists or cannot be written.
+        ConfigError: ``every`` or ``max_frames`` below 1, two videos of one name.
+    """
+    if every < 1 or (max_frames is not None and max_frames < 1):
+        raise ConfigError(f"frames: every={every} and max_frames={max_frames} must be at least 1")
+    folders = {video: destination / "JPEGImages" / video.stem for video in videos}
+    twice = [stem for stem, number in Counter(video.stem for video in folders).items() if number > 1]
+    if twice:
+        raise ConfigError(f"frames: two videos are called {twice[0]}: rename one, their frames would share a folder")
+    for video, folder in folders.items():
+        _open(video).release()
+        if folder.exists() and not overwrite:
+            raise DataError(f"frames: {folder} exists: name another folder, or replace it with --overwrite")
+    return {video.stem: _extract(video, folder, every, max_frames) for video, folder in folders.items()}
+
+
+def _open(video: Path) -> cv2.VideoCapture:
+    if not video.is_file():
+        raise DataError(f"frames: {video} {'is a folder' if video.is_dir() else 'does not exist'}: name a video file")
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    if not capture.isOpened() or not capture.grab():
+        capture.release()
+        raise DataError(
+            f"frames: {video} ({video.stat().st_size:,} bytes) is no video that OpenCV's FFmpeg reads: copy it again, or convert it "
+            "to mp4 with H.264"
+        )
+    capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+    return capture
+
+
+def _extract(video: Path, folder: Path, every: int, max_frames: int | None) -> int:
+    partial = folder.with_name(f".{folder.name}.partial")
+    capture = _open(video)
+    written = number = 0
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        partial.mkdir(parents=True)
+        while (max_frames is None or written < max_frames) and capture.grab():
+            if number % every == 0:
+                decoded, frame = capture.retrieve()
+                if not decoded:
+                    raise DataError(f"frames: {video}: frame {number} cannot be decoded: copy the video again")
+                content = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                (partial / f"{number:05d}.jpg").write_bytes(content)
+                written += 1
+            number += 1
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except OSError as error:
+        raise DataError(f"frames: {folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        capture.release()
+        shutil.rmtree(partial, ignore_errors=True)
+    return written

@@ -1,0 +1,92 @@
+"""Saying at the start when training or model selection uses images that a score will be reported on."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from samplug.registry import HOOKS
+
+# What says which samples of a folder a dataset reads.
+_CHOICE = ("include", "ann_file", "ann_dir", "indices")
+
+
+@HOOKS.register_module()
+class SplitLeakageHook(Hook):
+    """Warns before training if validation is done on a published test set or on the config's own test set, or if one of these is trained on.
+
+    Checkpoints chosen by a test set make its score too good; TS-SAM's released configs choose by CAMO, ISTD and PASCAL-S.
+    """
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        for warning in selection_warnings(runner.cfg):
+            runner.logger.warning(warning)
+
+
+def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the choice of sets in a config, from the settings alone: no dataset is built."""
+    train, val, test = (
+        list(sets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
+    )
+    warnings = []
+    for dataset in val:
+        name = _name(dataset)
+        if _is_published_test(dataset):
+            warnings.append(
+                f"data: validation uses {name}, a published test set: the best checkpoint is then chosen by the images that it is scored on. "
+                f"Take a part of the training set (part='train' and part='val' of BinarySegDataset)"
+            )
+        elif any(_overlap(dataset, other) for other in test):
+            warnings.append(
+                f"data: validation and test use the same images ({name}): the score of the best checkpoint is too good"
+            )
+    for dataset in train:
+        for role, others in (("test", test), ("validation", val)):
+            shared = [_name(other) for other in others if _overlap(dataset, other)]
+            if shared:
+                warnings.append(f"data: {_name(dataset)} is trained on and is also a {role} set ({', '.join(shared)})")
+        if _is_published_test(dataset):
+            warnings.append(f"data: {_name(dataset)}, a published test set, is trained on")
+    return list(dict.fromkeys(warnings))
+
+
+def sets_of(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """Configs of the datasets within wrappers (concatenated, repeated)."""
+    if not isinstance(dataset, Mapping):
+        return
+    inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
+    if inner:
+        for part in inner:
+            yield from sets_of(part)
+    else:
+        yield dataset
+
+
+def _is_published_test(dataset: Mapping[str, Any]) -> bool:
+    return (dataset.get("published") or {}).get("split") == "test"
+
+
+def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two datasets read common samples, as far as their settings tell."""
+    if _source(first) != _source(second):
+        return False
+    parts = first.get("part"), second.get("part")
+    one_split = all(first.get(key) == second.get(key) for key in ("val_fraction", "test_fraction"))
+    return None in parts or parts[0] == parts[1] or not one_split
+
+
+def _source(dataset: Mapping[str, Any]) -> Any:
+    prefix = dataset.get("data_prefix") or {}
+    images = dataset.get("image_dir") or prefix.get("img_path") or prefix.get("img")
+    root = dataset.get("data_root")
+    if root is None and images is None:  # generated: its settings are what it is
+        return {key: value for key, value in dataset.items() if key not in ("pipeline", "cache")}
+    return Path(root or "", images or "").absolute(), *(dataset.get(key) for key in _CHOICE)
+
+
+def _name(dataset: Mapping[str, Any]) -> str:
+    return str(dataset.get("name") or dataset.get("data_root") or dataset.get("type"))

@@ -1,0 +1,162 @@
+"""What stops a training from outside, said with what the user can do about it."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner import Runner
+
+from samplug.utils.errors import UserError, chain
+
+_GIB = 2**30
+# The allocator of CPU memory raises a plain RuntimeError.
+_CPU_ALLOCATOR = re.compile(r"can't allocate memory|not enough memory", re.IGNORECASE)
+_WORKER = re.compile(
+    r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]*)|exited unexpectedly)"
+)
+
+
+class OutOfMemory(UserError, RuntimeError):
+    """Memory ran out; the message lists settings that need less, with numbers."""
+
+
+class LoaderDied(UserError, RuntimeError):
+    """A process that reads data was ended from outside."""
+
+
+class SaveError(UserError, OSError):
+    """A checkpoint could not be written; earlier ones are whole."""
+
+
+@contextmanager
+def explained(runner: Runner) -> Iterator[None]:
+    """Turn failures of memory and of loading processes inside into errors for people.
+
+    Raises:
+        OutOfMemory: Of a GPU or the machine.
+        LoaderDied: A loading process was killed or fell over without a Python error.
+    """
+    try:
+        yield
+    except (OutOfMemory, LoaderDied):
+        raise
+    except Exception as error:
+        # torch tells of a lost worker by a signal whose handler raises wherever the main process is, so that whatever caught it there
+        # (MMEngine's bare except around the text of a config, for one) may have made another error of it.
+        for cause in chain(error):
+            if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
+                isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
+            ):
+                raise OutOfMemory(out_of_memory_message(runner, cause)) from error
+            if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
+                raise LoaderDied(_worker_message(runner, died["signal"])) from error
+        raise
+
+
+def out_of_memory_message(runner: Runner, error: BaseException) -> str:
+    """What was asked for, what takes the memory, and the settings that the config does not use yet, largest effect first.
+
+    The effect on activations is an estimate by proportion: of what was in use, all that is no parameter, gradient or optimiser state.
+    """
+    model = runner.bare_model if hasattr(runner, "bare_model") else runner.model
+    fixed = fixed_bytes(model)
+    used = used_bytes()
+    activations = max(0, used - sum(fixed.values()))
+    lines = [
+        f"memory: {str(error).strip().splitlines()[0]}",
+        f"  in use: {gib(used)}; of this parameters {gib(fixed['parameters'])}, their gradients {gib(fixed['gradients'])}, AdamW's "
+        f"states {gib(fixed['optimiser'])}, activations and the rest about {gib(activations)}",
+        "  settings that need less (--cfg-options):",
+        *(f"  * {line}" for line in savings(runner.cfg, model, activations)),
+        "  The checkpoints written so far are whole: change the setting and add --resume.",
+    ]
+    return "\n".join(lines)
+
+
+def fixed_bytes(model: torch.nn.Module) -> dict[str, int]:
+    """Bytes of parameters and buffers, of gradients, and of AdamW's two moments in the parameters' precision."""
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    tensors = [*model.parameters(), *model.buffers()]
+    return dict(parameters=sum(t.numel() * t.element_size() for t in tensors), gradients=trained, optimiser=2 * trained)
+
+
+def savings(cfg: Any, model: torch.nn.Module, activations: int) -> list[str]:
+    """Settings that the run could change, each with what it would save of ``activations`` (bytes)."""
+    found: list[str] = []
+    loader = cfg.get("train_dataloader") or {}
+    batch, accumulated = loader.get("batch_size", 1), cfg.get("optim_wrapper", {}).get("accumulative_counts", 1)
+    backbone, adapter = getattr(model, "backbone", None), getattr(model, "adapter", None)
+    if getattr(backbone, "with_cp", None) is False and (depth := getattr(backbone, "depth", 0)):
+        found.append(
+            f"model.backbone.with_cp=True: the encoder keeps the inputs of its {depth} blocks and makes the rest again in the backward pass "
+            f"(about a third more time)"
+        )
+    if getattr(model, "with_cp", None) is False and (
+        corrections := getattr(model.train_prompts, "num_correction_points", 0)
+    ):
+        found.append(
+            f"model.with_cp=True: of the {corrections + 1} answers of a session one at a time is kept, and all are made again in the backward "
+            f"pass (about a quarter more time after the encoder)"
+        )
+    dataset = loader.get("dataset") or {}
+    if "max_objects" in dataset and (most := dataset["max_objects"]) != 1:
+        found.append(
+            f"train_dataloader.dataset.max_objects={most // 2 if most else 8}: objects of an image in a step"
+            + (f" instead of {most}" if most else "; now all of them are")
+        )
+    if getattr(adapter, "feedback", False) and getattr(backbone, "frozen", False):
+        found.append(
+            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: scores change)"
+        )
+    if batch > 1:
+        found.append(
+            f"train_dataloader.batch_size={batch // 2} optim_wrapper.accumulative_counts={accumulated * batch / (batch // 2):.0f}: the same "
+            f"samples per step; about {gib(activations * (1 - batch // 2 / batch))} less"
+        )
+    if "Amp" not in str(cfg.get("optim_wrapper", {}).get("type", "")):
+        found.append(f"--amp (bfloat16): up to {gib(activations / 2)} less")
+    size = getattr(backbone, "img_size", 0)
+    if size and size % 32 == 0 and size > 256:
+        found.append(f"img_size={size // 2}: about {gib(activations * 3 / 4)} less, scores change")
+    if workers := loader.get("num_workers", 0):
+        found.append(f"train_dataloader.num_workers={workers // 2}: if it is the machine's memory, not the GPU's")
+    return found
+
+
+def save_message(path: Path, error: OSError) -> str:
+    """Why a checkpoint could not be written, and that the ones before it are whole."""
+    reason = error.strerror or str(error)
+    advice = "make the folder writable"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        advice = "free space there (or keep fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts=1)"
+    whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
+    kept = f"whole are {', '.join(whole)}" if whole else "there is none before it"
+    return f"checkpoint: {path} could not be written ({reason}); {kept}. Then {advice} and go on with --resume"
+
+
+def _worker_message(runner: Runner, signal: str | None) -> str:
+    workers = (runner.cfg.get("train_dataloader") or {}).get("num_workers", 0)
+    how = f"was killed by the system ({signal.strip()})" if signal else "ended unexpectedly"
+    return (
+        f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take fewer loading "
+        f"processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller batches, and go on with --resume: the "
+        f"checkpoints written so far are whole"
+    )
+
+
+def used_bytes() -> int:
+    """At the peak: allocated on the GPU, or resident in this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def gib(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / _GIB:.1f} GiB" if size >= 0.05 * _GIB else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,220 @@
+"""Scoring in worker processes while the model goes on.
+
+Workers are fresh interpreters that are spoken to through pipes. Forks would inherit OpenCV's and CUDA's threads in an unknown state and were
+seen to hang; multiprocessing's other ways run the user's script again in every worker.
+"""
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import IO, Any, Generic, Literal, TypeVar
+
+from samplug.utils.errors import ConfigError, UserError
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+
+# Below this, starting processes costs more than it saves.
+_PATIENCE_S = 0.1
+_QUEUE_PER_WORKER = 16
+
+
+class ScoringWorkerDied(UserError, RuntimeError):
+    """A scoring process was ended from outside, most likely for lack of memory."""
+
+
+class ScoringPool(Generic[Key, Result]):
+    """Runs tasks in order of submission and keeps their results by key, the last one of each.
+
+    Args:
+        workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a tenth of a second has
+            been spent on tasks, then up to four, as cores allow.
+    """
+
+    def __init__(self, workers: int | Literal["auto"] = "auto") -> None:
+        if workers != "auto" and (not isinstance(workers, int) or workers < 0):
+            raise ConfigError(f"workers={workers!r} is not 'auto' or a number of processes")
+        self._workers = workers
+        self._spent = 0.0
+        self._threads: ThreadPoolExecutor | None = None  # one waits for each process
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._pending: deque[tuple[Key, Future[Result]]] = deque()
+        self._results: dict[Key, Result] = {}
+
+    def submit(self, key: Key, task: Callable[..., Result], *args: Any) -> None:
+        """Run ``task(*args)``; waits while too many are under way, so that memory stays flat.
+
+        Args:
+            key: Of the result.
+            task: A function that can be imported.
+            *args: What can be pickled.
+
+        Raises:
+            ScoringWorkerDied: A process was ended from outside.
+            Exception: What an earlier task raised.
+        """
+        if not self._use_processes():
+            start = time.perf_counter()
+            self._results[key] = task(*args)
+            self._spent += time.perf_counter() - start
+            return
+        assert self._threads is not None
+        while len(self._pending) >= _QUEUE_PER_WORKER * self._number():
+            self._take()
+        self._pending.append((key, self._threads.submit(self._run, task, *args)))
+
+    def finish(self) -> dict[Key, Result]:
+        """Wait for all tasks, end the processes, and hand the results over.
+
+        Raises:
+            ScoringWorkerDied: A process was ended from outside.
+            Exception: What a task raised.
+        """
+        try:
+            while self._pending:
+                self._take()
+            return self._results
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the processes and forget everything."""
+        if self._threads:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            while not self._idle.empty():
+                self._idle.get().close()
+        self._threads, self._results, self._spent = None, {}, 0.0
+        self._pending.clear()
+
+    def _take(self) -> None:
+        key, future = self._pending.popleft()
+        try:
+            self._results[key] = future.result()
+        except EOFError as error:
+            self.close()
+            raise ScoringWorkerDied(
+                f"a scoring process died while {key} was waited for, most likely for lack of memory: set workers=0, or fewer"
+            ) from error
+
+    def _run(self, task: Callable[..., Result], *args: Any) -> Result:
+        worker = self._idle.get()
+        try:
+            return worker.run(task, *args)
+        finally:
+            self._idle.put(worker)
+
+    def _number(self) -> int:
+        if self._workers != "auto":
+            return self._workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(4, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
+
+    def _use_processes(self) -> bool:
+        wanted = self._spent > _PATIENCE_S if self._workers == "auto" else self._workers > 0
+        if self._threads is None and wanted:
+            self._threads = ThreadPoolExecutor(self._number())
+            for _ in range(self._number()):
+                self._idle.put(_Worker())
+        return self._threads is not None
+
+
+class _Worker:
+    """A process that runs one task after another."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            # Ctrl-C reaches the whole group: the parent says what to do, and closes the pipe.
+            [
+                sys.executable,
+                "-c",
+                f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from {__name__} import serve; serve()",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # What can be imported here can be imported there; and a worker has one core.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        )
+
+    def run(self, task: Callable[..., Result], *args: Any) -> Result:
+        """The task's result, or its exception; EOFError if the process is gone."""
+        request, reply = self._process.stdin, self._process.stdout
+        assert request
+        assert reply
+        message = pickle.dumps((task, args), pickle.HIGHEST_PROTOCOL)  # whole, before anything is sent
+        try:
+            _send(request, message)
+            answer = _receive(reply)
+        except BrokenPipeError as error:
+            raise EOFError from error
+        failed, value = pickle.loads(answer)  # from our own process
+        if failed:
+            raise value
+        return value
+
+    def close(self) -> None:
+        """Let the process end."""
+        assert self._process.stdin
+        assert self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def serve() -> None:
+    """Run tasks that come through standard input until it ends; what they print goes to standard error."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    requests: IO[bytes] = sys.stdin.buffer
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)
+        while True:
+            try:
+                request = _receive(requests)
+            except EOFError:
+                return
+            _send(replies, _answer(request))
+
+
+def _answer(request: bytes) -> bytes:
+    """Whether the task failed, and its result or exception, pickled."""
+    answer: tuple[bool, Any]
+    try:
+        task, args = pickle.loads(request)
+        answer = (False, task(*args))
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        try:
+            message = pickle.dumps((True, error), pickle.HIGHEST_PROTOCOL)
+            pickle.loads(message)  # some exceptions cannot be built again
+        except Exception:
+            text = f"{type(error).__name__}: {error}"
+            message = pickle.dumps((True, RuntimeError(f"a scoring process: {text}")), pickle.HIGHEST_PROTOCOL)
+        return message
+
+
+def _send(stream: IO[bytes], message: bytes) -> None:
+    stream.write(len(message).to_bytes(8, "little"))
+    stream.write(message)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> bytes:
+    """The next message; EOFError if there is none, or a part only."""
+    length = int.from_bytes(_exactly(stream, 8), "little")
+    return _exactly(stream, length)
+
+
+def _exactly(stream: IO[bytes], number: int) -> bytes:
+    read = stream.read(number)
+    if len(read) < number:
+        raise EOFError
+    return read

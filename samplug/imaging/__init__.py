@@ -1,0 +1,1 @@
+"""Reading images, masks and rasters of any common format, and the tiles of large ones."""

@@ -1,0 +1,97 @@
+"""Reading image and mask files, with errors that name them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samplug.imaging.decoding import UndecodableError, decode, upright_size
+from samplug.utils.errors import DataError
+
+_Read = TypeVar("_Read")
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """An image as (H, W, 3) uint8 BGR, whatever its suffix, turned as its EXIF orientation says.
+
+    16 bits are scaled from 0..65535 to 0..255 and rounded; alpha is dropped, not blended.
+
+    Raises:
+        DataError: The file cannot be read, is no whole JPEG, PNG, TIFF, WEBP, BMP or GIF, has more than one frame, or values that
+            are not unsigned 8 or 16 bits.
+    """
+    picture = _read(path, decode)
+    if picture.palette is not None:
+        return np.ascontiguousarray(picture.palette[picture.pixels][..., ::-1])
+    pixels = eight_bits(picture.pixels)
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels  # type: ignore[return-value]
+
+
+def read_mask(path: str | Path) -> NDArray[Any]:
+    """The values of a mask; turned by EXIF as images are.
+
+    What they mean is for :class:`samplug.datasets.mask_values.MaskValues` to say.
+
+    Returns:
+        (H, W) uint8 or uint16: grey values, or indices where the file has a palette with any colour in it (a palette of greys
+        gives grey values); (H, W, 3) uint8 RGB where the channels of a colour file differ.
+
+    Raises:
+        DataError: As :func:`read_image`; or the colour is constant and only alpha varies.
+    """
+    picture = _read(path, decode)
+    pixels = picture.pixels
+    if picture.palette is not None:
+        grey = (picture.palette == picture.palette[:, :1]).all()
+        return picture.palette[:, 0][pixels] if grey else pixels
+    if picture.alpha is not None and _is_constant(picture.alpha) < _is_constant(pixels):
+        raise DataError(
+            f"data: mask {path} is of one colour: the mask is in its alpha channel; save that channel as a grey PNG"
+        )
+    if pixels.ndim == 2:
+        return pixels
+    blue, green, red = cv2.split(pixels)
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return red
+    return cv2.cvtColor(eight_bits(pixels), cv2.COLOR_BGR2RGB)
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of an image as :func:`read_image` gives it; only its header is looked at.
+
+    Raises:
+        DataError: The file cannot be read, or its header is of no image.
+    """
+    return _read(path, upright_size)
+
+
+def _read(path: str | Path, read: Callable[[bytes], _Read]) -> _Read:
+    try:
+        return read(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        if Path(path).is_symlink():
+            raise DataError(
+                f"data: {path} is a link to {os.readlink(path)}, which does not exist: restore that file or remove the link"
+            ) from error
+        raise DataError(f"data: {path} does not exist: restore it, or start again without it") from error
+    except OSError as error:
+        raise DataError(f"data: {path} cannot be read: {error.strerror}; mend that or remove the file") from error
+    except UndecodableError as error:
+        raise DataError(f"data: {path} {error}") from error
+
+
+def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values of 8 bits as they are, of 16 bits scaled from 0..65535 to 0..255 and rounded: the rule of all images."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _is_constant(values: NDArray[Any]) -> bool:
+    return bool((values == values[:1, :1]).all())

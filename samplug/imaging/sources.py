@@ -1,0 +1,82 @@
+"""What there is to predict: paths, folders, arrays, and iterables of them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from samplug.datasets.pairing import list_files
+from samplug.imaging.rasters import Bands, Georeference, Raster, array_raster, georeference, open_raster
+from samplug.utils.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that is opened when its turn comes.
+
+    Attributes:
+        name: Path of the image without its suffix, relative to its folder where a folder was given; the number of an array.
+        image: A file, or an array.
+    """
+
+    name: str
+    image: Path | NDArray[Any]
+
+    @property
+    def path(self) -> Path | None:
+        """The file, if it is one."""
+        return self.image if isinstance(self.image, Path) else None
+
+    def open(self, bands: Bands | None = None) -> Raster:
+        """The image.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        if isinstance(self.image, Path):
+            return open_raster(self.image, bands)
+        return array_raster(self.image, f"array {self.name}", bands)
+
+    def georeference(self) -> Georeference | None:
+        """Where the image lies, if its file says so."""
+        return georeference(self.image) if isinstance(self.image, Path) else None
+
+
+def find_sources(inputs: Any, recursive: bool = False) -> Iterator[Source]:
+    """The images of an input, one by one.
+
+    Args:
+        inputs: File, folder, array, :class:`Source`, or an iterable of these, a generator too.
+        recursive: Look into subfolders of folders.
+
+    Raises:
+        DataError: A folder without images, or with two images of one name.
+    """
+    single = isinstance(inputs, str | Path | Source) or not isinstance(inputs, Iterable) or hasattr(inputs, "dtype")
+    for number, item in enumerate([inputs] if single else inputs):
+        if isinstance(item, Source):
+            yield item
+        elif not isinstance(item, str | Path):
+            yield Source(f"{number:06d}", item)
+        elif Path(item).expanduser().is_dir():
+            yield from _in_folder(Path(item).expanduser(), recursive)
+        else:
+            yield Source(Path(item).stem, Path(item).expanduser())
+
+
+def _in_folder(folder: Path, recursive: bool) -> list[Source]:
+    files, problems = list_files(folder, None, recursive)
+    if problems:
+        raise DataError(
+            f"predict: {len(problems)} problems in {folder}:\n"
+            + "\n".join(f"  {path} {what}" for path, what in problems.items())
+        )
+    if not files:
+        below = any(path.is_dir() for path in folder.iterdir()) and not recursive
+        raise DataError(
+            f"predict: {folder} holds no images: name another folder"
+            + (", or pass --recursive (recursive=True) to look into its subfolders" if below else "")
+        )
+    return [Source(name, path) for name, path in files.items()]

@@ -1,0 +1,64 @@
+"""Old names of modules and components, and where they are now."""
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_COMMANDS = (
+    "analyze_clicks", "analyze_logs", "check_data", "download", "evaluate_masks", "export_onnx", "export_weights", "predict",
+    "prepare_data", "quickstart", "run_logs",
+)  # fmt: skip
+MODULES = {
+    **{f"samplug.apis.{name}": f"samplug.commands.{name}" for name in _COMMANDS},
+    "samplug.apis.browse": "samplug.commands.browse_dataset",
+    "samplug.apis.hub_models": "samplug.checkpoints.hub_models",
+    "samplug.apis.rasters": "samplug.imaging.rasters",
+    "samplug.apis.session_pictures": "samplug.commands.interaction_pictures",
+    "samplug.apis.sources": "samplug.imaging.sources",
+    "samplug.apis.tiles": "samplug.imaging.tiles",
+    "samplug.datasets.checked": "samplug.datasets.base",
+    "samplug.datasets.converters": "samplug.converters",
+    "samplug.datasets.decoding": "samplug.imaging.decoding",
+    "samplug.datasets.draws": "samplug.datasets.seeding",
+    "samplug.datasets.index": "samplug.datasets.scan_cache",
+    "samplug.datasets.instances": "samplug.datasets.instance_seg",
+    "samplug.datasets.io": "samplug.imaging.files",
+    "samplug.engine.building": "samplug.engine.build_errors",
+    "samplug.engine.cli": "samplug.commands.common",
+    "samplug.engine.failures": "samplug.engine.run_errors",
+    "samplug.engine.hooks.failure": "samplug.engine.hooks.on_failure",
+    "samplug.engine.hooks.selection": "samplug.engine.hooks.split_leakage",
+    "samplug.engine.sharded": "samplug.engine.fsdp",
+    "samplug.engine.state": "samplug.engine.resume_state",
+    "samplug.evaluation.clicks": "samplug.evaluation.protocols.clicks",
+    "samplug.evaluation.rules": "samplug.evaluation.directions",
+    "samplug.evaluation.workers": "samplug.evaluation.scoring_pool",
+    "samplug.models.decoders.prompted": "samplug.models.decoders.base",
+    "samplug.models.frames": "samplug.models.input_geometry",
+    "samplug.models.prompts.given": "samplug.models.prompts.structures",
+    "samplug.models.sessions": "samplug.models.interaction",
+    "samplug.models.test_time": "samplug.models.tta",
+    "samplug.utils.options": "samplug.commands.options",
+}
+# Registered types that have another name now; registries name the new one when a config asks for the old one.
+TYPES = {
+    "SelectionHook": "SplitLeakageHook",
+}
+
+
+class _MovedModules:
+    """Raise an error that names the new place where an old module is imported. Asked last, so only for names that do not exist."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        for old, new in MODULES.items():
+            if name == old or name.startswith(f"{old}."):
+                raise ModuleNotFoundError(f"{old} is {new} now: import it from there", name=name)
+        return None
+
+
+def install() -> None:
+    """Let imports of old names say where they are now."""
+    if not any(isinstance(finder, type) and finder.__name__ == "_MovedModules" for finder in sys.meta_path):
+        sys.meta_path.append(_MovedModules)

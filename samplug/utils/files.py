@@ -1,0 +1,56 @@
+"""Write files whole or not at all."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from samplug.utils.errors import DataError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` to write to; rename it to ``path`` when the block ends without an error.
+
+    The temporary name is unique on any machine, so several processes may write one file: the last one wins, and a reader sees a
+    whole file or none. The content reaches the disk before the rename. The folder is made; after an error nothing is left.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    # Short: a name may be as long as the file system allows already.
+    partial = path.with_name(f".{uuid4().hex}.partial{path.suffix if len(path.suffix) < 10 else ''}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def replace_file(path: str | Path, write: Callable[[Path], Any]) -> None:
+    """Write a file with ``write(temporary path)``, then rename it, see :func:`replacing`.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    try:
+        with replacing(path) as partial:
+            write(partial)
+    except OSError as error:
+        raise DataError(f"data: {path} cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
