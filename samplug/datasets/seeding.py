@@ -124,7 +124,7 @@ class SeededDataset:
         return item
 
     @property
-    def seed(self) -> int:
+    def augmentation_seed(self) -> int:
         """The seed of all samples."""
         return self._seed
 

@@ -194,9 +194,9 @@ class SamplugRunnerMixin:
                     f"draws at random in its forward pass goes on from the seed (data and augmentation are not affected)"
                 )
         seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
-        if seed is not None and isinstance(dataset, SeededDataset) and dataset.seed != seed:
+        if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
             self.logger.warning(
-                f"resume: {filename} was written with seed {seed}, the data come in the order of {dataset.seed} now, some of them again: "
+                f"resume: {filename} was written with seed {seed}, the data come in the order of {dataset.augmentation_seed} now, some of them again: "
                 f"set randomness=dict(seed={seed}) to go on as if the run had not been broken"
             )
 

@@ -22,7 +22,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # Short: a name may be as long as the file system allows already.
-    partial = path.with_name(f".{uuid4().hex}.partial{path.suffix if len(path.suffix) < 10 else ''}")
+    partial = path.with_name(f".{uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
