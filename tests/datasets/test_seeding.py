@@ -180,7 +180,7 @@ def test_global_generators_are_left_alone():
 def test_dataset_is_otherwise_the_wrapped_one():
     dataset = DATASETS.build(dict(SCENES, seed=9))
     wrapped = SeededDataset(dataset, seed=3)
-    assert (len(wrapped), wrapped.metainfo, wrapped.augmentation_seed) == (7, dataset.metainfo, 9)
+    assert (len(wrapped), wrapped.metainfo, wrapped.seed) == (7, dataset.metainfo, 9)
     for twin in (copy.copy(wrapped), copy.deepcopy(wrapped), pickle.loads(pickle.dumps(wrapped))):
         assert hashed(twin[4]) == hashed(wrapped[4])
     wrapped.pipeline = "another"  # as mmdet's PipelineSwitchHook
