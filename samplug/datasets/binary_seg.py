@@ -7,7 +7,7 @@ from typing import Any, Literal
 from samplug.datasets.base import CheckedDataset
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
 from samplug.datasets.pairing import Pair, Pairs, list_files, match, read_list, unread_subfolders
-from samplug.datasets.scan import PairFacts, describe, scan
+from samplug.datasets.scan import PairFacts, by_suspicion, describe, scan
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
 
@@ -105,6 +105,15 @@ class BinarySegDataset(CheckedDataset):
 
     def describe(self) -> str:
         return f"masks {self._spec}, {describe(self.facts)}"
+
+    def summary(self) -> str:
+        return f"{len(self)} sound {self.ITEMS}"
+
+    def remarks(self) -> list[str]:
+        return [
+            f"look at {len(names)} masks, {suspicion}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            for suspicion, names in by_suspicion(self.facts).items()
+        ]
 
     def _examine(self, items: Sequence[Pair], sample: int | None) -> Mapping[str, PairFacts]:
         self._spec = decide([pair.mask for pair in _sample(items)]) if self.mask_values == "auto" else self.mask_values

@@ -17,6 +17,8 @@ from typing import Any, Protocol, TypeVar
 from rich.progress import track
 
 from samplug.utils.cache import cache_dir
+from samplug.utils.errors import DataError
+from samplug.utils.files import write_text
 
 SAMPLED = 64
 _SHOW_PROGRESS_FROM = 500
@@ -95,14 +97,8 @@ class _Index:
         for name, (stamp, facts) in found.items():
             if stamp is not None:
                 self.entries[name] = {"stamp": stamp, "facts": asdict(facts)}
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(self.entries))
-            os.replace(partial, self.path)
-        except OSError:  # no place to keep it: the next run reads the files again
-            with contextlib.suppress(OSError):
-                partial.unlink()
+        with contextlib.suppress(DataError):  # nowhere to keep it: the next run reads the files again
+            write_text(self.path, json.dumps(self.entries))
 
 
 def _stamp(item: Item) -> list[int] | None:
