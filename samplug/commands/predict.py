@@ -16,7 +16,7 @@ from rich.progress import track
 from samplug.apis.inferencer import Inferencer, listed
 from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
 from samplug.config import load_config
-from samplug.converters import LabelledImage, export
+from samplug.converters import LabelledImage, export_annotations
 from samplug.imaging.files import read_mask
 from samplug.imaging.rasters import Bands
 from samplug.imaging.sources import Source, find_sources
@@ -143,7 +143,9 @@ def predict(
     for format, folder in exports.items():
         if folder.exists():
             shutil.rmtree(folder)
-        objects[format] = export(_labelled(sources, out, failures, _is_binary(cfg)), folder, format, class_names(cfg))
+        objects[format] = export_annotations(
+            _labelled(sources, out, failures, _is_binary(cfg)), folder, format, class_names(cfg)
+        )
     if failures and on_error == "stop":
         raise DataError(
             f"predict: {len(failures)} of {len(sources)} images could not be predicted, all others are in {out}; mend them, or "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from samplug.converters.shapes import Shape
+from samplug.converters.shapes import RegionShape
 from samplug.utils.errors import DataError
 
 
@@ -30,7 +30,7 @@ class Region:
 
     label: str
     category: str
-    shape: Shape
+    shape: RegionShape
     crowd: bool = False
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from samplug.converters.outlines import components, outline
+from samplug.converters.outlines import connected_parts, outline_polygon
 from samplug.utils.errors import DataError
 from samplug.utils.rle import encode_rle
 
@@ -47,18 +47,18 @@ class LabelledImage:
     def parts(self) -> Iterator[tuple[int, NDArray[np.bool_], tuple[int, int]]]:
         """Class, cut-out (h, w) bool and upper left pixel (x, y) of each connected part of a class."""
         for label in np.unique(self.labels[self.labels > 0]).tolist():
-            for part, corner in components(self.labels == label):
+            for part, corner in connected_parts(self.labels == label):
                 yield label, part, corner
 
     def polygons(self, edges: bool) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Class and outline (N, 2) of each part that has one, see :func:`outline`."""
+        """Class and outline (N, 2) of each part that has one, see :func:`outline_polygon`."""
         for label, part, corner in self.parts():
-            ring = outline(part, _TOLERANCE, edges)
+            ring = outline_polygon(part, _TOLERANCE, edges)
             if ring is not None:
                 yield label, ring + corner
 
 
-def export(images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str]) -> int:
+def export_annotations(images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str]) -> int:
     """Write annotations; every connected part of a class is an object.
 
     ``coco``: ``annotations.json``, run lengths, exact. ``labelme``: a json for each image. ``yolo``: ``labels/`` and ``data.yaml``.

@@ -12,7 +12,7 @@ from samplug.converters.annotations import (
     read_json,
     relative_path,
 )
-from samplug.converters.shapes import LabelmeMask, LabelmeShape, Parts, Shape, shorten
+from samplug.converters.shapes import LabelmeMask, LabelmeShape, RegionShape, ShapeUnion, shorten
 from samplug.utils.errors import DataError
 
 # labelme's own names for pixels that nobody judged and for holes.
@@ -67,7 +67,7 @@ def read_labelme(source: Path, images: Path | None = None) -> Annotations:
 
 def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> None:
     """The objects of a file: a shape each, or all shapes of one label and ``group_id``, as labelme's own exports have it."""
-    objects: dict[tuple[str, Any], list[tuple[int, Shape]]] = {}
+    objects: dict[tuple[str, Any], list[tuple[int, RegionShape]]] = {}
     for index, shape in enumerate(shapes):
         label = f"shape {index} of {path.name}"
         category = shape.get("label") if isinstance(shape, dict) else None
@@ -77,7 +77,9 @@ def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> No
             entry.problems.append(f"{label} is a hole ({_HOLE!r}): draw the object without it, or as a mask")
         else:
             kind, points = shape.get("shape_type") or "polygon", shape.get("points")  # old files state no type
-            drawn: Shape = LabelmeMask(shape.get("mask"), points) if kind == "mask" else LabelmeShape(str(kind), points)
+            drawn: RegionShape = (
+                LabelmeMask(shape.get("mask"), points) if kind == "mask" else LabelmeShape(str(kind), points)
+            )
             group = shape.get("group_id")
             # A shape without a group is a group of its own.
             objects.setdefault((category, f"shape {index}" if group is None else repr(group)), []).append(
@@ -86,5 +88,5 @@ def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> No
     for (category, _), parts in objects.items():
         numbers = ", ".join(str(index) for index, _ in parts)
         label = f"shape{'s' if len(parts) > 1 else ''} {numbers} of {path.name} ({category!r})"
-        whole = parts[0][1] if len(parts) == 1 else Parts([part for _, part in parts])
+        whole = parts[0][1] if len(parts) == 1 else ShapeUnion([part for _, part in parts])
         entry.regions.append(Region(label, category, whole, crowd=category == _UNJUDGED))

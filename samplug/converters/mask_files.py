@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
 from samplug.converters.checking import in_parallel
 from samplug.converters.shapes import RunLengths
-from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
-from samplug.datasets.pairing import check_folder, list_files, match
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
+from samplug.datasets.pairing import check_folder, list_files, match_files
 from samplug.imaging.files import read_mask
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.rle import RLE, encode_rle, from_labels
@@ -31,7 +31,7 @@ def read_label_maps(source: Path, images: Path | None = None) -> Annotations:
     folder = _require(images, "label-maps")
     files, problems = list_files(source, _MASK_SUFFIX, recursive=True)
     pictures, more = list_files(folder, recursive=True)
-    found = match(pictures, files, partner="label map", option="")
+    found = match_files(pictures, files, partner="label map", option="")
     entries = [
         AnnotatedImage(pair.image, PurePosixPath(pair.image.relative_to(folder).as_posix())) for pair in found.pairs
     ]
@@ -62,11 +62,11 @@ def read_instance_masks(source: Path, images: Path | None = None) -> Annotations
     for path in sorted(source.rglob(f"*{_MASK_SUFFIX}")):
         if not path.name.startswith("."):
             masks.setdefault(path.parent.relative_to(source).as_posix(), []).append(path)
-    found = match(pictures, {name: source / name for name in masks}, partner="folder of masks", option="")
+    found = match_files(pictures, {name: source / name for name in masks}, partner="folder of masks", option="")
     everything = [path for paths in masks.values() for path in paths]
     if not everything:
         raise DataError(f"data: {source} holds no folders of {_MASK_SUFFIX} masks")
-    spec = decide(everything[:: max(1, len(everything) // _SAMPLED)])
+    spec = decide_mask_values(everything[:: max(1, len(everything) // _SAMPLED)])
     entries: list[AnnotatedImage] = []
     for pair in found.pairs:
         entry = AnnotatedImage(pair.image, PurePosixPath(pair.image.relative_to(folder).as_posix()))

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 Ring = NDArray[np.int64]
 
 
-def components(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], tuple[int, int]]]:
+def connected_parts(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], tuple[int, int]]]:
     """The connected parts (8 neighbours) of a mask, from top to bottom.
 
     Args:
@@ -25,7 +25,7 @@ def components(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], tup
         yield labels[top : top + height, left : left + width] == label, (int(left), int(top))
 
 
-def outline(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True) -> Ring | None:
+def outline_polygon(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True) -> Ring | None:
     """A closed polygon around one connected part; holes are joined to it by a slit of no width.
 
     A slit is walked there and back. Programs that fill by the even-odd or the non-zero rule leave holes open; one that also draws the

@@ -27,7 +27,7 @@ _OUTSIDE = 0.1
 _ROUNDING = 0.001
 
 
-class Shape(Protocol):
+class RegionShape(Protocol):
     """What a region covers."""
 
     def problem(self, size: Size) -> str | None:
@@ -211,10 +211,10 @@ class LabelmeMask:
 
 
 @dataclass(frozen=True)
-class Parts:
+class ShapeUnion:
     """One object drawn as several shapes; what is inside any of them is inside."""
 
-    shapes: Sequence[Shape]
+    shapes: Sequence[RegionShape]
 
     def problem(self, size: Size) -> str | None:
         return next((found for shape in self.shapes if (found := shape.problem(size))), None)

@@ -14,7 +14,7 @@ from samplug.converters.writing import (
     Link,
     check_destination,
     check_sources,
-    usable,
+    usable_drawings,
     write_image,
     write_json,
 )
@@ -59,7 +59,7 @@ def to_masks(
         DataError: Problems, all in one message; no usable image; files in the way; a file that cannot be written.
         ConfigError: ``selection`` names a class that is not there.
     """
-    drawings, problems = usable("to-masks", annotations, selection or Selection(), skip_problems)
+    drawings, problems = usable_drawings("to-masks", annotations, selection or Selection(), skip_problems)
     check_sources("to-masks", annotations, drawings, link)
     masks = sorted({destination / "masks" / drawing.image.mask_name for drawing in drawings})
     images = [] if link == "none" else [destination / "images" / drawing.image.name for drawing in drawings]

@@ -11,12 +11,12 @@ from pycocotools import mask as coco_mask
 
 from samplug.converters.annotations import Annotations
 from samplug.converters.checking import Drawing, Selection, in_parallel
-from samplug.converters.outlines import components
+from samplug.converters.outlines import connected_parts
 from samplug.converters.writing import (
     Link,
     check_destination,
     check_sources,
-    usable,
+    usable_drawings,
     write_image,
     write_json,
 )
@@ -54,7 +54,7 @@ def to_sa1b(
         DataError: Problems, all in one message; no usable image; files in the way; a file that cannot be written.
         ConfigError: ``selection`` names a class that is not there.
     """
-    drawings, problems = usable("to-sa1b", annotations, selection or Selection(crowd="skip"), skip_problems)
+    drawings, problems = usable_drawings("to-sa1b", annotations, selection or Selection(crowd="skip"), skip_problems)
     check_sources("to-sa1b", annotations, drawings, link)
     folder = destination / "images"
     images = [folder / drawing.image.name for drawing in drawings]
@@ -124,7 +124,7 @@ def _objects(drawing: Drawing, split_parts: bool) -> tuple[list[dict[str, Any]],
 
 def _parts(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
     """Connected parts in the size of the whole mask."""
-    for part, (x, y) in components(mask):
+    for part, (x, y) in connected_parts(mask):
         whole = np.zeros_like(mask)
         whole[y : y + part.shape[0], x : x + part.shape[1]] = part
         yield whole

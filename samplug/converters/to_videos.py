@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from samplug.converters.annotations import Problem
 from samplug.converters.checking import in_parallel
 from samplug.converters.writing import check_destination, listing
-from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
-from samplug.datasets.pairing import Pair, list_files, match
-from samplug.datasets.scan import scan
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
+from samplug.datasets.pairing import Pair, list_files, match_files
+from samplug.datasets.scan import scan_pairs
 from samplug.imaging.files import read_mask
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.files import replace_file
@@ -59,13 +59,13 @@ def to_videos(
         raise ConfigError(f"to-videos: val_fraction={val_fraction} must be from 0 to below 1")
     pictures, problems = list_files(images)
     files, more = list_files(masks)
-    found = match(pictures, files, option="")
+    found = match_files(pictures, files, option="")
     problems |= more | found.problems
     spec: MaskSpec = "0/255"
     if found.pairs:
         sampled = [pair.mask for pair in found.pairs[:: max(1, len(found.pairs) // _SAMPLED)]]
-        spec = decide(sampled) if mask_values == "auto" else MaskValues.parse(mask_values).spec
-        facts = scan(found.pairs, spec, "stop", None)
+        spec = decide_mask_values(sampled) if mask_values == "auto" else MaskValues.parse(mask_values).spec
+        facts = scan_pairs(found.pairs, spec, "stop", None)
         problems |= {name: fact.error for name, fact in facts.items() if fact.error}
     if problems or not found.pairs:
         raise DataError(

@@ -18,7 +18,7 @@ Link = Literal["copy", "symlink", "none"]
 _LISTED = 50
 
 
-def usable(
+def usable_drawings(
     command: str, annotations: Annotations, selection: Selection, skip_problems: bool
 ) -> tuple[list[Drawing], list[Problem]]:
     """What can be drawn, and all problems; at least one image.

@@ -16,10 +16,10 @@ META_KEYS = (
 
 @TRANSFORMS.register_module()
 class PackSegInputs(_PackSegInputs):
-    """mmseg's, which also passes on ``dataset_name``: metrics give each set its own row.
+    """mmseg's ``PackSegInputs`` that also keeps ``dataset_name``, by which metrics report each dataset in a row of its own.
 
     Args:
-        meta_keys: Entries of ``results`` that go into the sample's metainfo; those that are absent are left out.
+        meta_keys: Entries of ``results`` to copy into the metainfo of the sample; missing ones are left out.
     """
 
     def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
