@@ -1,4 +1,4 @@
-"""Annotation formats of other tools, turned into image and mask folders and back."""
+"""Convert annotation formats of other tools to datasets, and masks to annotation formats."""
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
 from samplug.converters.checking import Selection

@@ -23,14 +23,15 @@ class CheckedDataset(BaseDataset, ABC):
     Args:
         data_root: Folder of the dataset.
         folders: Folders that error messages name.
-        check: Samples to read before the run: ``'sample'`` reads 64 of them, ``'all'`` reads every one. The others are checked
-            when they are loaded.
-        on_error: ``'stop'`` raises an error for files that cannot be used. ``'skip'`` leaves them out, counts them and lists them
-            in ``skipped``; it reads every sample before the run.
+        check: Samples to read before the run: ``'sample'`` reads 64 of them, ``'all'`` reads every one. The others are
+            checked when they are loaded.
+        on_error: ``'stop'`` raises an error for files that cannot be used. ``'skip'`` leaves them out, counts them and
+            lists them in ``skipped``; it reads every sample before the run.
         name: Name of the dataset in logs and metrics; by default the name of the folder ``data_root``.
-        published: Facts about the published dataset, ``dict(images=..., split='test')``. A different number of images is logged,
-            and so is validation on a published test set.
-        part: ``'train'``, ``'val'`` or ``'test'`` selects one part, see :class:`samplug.datasets.split.Split`; None uses all.
+        published: Facts about the published dataset, ``dict(images=..., split='test')``. A different number of images
+            is logged, and so is validation on a published test set.
+        part: ``'train'``, ``'val'`` or ``'test'`` selects one part, see :class:`samplug.datasets.split.Split`; None
+            uses all.
         val_fraction: Expected share of the ``'val'`` part.
         test_fraction: Expected share of the ``'test'`` part.
         **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
@@ -100,8 +101,8 @@ class CheckedDataset(BaseDataset, ABC):
         chosen = self.split.select(items, self._group)
         if items and not chosen:
             raise DataError(
-                f"data: part={self.part!r} of {len(items)} {self.ITEMS} in {self.folders[0]} is empty: change val_fraction or "
-                "test_fraction"
+                f"data: part={self.part!r} of {len(items)} {self.ITEMS} in {self.folders[0]} is empty: change "
+                "val_fraction or test_fraction"
             )
         facts = dict(self._examine(chosen, None if self._reads_all() else SAMPLED))
         problems = problems | {name: fact.error for name, fact in facts.items() if fact.error}
@@ -120,8 +121,8 @@ class CheckedDataset(BaseDataset, ABC):
 
     def _stop(self, problems: Mapping[str, str]) -> None:
         raise DataError(
-            f"data: {len(problems)} problems in {self.name} ({', '.join(map(str, self.folders))}); fix them, or set on_error='skip' "
-            f"to leave these files out:\n{listed_lines(problems)}"
+            f"data: {len(problems)} problems in {self.name} ({', '.join(map(str, self.folders))}); fix them, or set "
+            f"on_error='skip' to leave these files out:\n{listed_lines(problems)}"
         )
 
     def _report(self, used: int) -> None:

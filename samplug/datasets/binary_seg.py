@@ -14,10 +14,11 @@ from samplug.utils.errors import ConfigError, DataError
 
 @DATASETS.register_module()
 class BinarySegDataset(CheckedDataset):
-    """Dataset for binary segmentation: camouflaged or salient objects, shadows, polyps or any other single foreground class.
+    """Dataset for binary segmentation: camouflaged objects, salient objects, shadows, polyps or any other foreground.
 
-    Images and masks are paired by name, never by order. Before the run, all files without a partner and all broken files are
-    reported in one error. One log line gives the number of images, their sizes, the share of foreground and suspicious masks.
+    Images and masks are paired by name, never by order. Before the run, all files without a partner and all broken
+    files are reported in one error. One log line gives the number of images, their sizes, the share of foreground and
+    suspicious masks.
 
     Args:
         data_root: Folder that contains images and masks.
@@ -29,18 +30,19 @@ class BinarySegDataset(CheckedDataset):
         include: Shell pattern; only names that match belong to the dataset.
         extra_masks: Accept masks without an image (they belong to another split).
         ann_file: Text file that lists the pairs, see :func:`samplug.datasets.pairing.read_list`.
-        mask_values: Meaning of the mask values, see :class:`samplug.datasets.mask_values.MaskValues`. ``'auto'`` decides once,
-            from a sample of the masks, between 0/1 and 0/255; a mask of the other kind raises an error when it is read.
-        size_mismatch: ``'stop'`` raises an error if mask and image differ in size; ``'resize_mask'`` resizes the mask to the
-            image by nearest neighbour.
+        mask_values: Meaning of the mask values, see :class:`samplug.datasets.mask_values.MaskValues`. ``'auto'``
+            decides once, from a sample of the masks, between 0/1 and 0/255; a mask of the other kind raises an error
+            when it is read.
+        size_mismatch: ``'stop'`` raises an error if mask and image differ in size; ``'resize_mask'`` resizes the mask
+            to the image by nearest neighbour.
         check, on_error, name, published, part, val_fraction, test_fraction: See
             :class:`~samplug.datasets.base.CheckedDataset`.
         **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
 
     Raises:
         ConfigError: An option has a value that is not listed above.
-        DataError: Folders are missing or empty, subfolders contain pairs but ``recursive`` is not set, a file has no partner, two
-            files share a name, a file is broken, or masks are of mixed kinds.
+        DataError: Folders are missing or empty, subfolders contain pairs but ``recursive`` is not set, a file has no
+            partner, two files share a name, a file is broken, or masks are of mixed kinds.
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
@@ -72,8 +74,8 @@ class BinarySegDataset(CheckedDataset):
         self.image_dir, self.mask_dir = root / image_dir, root / mask_dir
         if self.image_dir == self.mask_dir and img_suffix == seg_map_suffix and not kwargs.get("ann_file"):
             raise ConfigError(
-                f"BinarySegDataset: images and masks are both in {self.image_dir}: set img_suffix and seg_map_suffix to tell "
-                "them apart"
+                f"BinarySegDataset: images and masks are both in {self.image_dir}: set img_suffix and seg_map_suffix "
+                "to tell them apart"
             )
         if kwargs.get("ann_file") and (recursive or extra_masks or include != "*"):
             raise ConfigError(

@@ -16,8 +16,8 @@ from samplug.utils.errors import ConfigError, check_choice
 class CamouflageSceneDataset(BaseDataset):
     """Binary segmentation data that is generated, not read from files, see :func:`camouflage_scene`.
 
-    A scene is a function of (seed, index) and is generated when it is loaded. Scenes of all indexes have the same distribution, so
-    different seeds, or different ranges of one seed, can serve as training and test sets.
+    A scene is a function of (seed, index) and is generated when it is loaded. Scenes of all indexes have the same
+    distribution, so different seeds, or different ranges of one seed, can serve as training and test sets.
 
     Args:
         length: Number of scenes.

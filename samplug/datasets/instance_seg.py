@@ -61,27 +61,30 @@ class ObjectFacts:
 
 
 class InstanceSegDataset(CheckedDataset):
-    """Base class of datasets whose images contain any number of objects without classes, for training promptable models.
+    """Base class of datasets for promptable models: each image contains any number of objects without classes.
 
-    The data list contains only paths; annotations are parsed when a sample is loaded. ``get_data_info`` returns the entries that
-    mmdet's transforms take: ``img_path``, ``img_id`` (the name), ``height``, ``width``, ``dataset_name`` and ``instances``. Each
-    instance has ``bbox`` (x0, y0, x1, y1 in pixels, x1 and y1 exclusive; the tight box of the mask), ``bbox_label`` 0,
-    ``ignore_flag`` 0 and ``mask``, COCO's compressed run lengths in the size of the image. Masks without a pixel are left out and
-    counted. An image without objects is a sample without instances; with ``filter_cfg=dict(filter_empty_gt=True)`` it is left out
-    of training, as in mmdet; every file is then read before the run.
+    The data list contains only paths; annotations are parsed when a sample is loaded. ``get_data_info`` returns the
+    entries that mmdet's transforms take: ``img_path``, ``img_id`` (the name), ``height``, ``width``, ``dataset_name``
+    and ``instances``. Each instance has ``bbox`` (x0, y0, x1, y1 in pixels, x1 and y1 exclusive; the tight box of the
+    mask), ``bbox_label`` 0, ``ignore_flag`` 0 and ``mask``, COCO's compressed run lengths in the size of the image.
+    Masks without a pixel are left out and counted. An image without objects is a sample without instances; with
+    ``filter_cfg=dict(filter_empty_gt=True)`` it is left out of training, as in mmdet; every file is then read before
+    the run.
 
     A subclass finds the files (``_find``) and reads the masks of an image (``read_masks``).
 
     Args:
         data_root: Folder of the dataset.
         folders: Folders that error messages name.
-        max_objects: Largest number of objects in a sample. If an image has more, a random subset is drawn each time the sample is
-            loaded, in the original order, with Python's generator; within :class:`~samplug.datasets.seeding.SeededDataset` the
-            subset is a function of (seed, epoch, sample). None keeps all.
+        max_objects: Largest number of objects in a sample. If an image has more, a random subset is drawn each time the
+            sample is loaded, in the original order, with Python's generator; within
+            :class:`~samplug.datasets.seeding.SeededDataset` the subset is a function of (seed, epoch, sample). None
+            keeps all.
         min_area: Leave out smaller objects. An int is an area in pixels, a float a share of the image's area.
         max_area: Leave out larger objects, in the same units. None keeps all.
         **kwargs: ``check``, ``on_error``, ``name``, ``published``, ``part``, ``val_fraction`` and ``test_fraction`` of
-            :class:`~samplug.datasets.base.CheckedDataset`; ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
+            :class:`~samplug.datasets.base.CheckedDataset`; ``pipeline`` and the other arguments of MMEngine's
+            ``BaseDataset``.
 
     Raises:
         ConfigError: An option has a value that is not listed above.
@@ -157,8 +160,8 @@ class InstanceSegDataset(CheckedDataset):
         kept = [info for info in self.data_list if self.facts[info["img_id"]].objects]
         if not kept:
             raise DataError(
-                f"data: no image of {self.name} ({self.folders[0]}) has an object in range: change min_area or max_area, or "
-                "leave out filter_empty_gt"
+                f"data: no image of {self.name} ({self.folders[0]}) has an object in range: change min_area or "
+                "max_area, or leave out filter_empty_gt"
             )
         return kept
 
@@ -224,7 +227,8 @@ class InstanceSegDataset(CheckedDataset):
     def _check_area(self, key: str, area: Any) -> None:
         if isinstance(area, float) and not 0 <= area <= 1:
             raise ConfigError(
-                f"{type(self).__name__}: {key}={area!r} is not a share of the image's area in [0, 1]; write an int for pixels"
+                f"{type(self).__name__}: {key}={area!r} is not a share of the image's area in [0, 1]; write an int for "
+                "pixels"
             )
         if not (isinstance(area, int | float) and area >= 0) and (key, area) != ("max_area", None):
             raise ConfigError(

@@ -25,8 +25,8 @@ _WHITE = 200  # of 255; the brightest value of a black and white mask is at leas
 _HUE_MARGIN = _NEARLY_BLACK = 64
 _COLOUR_HINT = (
     "for colours use mask_values='red', 'green', 'blue' or 'red/green', or list them, as in "
-    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]]); if it is a photograph, the folders of images and masks "
-    "are swapped: exchange them"
+    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]]); if it is a photograph, the folders of images "
+    "and masks are swapped: exchange them"
 )
 
 
@@ -35,15 +35,17 @@ class MaskValues:
     """Rule that maps mask values to labels; build it with :meth:`parse`.
 
     Specs:
-        ``'0/255'``: values above 128 (16 bits: above 128 * 257) are foreground, so that anti-aliased edges are cut in the middle.
+        ``'0/255'``: values above 128 (16 bits: above 128 * 257) are foreground, so that anti-aliased edges are cut in
+            the middle.
         ``'0/1'``: 1 is foreground; a value above 1 is an error.
-        ``'red'``, ``'green'``, ``'blue'``, ``'red/green'``: a pixel is foreground if the named channel (the sum of two) is above
-            128 and exceeds the other channels by more than 64 (the higher of two does). Everything else is background, other
-            pure colours too: they are other classes. JPEG blurs edges, so a thin line of any colour is accepted. An area of
-            7 x 7 pixels that is neither pure red, green or blue nor nearly black (white, yellow, grey, dark red) is an error,
-            because its meaning is unknown.
-        ``dict(foreground=[1, 2], background=[0], ignore=[255])``: exact grey values, palette indexes or colours ``[r, g, b]``. By
-            default background is ``[0]`` or ``[[0, 0, 0]]`` and ignore is empty. A value that is in no list is an error.
+        ``'red'``, ``'green'``, ``'blue'``, ``'red/green'``: a pixel is foreground if the named channel (the sum of two)
+            is above 128 and exceeds the other channels by more than 64 (the higher of two does). Everything else is
+            background, other pure colours too: they are other classes. JPEG blurs edges, so a thin line of any colour
+            is accepted. An area of 7 x 7 pixels that is neither pure red, green or blue nor nearly black (white,
+            yellow, grey, dark red) is an error, because its meaning is unknown.
+        ``dict(foreground=[1, 2], background=[0], ignore=[255])``: exact grey values, palette indexes or colours
+            ``[r, g, b]``. By default background is ``[0]`` or ``[[0, 0, 0]]`` and ignore is empty. A value that is in
+            no list is an error.
 
     Attributes:
         spec: The spec in plain types, which can be pickled and written as JSON.
@@ -115,7 +117,8 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
         greys |= found
         if found:
             kinds.setdefault("grey", path)
-    # Blurred or compressed edges contain greys of all levels. One mask may have only dark ones by chance, a sample of masks not.
+    # Blurred or compressed edges contain greys of all levels. One mask may have only dark ones by chance, a sample of
+    # masks not.
     if greys and max(greys) <= _SMALL_LABEL:
         kinds.setdefault("labels", kinds["grey"])
     if "labels" in kinds:
@@ -123,8 +126,8 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
         raise DataError(
             f"data: mask {kinds['labels']} is neither 0/1 nor 0/255 (values of the masks looked at: "
             f"{_shorten(sorted(seen))}): give their meaning, as in mask_values=dict(foreground=["
-            f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if all above "
-            f"128 is foreground"
+            f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if "
+            "all above 128 is foreground"
         )
     if {"0/1", "0/255"} <= kinds.keys():
         raise DataError(
@@ -141,8 +144,9 @@ def _by_threshold(raw: NDArray[Any], path: str | Path) -> Labels:
         raise DataError(f"data: mask {path} contains 0/1 in a dataset of 0/255 masks: set mask_values or fix it")
     if 0 < highest <= _SMALL_LABEL or (raw.dtype == np.uint16 and 0 < highest <= 255):
         raise DataError(
-            f"data: {raw.itemsize * 8}-bit mask {path} holds {_listing(raw.ravel())} and nothing brighter in a dataset of 0/255 "
-            f"masks: give their meaning with mask_values=dict(foreground=[...], background=[...]), or set noise to 0"
+            f"data: {raw.itemsize * 8}-bit mask {path} holds {_listing(raw.ravel())} and nothing brighter in a dataset "
+            "of 0/255 masks: give their meaning with mask_values=dict(foreground=[...], background=[...]), or set "
+            "noise to 0"
         )
     return (raw > (128 if raw.dtype == np.uint8 else 128 * 257)).astype(np.uint8)
 
@@ -169,8 +173,8 @@ def _by_hue(channels: tuple[int, ...]) -> Callable[[NDArray[Any], str | Path], L
         if raw.ndim == 2:
             if raw.any():
                 raise DataError(
-                    f"data: mask {path} holds grey values or palette indices ({_listing(raw.ravel())}), not colours: use "
-                    f"mask_values='0/255', '0/1' or dict(foreground=[...], background=[...])"
+                    f"data: mask {path} holds grey values or palette indices ({_listing(raw.ravel())}), not colours: "
+                    "use mask_values='0/255', '0/1' or dict(foreground=[...], background=[...])"
                 )
             return np.zeros(raw.shape, np.uint8)  # all black
         planes: Any = cv2.split(raw)
@@ -224,8 +228,8 @@ def _by_lists(raw: NDArray[Any], path: str | Path, foreground: list, background:
             unlisted &= ~here
     if unlisted.any():
         raise DataError(
-            f"data: mask {path} contains {_listing(raw[unlisted])} which mask_values does not list: add it to foreground, "
-            "background or ignore"
+            f"data: mask {path} contains {_listing(raw[unlisted])} which mask_values does not list: add it to "
+            "foreground, background or ignore"
         )
     return labels
 
@@ -262,7 +266,7 @@ def _code(colour: Sequence[int]) -> int:
 
 
 def _codes(raw: NDArray[Any]) -> NDArray[np.int64]:
-    """Encode each colour of (H, W, 3) as one number; a grey value or index (H, W) counts as the grey colour of that value."""
+    """Encode each colour of (H, W, 3) as a number; a value v of (H, W) counts as the colour [v, v, v]."""
     planes = raw.astype(np.int64)
     red, green, blue = np.moveaxis(planes, -1, 0) if raw.ndim == 3 else (planes, planes, planes)
     return (red << 16) | (green << 8) | blue

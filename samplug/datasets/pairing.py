@@ -41,11 +41,13 @@ def list_files(
 
     Args:
         folder: Folder to list.
-        suffix: Ending of the file names that is not part of the name (``'.jpg'``, ``'_mask.png'``); None accepts any image suffix.
+        suffix: Ending of the file names that is not part of the name (``'.jpg'``, ``'_mask.png'``); None accepts any
+            image suffix.
         recursive: List subfolders too; their names are then part of the name.
 
     Returns:
-        Name -> file, and problems (path -> problem and remedy): files that share a name, and folders with the name of an image.
+        Name -> file, and problems (path -> problem and remedy): files that share a name, and folders with the name of
+        an image.
 
     Raises:
         DataError: The folder does not exist or cannot be read.
@@ -95,7 +97,7 @@ def check_folder(folder: Path) -> None:
 
 
 def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
-    """Report subfolders that exist in both folders and contain images: without ``recursive`` their pairs would be missing."""
+    """Report subfolders that exist in both folders and contain images: their pairs would be missing."""
     problems = {}
     inside = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in (image_dir, mask_dir)]
     for name in sorted(set.intersection(*inside)):
@@ -144,8 +146,8 @@ def match_files(
 def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """Yield each name with a hint at a file among the others, or beside them, that was perhaps meant.
 
-    Such a file has the name in capitals, with blanks, with more characters at its end, in another Unicode form, or with a suffix
-    that is not read.
+    Such a file has the name in capitals, with blanks, with more characters at its end, in another Unicode form, or with
+    a suffix that is not read.
     """
     heads: dict[str, str] = {}
     for folder in sorted({path.parent for path in others.values()}) if files else ():
@@ -168,8 +170,8 @@ def read_list(
 ) -> Pairs:
     """Read a text file that lists one pair a line; empty lines and lines that begin with ``#`` do not count.
 
-    A line is ``IMAGE MASK``, two files relative to ``root``, separated by a tab, a comma or blanks (a leading slash is ignored); or
-    it is one name, of an image file or of a pair without suffixes, in ``image_dir`` and ``mask_dir``.
+    A line is ``IMAGE MASK``, two files relative to ``root``, separated by a tab, a comma or blanks (a leading slash is
+    ignored); or it is one name, of an image file or of a pair without suffixes, in ``image_dir`` and ``mask_dir``.
 
     Raises:
         DataError: The file is missing, not UTF-8 text, or empty.
@@ -255,7 +257,7 @@ def _bare(name: str, suffix: str | None) -> str:
 
 
 def _similar(folder: Path) -> str:
-    """List the folders in the nearest existing parent: most often the folder has another name or is one level deeper."""
+    """List the folders in the nearest existing parent: most often a folder is misspelt or one level deeper."""
     for parent in folder.parents:
         if parent.is_dir():
             inside = sorted(item.name for item in parent.iterdir() if item.is_dir() and not item.name.startswith("."))

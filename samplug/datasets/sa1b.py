@@ -18,11 +18,11 @@ _SUFFIX = ".json"
 
 @DATASETS.register_module()
 class SA1BDataset(InstanceSegDataset):
-    """SA-1B, or a dataset in its layout: each image has a JSON file of its name, ``{"image": {...}, "annotations": [...]}``.
+    """SA-1B, or a dataset in its layout: beside each image a JSON file ``{"image": {...}, "annotations": [...]}``.
 
-    Only ``segmentation`` of an annotation is read: COCO's run lengths (``size`` and ``counts``, compressed or a list), or polygons.
-    Area and box are computed from the mask, not read. ``height`` and ``width`` of ``image`` may be missing; if they are there, they
-    must be the size of the image.
+    Only ``segmentation`` of an annotation is read: COCO's run lengths (``size`` and ``counts``, compressed or a list),
+    or polygons. Area and box are computed from the mask, not read. ``height`` and ``width`` of ``image`` may be
+    missing; if they are there, they must be the size of the image.
 
     Args:
         data_root: Folder that contains images and JSON files.
@@ -35,8 +35,8 @@ class SA1BDataset(InstanceSegDataset):
 
     Raises:
         ConfigError: An option has a value that is not listed above.
-        DataError: Folders are missing or empty, an image has no JSON file or the reverse, two images share a name, a file is broken,
-            or run lengths have another size than the image.
+        DataError: Folders are missing or empty, an image has no JSON file or the reverse, two images share a name, a
+            file is broken, or run lengths have another size than the image.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class SA1BDataset(InstanceSegDataset):
         if not found.pairs and not found.problems:
             subfolders = "" if self.recursive else "; recursive=True searches its subfolders"
             raise DataError(
-                f"data: none of the {len(images)} images in {self.image_dir} matches include={self.include!r}{subfolders}"
+                f"data: none of the {len(images)} images in {self.image_dir} matches "
+                f"include={self.include!r}{subfolders}"
                 if images
                 else f"data: {self.image_dir} contains no images: set image_dir, or add them{subfolders}"
             )
@@ -79,8 +80,8 @@ class SA1BDataset(InstanceSegDataset):
         if not isinstance(entries, list):
             found = f"the keys {', '.join(content)}" if isinstance(content, dict) else shorten(content)
             raise DataError(
-                f"data: {path} has no list of annotations, it contains {shorten(found)}: SA-1B's JSON files have one; move it away "
-                "if it is not one of them"
+                f"data: {path} has no list of annotations, it contains {shorten(found)}: SA-1B's JSON files have one; "
+                "move it away if it is not one of them"
             )
         stated = content.get("image")
         if isinstance(stated, dict) and {"height", "width"} <= stated.keys():

@@ -1,7 +1,8 @@
 """Make random augmentation a function of (seed, epoch, sample), independent of workers, batches and ranks.
 
-The random state of a worker depends on the number of workers and on the samples it has loaded before. Here the sampler yields each
-index together with its epoch, and the dataset seeds the generators from seed, epoch and index for that one sample.
+The random state of a worker depends on the number of workers and on the samples it has loaded before. Here the sampler
+yields each index together with its epoch, and the dataset seeds the generators from seed, epoch and index for that one
+sample.
 """
 
 import random
@@ -22,8 +23,8 @@ from samplug.registry import DATA_SAMPLERS, DATASETS
 class SeededIndex(int):
     """Index of a sample with the epoch in which it is used.
 
-    It is an ``int`` with the attribute ``epoch``, so batch samplers that use the index (mmdet's ``AspectRatioBatchSampler``) work
-    unchanged. Equal indexes compare equal, whatever their epochs.
+    It is an ``int`` with the attribute ``epoch``, so batch samplers that use the index (mmdet's
+    ``AspectRatioBatchSampler``) work unchanged. Equal indexes compare equal, whatever their epochs.
     """
 
     epoch: int
@@ -43,10 +44,11 @@ class SeededIndex(int):
 class SeededSampler(Sampler[SeededIndex]):
     """Wrapper of any sampler that yields its indexes as :class:`SeededIndex`.
 
-    The epoch is the ``epoch`` of the sampler if it has one (``DefaultSampler``). A sampler without one (``InfiniteSampler``) is
-    one stream that continues with each ``iter()``; its epochs are the passes over the dataset, counted over all ranks. All other
-    attributes (``set_epoch``, ``dataset``, ``shuffle``, ...) are those of the sampler. ``start`` is the number of indexes that the
-    next pass leaves out (to resume within an epoch); later passes are complete.
+    The epoch is the ``epoch`` of the sampler if it has one (``DefaultSampler``). A sampler without one
+    (``InfiniteSampler``) is one stream that continues with each ``iter()``; its epochs are the passes over the dataset,
+    counted over all ranks. All other attributes (``set_epoch``, ``dataset``, ``shuffle``, ...) are those of the
+    sampler. ``start`` is the number of indexes that the next pass leaves out (to resume within an epoch); later passes
+    are complete.
 
     Args:
         sampler: Sampler, or its config.
@@ -95,9 +97,9 @@ class SeededSampler(Sampler[SeededIndex]):
 class SeededDataset:
     """Wrapper of a map-style dataset whose random transforms then depend only on (seed, epoch, index).
 
-    Python's, NumPy's and torch's CPU generators are seeded for each sample and their states restored afterwards: without workers
-    the model uses the same generators. Generators that a transform owns are not affected. All attributes are read from, and set
-    on, the wrapped dataset.
+    Python's, NumPy's and torch's CPU generators are seeded for each sample and their states restored afterwards:
+    without workers the model uses the same generators. Generators that a transform owns are not affected. All
+    attributes are read from, and set on, the wrapped dataset.
 
     Args:
         dataset: Dataset, or its config.
@@ -105,7 +107,8 @@ class SeededDataset:
     """
 
     def __init__(self, dataset: Any, seed: int) -> None:
-        # Names that no dataset uses: public attributes, such as `dataset.seed` and `dataset.dataset`, are the dataset's own.
+        # Names that no dataset uses: public attributes, such as `dataset.seed` and `dataset.dataset`, are the dataset's
+        # own.
         object.__setattr__(self, "_drawn", DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset)
         object.__setattr__(self, "_seed", seed)
 
@@ -170,8 +173,8 @@ def seeded(*entropy: int) -> Iterator[None]:
 
 
 def _delegated(owner: Any, field: str, name: str) -> Any:
-    # Do not delegate special methods: pickling and copying look them up, and DataLoader asks for __getitems__, which would
-    # load samples without seeding.
+    # Do not delegate special methods: pickling and copying look them up, and DataLoader asks for __getitems__, which
+    # would # load samples without seeding.
     if name == field or name.startswith("__"):
         raise AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}")
     return getattr(getattr(owner, field), name)

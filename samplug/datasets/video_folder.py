@@ -18,25 +18,27 @@ _SUFFIX = ".png"  # lossless; JPEG would surround every object with values that 
 
 @DATASETS.register_module()
 class VideoFolderDataset(InstanceSegDataset):
-    """Frames ``JPEGImages/<video>/00000.jpg`` with label maps ``Annotations/<video>/00000.png``; each frame is one sample.
+    """Frames ``JPEGImages/<video>/00000.jpg`` with label maps ``Annotations/<video>/00000.png``.
 
-    Every value of a map except 0 is an object: a grey value, or a palette index if the file has a palette; a mask of 0 and 255 is
-    one object. With subfolders, ``Annotations/<video>/<object>/00000.png`` (SA-V), each file is one object: its pixels that are not
-    0. Frames without an annotation are left out and counted in ``unannotated``. ``part`` puts all frames of a video into one part.
+    Each frame is one sample.
+    Every value of a map except 0 is an object: a grey value, or a palette index if the file has a palette; a mask of 0
+    and 255 is one object. With subfolders, ``Annotations/<video>/<object>/00000.png`` (SA-V), each file is one object:
+    its pixels that are not 0. Frames without an annotation are left out and counted in ``unannotated``. ``part`` puts
+    all frames of a video into one part.
 
     Args:
         data_root: Folder that contains images and annotations.
         image_dir: Folder of videos under ``data_root``, each a folder of frames.
         ann_dir: Folder of annotations under ``data_root``.
-        ann_file: Text file under ``data_root`` that lists the videos of the dataset, one a line; None uses all folders of
-            ``image_dir``.
+        ann_file: Text file under ``data_root`` that lists the videos of the dataset, one a line; None uses all folders
+            of ``image_dir``.
         ignore_values: Values of label maps that are not objects, such as (255,) for undecided borders.
         **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the other arguments of :class:`InstanceSegDataset`.
 
     Raises:
         ConfigError: An option has a value that is not listed above.
-        DataError: Folders are missing or empty, a video has no annotations or the reverse, an annotation has no frame, a file is
-            broken, or a map has colours or another size than its frame.
+        DataError: Folders are missing or empty, a video has no annotations or the reverse, an annotation has no frame,
+            a file is broken, or a map has colours or another size than its frame.
     """
 
     def __init__(
@@ -72,7 +74,8 @@ class VideoFolderDataset(InstanceSegDataset):
         for video in wanted:
             if video not in annotated:
                 problems[str(self.image_dir / video)] = (
-                    f"has no annotations, {self.ann_dir / video}: add them, remove the video, or list the others in ann_file"
+                    f"has no annotations, {self.ann_dir / video}: add them, remove the video, or list the others in "
+                    "ann_file"
                 )
                 continue
             frames, wrong = list_files(self.image_dir / video)
@@ -89,8 +92,8 @@ class VideoFolderDataset(InstanceSegDataset):
                     files.append(file)
         if not files and not problems:
             raise DataError(
-                f"data: {self.image_dir} contains no folder of frames that are annotated in {self.ann_dir}: set image_dir and "
-                "ann_dir"
+                f"data: {self.image_dir} contains no folder of frames that are annotated in {self.ann_dir}: set "
+                "image_dir and ann_dir"
             )
         return files, problems
 

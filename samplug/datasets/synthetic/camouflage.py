@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 
 from samplug.datasets.synthetic.textures import TEXTURES
 
-# Grounds consist of grains and fibres, like soil, gravel and grass; objects have bands and meshes, like animals. Spots and
-# blotches fit both; by default they are left out. Pass them for harder scenes.
+# Grounds consist of grains and fibres, like soil, gravel and grass; objects have bands and meshes, like animals. Spots
+# and # blotches fit both; by default they are left out. Pass them for harder scenes.
 GROUND_TEXTURES = ("fractal", "fibres", "cells", "speckle", "mosaic")
 OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "rings", "bricks")
 
@@ -23,16 +23,16 @@ def camouflage_scene(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Generate scene ``index`` of an endless sequence.
 
-    Object and ground have textures of two families, but the same palette, mean, contrast, lighting and noise. Colour, brightness
-    and place do not reveal the object, only its texture and outline do.
+    Object and ground have textures of two families, but the same palette, mean, contrast, lighting and noise. Colour,
+    brightness and place do not reveal the object, only its texture and outline do.
 
     Args:
         seed: Seed of the sequence.
         index: Index in the sequence.
         size: Side of the square image in pixels, at least 32.
         ground_textures: Families (keys of ``TEXTURES``) to draw the ground from.
-        object_textures: Families to draw the object from. If both share families, no texture marks the object as such, only the
-            difference to its surroundings does, which is much harder to learn.
+        object_textures: Families to draw the object from. If both share families, no texture marks the object as such,
+            only the difference to its surroundings does, which is much harder to learn.
 
     Returns:
         Image (size, size, 3) uint8 BGR and mask (size, size) uint8 in {0, 1}.

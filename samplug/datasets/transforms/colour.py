@@ -50,8 +50,8 @@ class RandomGaussianBlur(BaseTransform):
 class ColorJitter(BaseTransform):
     """Scale brightness, contrast and saturation of ``img``, (H, W, 3) uint8 BGR, by random factors in random order.
 
-    The operations are those of torchvision's ``ColorJitter`` on PIL images: brightness is scaled about black, contrast about the
-    mean grey, saturation about the grey image. Each factor is drawn uniformly from [max(0, 1 - x), 1 + x].
+    The operations are those of torchvision's ``ColorJitter`` on PIL images: brightness is scaled about black, contrast
+    about the mean grey, saturation about the grey image. Each factor is drawn uniformly from [max(0, 1 - x), 1 + x].
 
     Args:
         brightness, contrast, saturation: Value x of each property, at least 0; 0 leaves the property unchanged.

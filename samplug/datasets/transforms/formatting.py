@@ -9,14 +9,14 @@ with quiet_optional_operators():
     from mmseg.datasets.transforms import PackSegInputs as _PackSegInputs
 
 META_KEYS = (
-    "img_path", "seg_map_path", "dataset_name", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip", "flip_direction",
-    "reduce_zero_label",
+    "img_path", "seg_map_path", "dataset_name", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip",
+    "flip_direction", "reduce_zero_label",
 )  # fmt: skip
 
 
 @TRANSFORMS.register_module()
 class PackSegInputs(_PackSegInputs):
-    """mmseg's ``PackSegInputs`` that also keeps ``dataset_name``, by which metrics report each dataset in a row of its own.
+    """mmseg's ``PackSegInputs`` that also keeps ``dataset_name``, so that metrics can report each dataset.
 
     Args:
         meta_keys: Entries of ``results`` to copy into the metainfo of the sample; missing ones are left out.

@@ -19,21 +19,22 @@ with quiet_optional_operators():
 
 @TRANSFORMS.register_module()
 class RandomRotateShear(BaseTransform):
-    """Rotate and shear image and ground truth about the centre of the image, as SAM 2's training does; the size does not change.
+    """Rotate and shear image and ground truth about the centre of the image, as in SAM 2's training.
 
-    Angles are drawn uniformly. Angles that would move an object out of the image are rejected; after ``attempts`` rejections the
-    sample stays unchanged. (``mmdet.RandomAffine`` moves boxes only.)
+    The size of the image does not change.
+    Angles are drawn uniformly. Angles that would move an object out of the image are rejected; after ``attempts``
+    rejections the sample stays unchanged. (``mmdet.RandomAffine`` moves boxes only.)
 
-    ``img``, (H, W, 3) uint8, is interpolated bilinearly. ``gt_seg_map``, (H, W) uint8, and ``gt_masks``, ``BitmapMasks``, are
-    interpolated by nearest neighbour if present; pixels from outside become 0, background. ``gt_bboxes`` become the tight boxes of
-    the masks.
+    ``img``, (H, W, 3) uint8, is interpolated bilinearly. ``gt_seg_map``, (H, W) uint8, and ``gt_masks``,
+    ``BitmapMasks``, are interpolated by nearest neighbour if present; pixels from outside become 0, background.
+    ``gt_bboxes`` become the tight boxes of the masks.
 
     Args:
         angle: Largest rotation in degrees, in [0, 180].
         shear: Largest shear of the vertical axis in degrees, in [0, 90).
         attempts: Number of draws for a sample, at least 1.
-        fill: Colour of pixels from outside the image, in 0..255 and in the channel order of the image; by default ImageNet's mean
-            in BGR.
+        fill: Colour of pixels from outside the image, in 0..255 and in the channel order of the image; by default
+            ImageNet's mean in BGR.
 
     Raises:
         ConfigError: An angle is out of its range, or ``attempts`` is below 1.
@@ -76,8 +77,8 @@ class RandomRotateShear(BaseTransform):
 def rotation_and_shear(angle: float, shear: float, size: tuple[int, int]) -> np.ndarray:
     """Return the affine matrix, (2, 3) float64, that maps coordinates (x, y); pixel centres are at integers.
 
-    First the vertical axis is sheared by ``shear``, then the image is rotated clockwise by ``angle`` (both in radians), about the
-    centre of an image of ``size`` (H, W), as in torchvision's ``affine``.
+    First the vertical axis is sheared by ``shear``, then the image is rotated clockwise by ``angle`` (both in radians),
+    about the centre of an image of ``size`` (H, W), as in torchvision's ``affine``.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, -math.tan(shear)], [0.0, 1.0]])

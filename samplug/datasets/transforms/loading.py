@@ -34,8 +34,9 @@ class LoadImage(BaseTransform):
 class LoadBinaryMask(BaseTransform):
     """Read ``seg_map_path``, unless the dataset generated the mask.
 
-    Adds ``gt_seg_map`` (H, W) uint8: 1 foreground, 0 background, 255 ignored. The dataset provides ``mask_values``, a spec of
-    :class:`samplug.datasets.mask_values.MaskValues`, and may provide ``size_mismatch``: ``'stop'`` (default) or ``'resize_mask'``.
+    Adds ``gt_seg_map`` (H, W) uint8: 1 foreground, 0 background, 255 ignored. The dataset provides ``mask_values``, a
+    spec of :class:`samplug.datasets.mask_values.MaskValues`, and may provide ``size_mismatch``: ``'stop'`` (default) or
+    ``'resize_mask'``.
 
     Raises:
         DataError: A mask has another size than its image, or a value to which ``mask_values`` gives no meaning.
@@ -68,8 +69,8 @@ def load_labels(
         image_shape: (H, W) of the image.
         image_path: File of the image, for messages.
         spec: Meaning of the mask values, see :class:`MaskValues`.
-        size_mismatch: ``'stop'`` raises an error if mask and image differ in size; ``'resize_mask'`` resizes the mask to the image
-            by nearest neighbour.
+        size_mismatch: ``'stop'`` raises an error if mask and image differ in size; ``'resize_mask'`` resizes the mask
+            to the image by nearest neighbour.
 
     Returns:
         (H, W) uint8: 1 foreground, 0 background, 255 ignored.
@@ -100,8 +101,8 @@ def labels_from_mask(
             if raw.shape[:2] == (width, height):
                 rotated = ", or the image has an EXIF rotation that the mask lacks: save both upright"
             raise DataError(
-                f"data: mask {mask_path} is {raw.shape[1]}x{raw.shape[0]}, its image {image_path} is {width}x{height}: masks must "
-                f"have the size of their images (size_mismatch='resize_mask' resizes them){rotated}"
+                f"data: mask {mask_path} is {raw.shape[1]}x{raw.shape[0]}, its image {image_path} is {width}x{height}: "
+                f"masks must have the size of their images (size_mismatch='resize_mask' resizes them){rotated}"
             )
         raw = cv2.resize(raw, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return values.labels(raw, mask_path)
