@@ -1,8 +1,8 @@
-"""Annotation formats of other tools, turned into image and mask folders and back."""
+"""Convert annotation formats of other tools to datasets, and masks to annotation formats."""
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
 from samplug.converters.checking import Selection
-from samplug.converters.from_masks import EXPORTS, LabelledImage, export
+from samplug.converters.from_masks import EXPORTS, LabelledImage, export_annotations
 from samplug.converters.reading import FORMATS, read_annotations
 from samplug.converters.to_masks import to_masks
 from samplug.converters.to_sa1b import to_sa1b
@@ -18,7 +18,7 @@ __all__ = [
     "Problem",
     "Region",
     "Selection",
-    "export",
+    "export_annotations",
     "extract_frames",
     "read_annotations",
     "to_masks",

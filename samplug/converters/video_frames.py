@@ -1,4 +1,4 @@
-"""Frames of video files as the folders that ``VideoFolderDataset`` and annotation tools read."""
+"""Extract frames of video files to the folders that ``VideoFolderDataset`` and annotation tools read."""
 
 import os
 import shutil
@@ -16,24 +16,24 @@ _QUALITY = 95
 def extract_frames(
     videos: Sequence[Path], destination: Path, every: int = 1, max_frames: int | None = None, overwrite: bool = False
 ) -> dict[str, int]:
-    """Write ``JPEGImages/<video>/00000.jpg``, JPEG of quality 95, turned as the file says.
+    """Write ``JPEGImages/<video>/00000.jpg``, JPEG of quality 95, rotated as the video file states.
 
-    A frame is called by its number in the video, so that other frames can be added later. A folder of frames is made under a
-    temporary name and renamed: it is whole, or not there.
+    The name of a frame is its number in the video, so that other frames can be added later. A folder of frames is
+    written under a temporary name and then renamed, so it is complete or missing.
 
     Args:
-        videos: Files that OpenCV's FFmpeg reads, of different names.
-        destination: The folder that gets ``JPEGImages/``.
-        every: Only each so-manieth frame: 0, every, 2 * every, ...
-        max_frames: At most so many of a video.
+        videos: Files that OpenCV's FFmpeg reads, with unique names.
+        destination: Folder in which ``JPEGImages/`` is made.
+        every: Keep every n-th frame: 0, n, 2n, ...
+        max_frames: Largest number of frames from a video.
         overwrite: Replace the folders of an earlier run.
 
     Returns:
         Number of frames by name of the video.
 
     Raises:
-        DataError: No such file, one that is no video, or without frames; a folder that exists or cannot be written.
-        ConfigError: ``every`` or ``max_frames`` below 1, two videos of one name.
+        DataError: A file does not exist, is not a video or has no frames; a folder exists or cannot be written.
+        ConfigError: ``every`` or ``max_frames`` is below 1, or two videos have one name.
     """
     if every < 1 or (max_frames is not None and max_frames < 1):
         raise ConfigError(f"frames: every={every} and max_frames={max_frames} must be at least 1")
@@ -55,8 +55,8 @@ def _open(video: Path) -> cv2.VideoCapture:
     if not capture.isOpened() or not capture.grab():
         capture.release()
         raise DataError(
-            f"frames: {video} ({video.stat().st_size:,} bytes) is no video that OpenCV's FFmpeg reads: copy it again, or convert it "
-            "to mp4 with H.264"
+            f"frames: {video} ({video.stat().st_size:,} bytes) is not a video that OpenCV's FFmpeg reads: copy it "
+            "again, or convert it to mp4 with H.264"
         )
     capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
     return capture
@@ -67,7 +67,7 @@ def _extract(video: Path, folder: Path, every: int, max_frames: int | None) -> i
     capture = _open(video)
     written = number = 0
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
         partial.mkdir(parents=True)
         while (max_frames is None or written < max_frames) and capture.grab():
             if number % every == 0:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
 from samplug.datasets.pairing import list_files
 from samplug.evaluation.baselines import BASELINES, NEEDS_IMAGE
 from samplug.evaluation.protocols import ImageResult, Protocol
@@ -65,7 +65,11 @@ class GroundTruths:
         """
         folder = Path(folder).expanduser()
         files = _files(folder, suffix, recursive)
-        spec = decide(list(files.values())[:: max(1, len(files) // _SAMPLED)]) if mask_values == "auto" else mask_values
+        spec = (
+            decide_mask_values(list(files.values())[:: max(1, len(files) // _SAMPLED)])
+            if mask_values == "auto"
+            else mask_values
+        )
         MaskValues.parse(spec)
         return cls(folder, files, spec, _files(Path(images).expanduser(), None, recursive) if images else {}, recursive)
 
