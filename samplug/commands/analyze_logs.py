@@ -1,6 +1,6 @@
-"""Draw curves (curves.png), write values (curves.csv) and print a table of the training logs of one or more runs.
+"""Draw curves and print a table of the training logs of one or more runs.
 
-A run that was interrupted and resumed in one work folder is one run.
+The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in one work folder is one run.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Draw the samples that a model is fed, exactly as in a training with the same seed, or time the loader on its own."""
+"""Draw the samples that a model is fed, or time the loader on its own.
+
+The samples are exactly those of a training with the same seed.
+"""
 
 import argparse
 

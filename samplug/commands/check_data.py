@@ -1,6 +1,7 @@
-"""Read every image and annotation of a config's datasets: missing, broken and suspicious files, number and sizes against the published ones.
+"""Check that the datasets of a config are there, whole, and as published.
 
-The exit code is 1 if anything is not as it should be.
+Every image and annotation is read. Missing, broken and suspicious files are listed; number and sizes are compared with those of the
+published datasets. The exit code is 1 if anything is not as it should be.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from rich.progress import track
 from samplug.apis.inferencer import Inferencer
 from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
 from samplug.config import load_config
-from samplug.converters.from_masks import LabelledImage, export
+from samplug.converters.from_masks import LabelledImage, export_annotations
 from samplug.datasets.configs import datasets_of
 from samplug.imaging.files import read_mask
 from samplug.imaging.rasters import Bands
@@ -23,7 +23,7 @@ from samplug.imaging.sources import Source, find_sources
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.files import write_text
-from samplug.utils.text import listed_lines
+from samplug.utils.text import indented
 
 _SETTINGS = "predict.json"
 
@@ -142,11 +142,11 @@ def predict(
     objects = {}
     for format, folder in exports.items():
         labelled = _labelled(sources, out, failures, _is_binary(cfg))
-        objects[format] = export(labelled, folder, format, class_names(cfg), overwrite)
+        objects[format] = export_annotations(labelled, folder, format, class_names(cfg), overwrite)
     if failures and on_error == "stop":
         raise DataError(
             f"predict: {len(failures)} of {len(sources)} images could not be predicted, all others are in {out}; mend them, or "
-            f"pass --on-error skip:\n{listed_lines(failures)}"
+            f"pass --on-error skip:\n{indented(failures.values())}"
         )
     return Outcome(len(waiting) - len(failures), len(sources) - len(waiting), failures, objects)
 

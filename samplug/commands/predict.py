@@ -7,7 +7,7 @@ import argparse
 
 from samplug.commands.common import add_checkpoint, add_config, add_device
 from samplug.converters.from_masks import EXPORTS
-from samplug.utils.text import listed_lines
+from samplug.utils.text import indented
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def execute(args: argparse.Namespace) -> None:
     for format, number in outcome.objects.items():
         print(f"{number} objects exported to {args.out_dir}/{format}")
     if outcome.failures:
-        print(f"{len(outcome.failures)} images left out:\n{listed_lines(outcome.failures)}")
+        print(f"{len(outcome.failures)} images left out:\n{indented(outcome.failures.values())}")
 
 
 def _tile(text: str) -> int | str:
