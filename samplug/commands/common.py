@@ -87,7 +87,8 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def build_runner(cfg: Any) -> Any:
-    """Build the config's Runner: ``runner_type``, or samplug's; ``ShardedRunner`` in its place if the config has a ``strategy``.
+    """Build the Runner of a config: ``runner_type``, by default samplug's, or ``ShardedRunner`` if there is a
+    ``strategy``.
 
     Raises:
         ConfigError: The work folder cannot be written, or there is no such Runner.
@@ -109,6 +110,7 @@ def build_runner(cfg: Any) -> Any:
     kind = RUNNERS.get(cfg.runner_type)
     if kind is None:
         raise ConfigError(
-            f"config: no runner_type is called {cfg.runner_type!r}: use SamplugRunner, or add its module to custom_imports"
+            f"config: no runner_type is called {cfg.runner_type!r}: use SamplugRunner, or add its module to "
+            "custom_imports"
         )
     return kind.from_cfg(cfg)

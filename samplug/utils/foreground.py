@@ -7,8 +7,8 @@ from torch import Tensor
 def foreground_logits(output: Tensor, decision: Tensor | None) -> Tensor:
     """Logits of a binary model's output, which mmseg's segmentors leave as probabilities under the name ``seg_logits``.
 
-    Probabilities are recognised by the model's own decision: all are in 0..1, and some above 0 were decided to be background, which of logits
-    they could not be at any threshold up to a half.
+    Probabilities are recognised by the model's own decision: all are in 0..1, and some above 0 were decided to be
+    background, which of logits they could not be at any threshold up to a half.
 
     Args:
         output: (1, H, W) float, ``seg_logits``; of several classes it is returned as it is.
