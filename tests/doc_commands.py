@@ -27,6 +27,7 @@ PROGRAMS = (
     "mpirun",
     "pip",
     "python",
+    "samplug",
     "source",
     "tensorboard",
 )
