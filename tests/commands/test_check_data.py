@@ -92,7 +92,7 @@ def test_nothing_that_loads(tmp_path, command):
 
     code, lines, _ = command(FOLDER, f"data_root={tmp_path / 'nowhere'}")
     assert code == 1
-    assert f"{tmp_path / 'nowhere' / 'images'} does not exist; {tmp_path} holds mine: correct its path" in lines[1]
+    assert f"{tmp_path / 'nowhere' / 'images'} does not exist; {tmp_path} contains mine: correct its path" in lines[1]
 
 
 def test_suspicious_masks_are_remarks(tmp_path, command):
