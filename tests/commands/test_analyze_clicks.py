@@ -92,7 +92,7 @@ def test_mistakes(tmp_path):
     with pytest.raises(DataError, match="not of interactive segmentation"):
         analyze_clicks.read([str(tmp_path / "other.json")])
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(DataError, match=r"broken\.json is not JSON"):
+    with pytest.raises(DataError, match=r"broken\.json is no json"):
         analyze_clicks.read([str(tmp_path / "broken.json")])
     cfg = load_config(CONFIG, dict(data_root=str(tmp_path)))
     cfg.test_dataloader = None

@@ -266,7 +266,9 @@ def test_skip_leaves_out_images_with_problems(tmp_path):
 
 def test_skip_with_nothing_left_stops(tmp_path):
     source = coco_json(tmp_path, [(1, [], {})])
-    with pytest.raises(DataError, match=r"(?s)none of the 1 images of .* can be used.*a\.jpg: annotation 100 has an empty"):
+    with pytest.raises(
+        DataError, match=r"(?s)none of the 1 images of .* can be used.*a\.jpg: annotation 100 has an empty"
+    ):
         convert(source, tmp_path / "out", skip_problems=True)
 
 
