@@ -1,4 +1,4 @@
-"""The command ``tools/evaluate_masks.py``."""
+"""Score folders of predicted maps against folders of ground truth masks; no model needed."""
 
 import argparse
 import ast
@@ -14,10 +14,8 @@ from samplug.utils.errors import ConfigError
 _LISTED = 10
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    root = argparse.ArgumentParser(description=__doc__)
-    protocols = root.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    protocols = parser.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
     for protocol in (Saliency, Shadow, Overlap):
         sub = protocols.add_parser(
             protocol.name,
@@ -73,11 +71,9 @@ def parser() -> argparse.ArgumentParser:
                 if protocol is Saliency
                 else "tssam: threshold 125/255 and mean over images; TS-SAM's row of scores: add --size 1024",
             )
-    return root
 
 
-def main() -> None:
-    args = parser().parse_args()
+def execute(args: argparse.Namespace) -> None:
     protocol = _protocol(args)
     for path in filter(None, (args.out, args.csv)):
         check_writable(path)

@@ -8,8 +8,23 @@ from samplug.converters.to_masks import to_masks
 from samplug.converters.to_sa1b import to_sa1b
 from samplug.converters.to_videos import to_videos
 from samplug.converters.video_frames import extract_frames
+from samplug.utils.extensions import Extensions
+
+# Commands, see :mod:`samplug.commands`. Another package adds a converter as an entry point of the group ``samplug.converters``.
+CONVERTERS = Extensions(
+    "converter",
+    "samplug.converters",
+    {
+        "to-masks": "samplug.converters.to_masks",
+        "to-sa1b": "samplug.converters.to_sa1b",
+        "to-videos": "samplug.converters.to_videos",
+        "frames": "samplug.converters.video_frames",
+    },
+    "Turn data of other tools into folders that samplug reads.",
+)
 
 __all__ = [
+    "CONVERTERS",
     "EXPORTS",
     "FORMATS",
     "AnnotatedImage",

@@ -2,8 +2,7 @@
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,18 @@ from numpy.typing import NDArray
 
 from samplug.converters.outlines import connected_parts, outline_polygon
 from samplug.utils.errors import DataError
+from samplug.utils.extensions import Extensions
+from samplug.utils.files import replacing_folder
 from samplug.utils.rle import encode_rle
 
 # Largest distance in pixels between a polygon and the border that it outlines.
 _TOLERANCE = 1.0
+# Functions (images, empty folder, class names) -> number of objects. Other packages add theirs as entry points.
+EXPORTS = Extensions(
+    "export format",
+    "samplug.exports",
+    {name: f"samplug.converters.from_masks:write_{name}" for name in ("coco", "labelme", "yolo")},
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,9 @@ class LabelledImage:
                 yield label, ring + corner
 
 
-def export_annotations(images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str]) -> int:
+def export_annotations(
+    images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str], overwrite: bool = False
+) -> int:
     """Write annotations of label maps; every connected part of a class is one object.
 
     ``coco`` writes ``annotations.json`` with exact run lengths, ``labelme`` a JSON file for each image, ``yolo`` the
@@ -70,9 +79,10 @@ def export_annotations(images: Iterable[LabelledImage], folder: Path, format: st
 
     Args:
         images: Images with unique names.
-        folder: Folder to write; must not exist.
-        format: A key of ``EXPORTS``.
+        folder: Folder to write.
+        format: A name of ``EXPORTS``.
         classes: Class names by index; the name of index 0 is not used.
+        overwrite: Replace a folder that exists.
 
     Returns:
         Number of objects.
@@ -80,22 +90,17 @@ def export_annotations(images: Iterable[LabelledImage], folder: Path, format: st
     Raises:
         DataError: The folder exists, or cannot be written.
     """
-    if folder.exists():
+    if folder.exists() and not overwrite:
         raise DataError(f"export: {folder} exists, perhaps with corrections: move it away, or name another folder")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
     try:
-        partial.mkdir(parents=True)
-        number = EXPORTS[format](images, partial, classes)
-        os.replace(partial, folder)
+        with replacing_folder(folder) as partial:
+            return EXPORTS.load(format)(images, partial, classes)
     except OSError as error:
         raise DataError(f"export: {folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return number
 
 
-def _write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+def write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    """Write ``annotations.json`` with exact run lengths, and link the images."""
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, start=1):
@@ -121,7 +126,8 @@ def _write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence
     return len(annotations)
 
 
-def _write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+def write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    """Write a JSON file of polygons for each image."""
     number = 0
     for image in images:
         shapes = [
@@ -144,7 +150,8 @@ def _write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Seque
     return number
 
 
-def _write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+def write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    """Write ``labels/`` and ``data.yaml`` of polygons, and link the images."""
     number = 0
     for kind in ("images", "labels"):
         (folder / kind).mkdir()
@@ -161,13 +168,6 @@ def _write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence
     content: dict[str, Any] = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(classes[1:]))}
     _write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return number
-
-
-EXPORTS: dict[str, Callable[[Iterable[LabelledImage], Path, Sequence[str]], int]] = {
-    "coco": _write_coco,
-    "labelme": _write_labelme,
-    "yolo": _write_yolo,
-}
 
 
 def _link(image: LabelledImage, folder: Path) -> None:

@@ -1,5 +1,9 @@
-"""Convert annotations to the image and mask folders that ``BinarySegDataset`` reads."""
+"""Convert annotations to the image and mask folders that ``BinarySegDataset`` reads.
 
+Write images/, masks/ and summary.json from COCO, labelme or YOLO annotations; nothing is written if anything is wrong.
+"""
+
+import argparse
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +13,9 @@ import cv2
 import numpy as np
 
 from samplug.converters.annotations import Annotations, Problem
+from samplug.converters.arguments import add_annotations, print_problems, writing_options
 from samplug.converters.checking import Drawing, Role, Selection, in_parallel
+from samplug.converters.reading import read_annotations
 from samplug.converters.writing import (
     Link,
     check_destination,
@@ -21,6 +27,34 @@ from samplug.converters.writing import (
 from samplug.utils.files import replace_file
 
 VALUES: dict[Role, int] = {"ignored": 127, "foreground": 255}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_annotations(parser)
+    parser.add_argument(
+        "--ignore-classes", nargs="+", default=[], metavar="NAME", help="classes whose pixels are ignored"
+    )
+    parser.add_argument(
+        "--crowd",
+        choices=["ignore", "foreground", "skip"],
+        default="ignore",
+        help="crowd areas: pixels to ignore, foreground, or not drawn",
+    )
+
+
+def execute(args: argparse.Namespace) -> None:
+    selection = Selection(args.classes, args.ignore_classes, args.crowd)
+    annotations = read_annotations(args.src, args.format, args.images)
+    summary = to_masks(annotations, args.dst, selection, **writing_options(args))
+    print(f"{summary['images']} masks in {args.dst / 'masks'}")
+    if empty := len(summary["images_without_regions"]):
+        print(f"{empty} of them are empty: nothing of the classes is annotated there")
+    print_problems(summary, args.dst)
+    if summary["ignored_pixels"]:
+        values = ", ".join(f"{name}={value}" for name, value in summary["mask_values"].items())
+        print(
+            f"{summary['ignored_pixels']:,} pixels are to be ignored: give mask_values=dict({values}) to each dataset of the config"
+        )
 
 
 class _Written(NamedTuple):

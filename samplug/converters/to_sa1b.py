@@ -1,5 +1,10 @@
-"""Convert annotations to the folder that ``SA1BDataset`` reads: a JSON file of objects beside each image."""
+"""Convert annotations to the folder that ``SA1BDataset`` reads: a JSON file of objects beside each image.
 
+Write images/, with a json of its objects beside each image, and summary.json from annotations, label maps or masks of single objects;
+nothing is written if anything is wrong.
+"""
+
+import argparse
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +15,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from samplug.converters.annotations import Annotations
+from samplug.converters.arguments import add_annotations, print_problems, writing_options
 from samplug.converters.checking import Drawing, Selection, in_parallel
 from samplug.converters.outlines import connected_parts
+from samplug.converters.reading import read_annotations
 from samplug.converters.writing import (
     Link,
     check_destination,
@@ -21,6 +28,31 @@ from samplug.converters.writing import (
     write_json,
 )
 from samplug.utils.rle import encode_rle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_annotations(parser)
+    parser.add_argument(
+        "--crowd", choices=["foreground", "skip"], default="skip", help="crowd areas: objects like others, or left out"
+    )
+    parser.add_argument("--components", action="store_true", help="each connected part becomes an object")
+
+
+def execute(args: argparse.Namespace) -> None:
+    selection = Selection(args.classes, crowd=args.crowd)
+    annotations = read_annotations(args.src, args.format, args.images)
+    summary = to_sa1b(annotations, args.dst, selection, args.components, **writing_options(args))
+    print(f"{summary['objects']} objects of {summary['images']} images in {args.dst / 'images'}")
+    if bare := len(summary["images_without_objects"]):
+        print(f"{bare} of the images have no objects")
+    if empty := summary["objects_without_pixels"]:
+        print(f"{empty} objects without a pixel left out")
+    if annotations.format == "label-maps":
+        values = sorted(summary["categories"].items(), key=lambda item: int(item[0]))
+        counts = ", ".join(f"{value} ({number})" for value, number in values)
+        print(f"values and their objects: {counts}; --classes takes some of them alone (255 often means unlabelled)")
+    print_problems(summary, args.dst)
+    print(f"its data_root: {args.dst / 'images'}")
 
 
 def to_sa1b(

@@ -1,9 +1,12 @@
-"""Convert images and masks to videos of one frame, the layout that SAM 2's trainer reads."""
+"""Convert images and masks to videos of one frame, the layout that SAM 2's trainer reads.
 
+Write JPEGImages/NAME/00000.jpg, Annotations/NAME/00000.png, train_list.txt and val_list.txt; nothing is written if anything is wrong.
+"""
+
+import argparse
 import random
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,35 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.converters.arguments import add_overwrite
 from samplug.converters.checking import in_parallel
 from samplug.converters.writing import check_destination
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
 from samplug.datasets.pairing import Pair, list_files, match_files
-from samplug.datasets.scan import scan_pairs
 from samplug.imaging.files import read_mask
 from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.files import replace_file
+from samplug.utils.files import replace_file, write_text
 from samplug.utils.text import listed_lines
 
 _SAMPLED = 64
 LISTS = {"train": "train_list.txt", "val": "val_list.txt"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", type=Path, help="folder of images")
+    parser.add_argument("masks", type=Path, help="folder of masks of the same names")
+    parser.add_argument("dst", type=Path, help="folder for the result")
+    parser.add_argument("--val-fraction", type=float, default=0.2, help="share of val_list.txt (default: 0.2)")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the shuffle before the split (default: 42)")
+    parser.add_argument("--foreground", type=int, nargs="+", metavar="V", help="mask values (default: 0/1 or 0/255)")
+    parser.add_argument("--background", type=int, nargs="+", default=[0], metavar="V", help="all others (default: 0)")
+    add_overwrite(parser)
+
+
+def execute(args: argparse.Namespace) -> None:
+    values = dict(foreground=args.foreground, background=args.background) if args.foreground else "auto"
+    lists = to_videos(args.images, args.masks, args.dst, args.val_fraction, args.seed, values, args.overwrite)
+    print(f"{sum(lists.values())} videos in {args.dst}: {', '.join(f'{n} {part}' for part, n in lists.items())}")
 
 
 def to_videos(
@@ -59,6 +79,8 @@ def to_videos(
             be overwritten.
         ConfigError: ``val_fraction`` is not in [0, 1).
     """
+    from samplug.datasets.scan import scan_pairs  # imports torch
+
     if not 0 <= val_fraction < 1:
         raise ConfigError(f"to-videos: val_fraction={val_fraction} must be in [0, 1)")
     pictures, problems = list_files(images)
@@ -93,7 +115,7 @@ def to_videos(
 
     list(in_parallel(write, found.pairs, "writing"))
     for part, names in lists.items():
-        replace_file(destination / LISTS[part], partial(Path.write_text, data="\n".join(names)))
+        write_text(destination / LISTS[part], "\n".join(names))
     return {part: len(names) for part, names in lists.items()}
 
 

@@ -1,16 +1,30 @@
 """Extract frames of video files to the folders that ``VideoFolderDataset`` and annotation tools read."""
 
-import os
-import shutil
+import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
+from samplug.converters.arguments import add_overwrite
 from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.files import replacing_folder
 
 _QUALITY = 95
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO")
+    parser.add_argument("dst", type=Path, help="folder in which JPEGImages/ is made")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only frames 0, N, 2 N, ...")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="largest number of frames from a video")
+    add_overwrite(parser)
+
+
+def execute(args: argparse.Namespace) -> None:
+    for name, number in extract_frames(args.videos, args.dst, args.every, args.max_frames, args.overwrite).items():
+        print(f"{number} frames in {args.dst / 'JPEGImages' / name}")
 
 
 def extract_frames(
@@ -63,26 +77,21 @@ def _open(video: Path) -> cv2.VideoCapture:
 
 
 def _extract(video: Path, folder: Path, every: int, max_frames: int | None) -> int:
-    partial = folder.with_name(f".{folder.name}.partial")
     capture = _open(video)
     written = number = 0
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
-        partial.mkdir(parents=True)
-        while (max_frames is None or written < max_frames) and capture.grab():
-            if number % every == 0:
-                decoded, frame = capture.retrieve()
-                if not decoded:
-                    raise DataError(f"frames: {video}: frame {number} cannot be decoded: copy the video again")
-                content = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-                (partial / f"{number:05d}.jpg").write_bytes(content)
-                written += 1
-            number += 1
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        with replacing_folder(folder) as partial:
+            while (max_frames is None or written < max_frames) and capture.grab():
+                if number % every == 0:
+                    decoded, frame = capture.retrieve()
+                    if not decoded:
+                        raise DataError(f"frames: {video}: frame {number} cannot be decoded: copy the video again")
+                    content = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                    (partial / f"{number:05d}.jpg").write_bytes(content)
+                    written += 1
+                number += 1
     except OSError as error:
         raise DataError(f"frames: {folder} cannot be written: {error.strerror or error}") from error
     finally:
         capture.release()
-        shutil.rmtree(partial, ignore_errors=True)
     return written

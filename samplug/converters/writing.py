@@ -11,7 +11,7 @@ from samplug.converters.annotations import AnnotatedImage, Annotations, Problem,
 from samplug.converters.checking import Drawing, Selection, check_images
 from samplug.converters.encodings import bytes_from_base64
 from samplug.utils.errors import DataError, check_choice
-from samplug.utils.files import replace_file
+from samplug.utils.files import replace_file, write_text
 from samplug.utils.text import listed_lines
 
 Link = Literal["copy", "symlink", "none"]
@@ -105,8 +105,7 @@ def write_image(image: AnnotatedImage, link: Link, path: Path) -> None:
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Write a JSON file, whole or not at all."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
 def _put_image(image: AnnotatedImage, link: Link, path: Path) -> None:

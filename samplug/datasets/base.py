@@ -9,6 +9,7 @@ from typing import Any, Literal
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from samplug.datasets.file_check import FileCheck, check_files
 from samplug.datasets.scan_cache import SAMPLED
 from samplug.datasets.split import Part, Split
 from samplug.utils.errors import ConfigError, DataError
@@ -85,6 +86,23 @@ class CheckedDataset(BaseDataset, ABC):
     @abstractmethod
     def describe(self) -> str:
         """Describe the files that were read, in one line."""
+
+    @classmethod
+    def check_files(cls, settings: Mapping[str, Any]) -> FileCheck:
+        """Read a dataset of this class whole, as the command ``check`` does.
+
+        Args:
+            settings: Its config.
+        """
+        return check_files(settings)
+
+    def summary(self) -> str:
+        """Return the number of samples that can be used and a description, for the title of a check."""
+        return f"{len(self)} sound {self.ITEMS}, {self.describe()}"
+
+    def remarks(self) -> list[str]:
+        """Return lines on samples that can be used and look wrong."""
+        return []
 
     def _group(self, item: Any) -> str:
         """Return the name whose hash decides on the part of a sample."""

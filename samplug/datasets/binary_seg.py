@@ -7,7 +7,7 @@ from typing import Any, Literal
 from samplug.datasets.base import CheckedDataset
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
 from samplug.datasets.pairing import Pair, Pairs, list_files, match_files, read_list, unread_subfolders
-from samplug.datasets.scan import PairFacts, describe_pairs, scan_pairs
+from samplug.datasets.scan import PairFacts, by_suspicion, describe_pairs, scan_pairs
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
 
@@ -101,6 +101,15 @@ class BinarySegDataset(CheckedDataset):
 
     def describe(self) -> str:
         return f"masks {self._spec}, {describe_pairs(self.facts)}"
+
+    def summary(self) -> str:
+        return f"{len(self)} sound {self.ITEMS}"
+
+    def remarks(self) -> list[str]:
+        return [
+            f"look at {len(names)} masks, {suspicion}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            for suspicion, names in by_suspicion(self.facts).items()
+        ]
 
     def _examine(self, items: Sequence[Pair], sample: int | None) -> Mapping[str, PairFacts]:
         self._spec = self.mask_values

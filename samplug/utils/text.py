@@ -12,8 +12,12 @@ def listed(items: Iterable[str], limit: int = 10) -> str:
 
 def listed_lines(problems: Mapping[str, str] | Iterable[tuple[str, str]], limit: int = 20) -> str:
     """Join the first ``limit`` problems, an indented line each: ``  name: problem``; the last line counts the rest."""
-    problems = list(problems.items() if isinstance(problems, Mapping) else problems)
-    lines = [f"  {name}: {problem}" for name, problem in problems[:limit]]
-    if len(problems) > limit:
-        lines.append(f"  and {len(problems) - limit} more")
-    return "\n".join(lines)
+    pairs = problems.items() if isinstance(problems, Mapping) else problems
+    return indented((f"{name}: {problem}" for name, problem in pairs), limit)
+
+
+def indented(lines: Iterable[str], limit: int = 20) -> str:
+    """Join the first ``limit`` lines, indented; the last line counts the rest."""
+    lines = list(lines)
+    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "\n".join(f"  {line}" for line in lines[:limit] + more)
