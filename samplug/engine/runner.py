@@ -11,13 +11,21 @@ from mmengine.hooks import EMAHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.model.utils import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import (
+    BaseLoop,
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    LogProcessor,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
 from samplug.checkpoints import WeightsError, fetch, read_checkpoint
 from samplug.datasets.seeding import SeededDataset, SeededSampler
-from samplug.engine.build_errors import named_in
+from samplug.engine.build_errors import named_in, part
 from samplug.engine.fsdp import FSDPStrategy, gathered, is_sharded, sharded_optimizer_state
 from samplug.engine.launch import join_on_cpu
 from samplug.engine.resume import latest_checkpoint
@@ -117,6 +125,24 @@ class SamplugRunner(Runner):
             optim_wrapper = {"constructor": "samplug.TrainableOptimWrapperConstructor", **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper)
 
+    # Parts that need no type, so that no registry notes that they are built.
+    def build_log_processor(self, log_processor: LogProcessor | dict[str, Any]) -> LogProcessor:
+        with part(log_processor, LogProcessor):
+            return super().build_log_processor(log_processor)
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        by_epoch = isinstance(loop, Mapping) and loop.get("by_epoch")
+        with part(loop, EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop):
+            return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        with part(loop, ValLoop):
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        with part(loop, TestLoop):
+            return super().build_test_loop(loop)
+
     @staticmethod
     def build_dataloader(
         dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
@@ -145,7 +171,8 @@ class SamplugRunner(Runner):
             # Starting workers draws a random number; taken from this generator, it does not move the one that a model draws from.
             "generator": torch.Generator().manual_seed(common),
         }
-        loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
+        with part(wrapped, DataLoader):
+            loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
         _check_names(getattr(loader.dataset, "datasets", ()))
         return loader
 
