@@ -291,6 +291,9 @@ class SamplugRunner(Runner):
         Raises:
             SaveError: No space, or no permission; the files that were there before are whole.
         """
+        self.call_hook(
+            "read_losses"
+        )  # of DeferredLosses: a loss that is not finite stops here, all others are in the checkpoint
         save = super().save_checkpoint
         if is_sharded(self.model):
             self._gathered = gathered(

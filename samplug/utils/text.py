@@ -1,4 +1,4 @@
-"""Shorten lists in messages."""
+"""Format lists and sizes in messages."""
 
 from collections.abc import Iterable, Mapping
 
@@ -16,3 +16,8 @@ def listed_lines(problems: Mapping[str, str], limit: int = 20) -> str:
     if len(problems) > limit:
         lines.append(f"  and {len(problems) - limit} more")
     return "\n".join(lines)
+
+
+def gib(size: float) -> str:
+    """Format bytes as GiB, or as MiB if they are few."""
+    return f"{size / 2**30:.1f} GiB" if size >= 0.05 * 2**30 else f"{size / 2**20:.0f} MiB"
