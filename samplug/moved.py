@@ -27,6 +27,7 @@ MODULES = {
     "samplug.datasets.index": "samplug.datasets.scan_cache",
     "samplug.datasets.instances": "samplug.datasets.instance_seg",
     "samplug.datasets.io": "samplug.imaging.files",
+    "samplug.engine.base_runner": "samplug.engine.runner",
     "samplug.engine.building": "samplug.engine.build_errors",
     "samplug.engine.cli": "samplug.commands.common",
     "samplug.engine.failures": "samplug.engine.run_errors",
@@ -47,6 +48,7 @@ MODULES = {
 # Registered types that have another name now; registries name the new one when a config asks for the old one.
 TYPES = {
     "SelectionHook": "SplitLeakageHook",
+    "ShardedRunner": "SamplugRunner",
 }
 
 

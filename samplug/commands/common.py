@@ -87,7 +87,7 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def build_runner(cfg: Any) -> Any:
-    """Build the config's Runner: ``runner_type``, or samplug's; ``ShardedRunner`` in its place if the config has a ``strategy``.
+    """Build the config's Runner: ``runner_type``, or ``SamplugRunner``.
 
     Raises:
         ConfigError: The work folder cannot be written, or there is no such Runner.
@@ -104,8 +104,6 @@ def build_runner(cfg: Any) -> Any:
             f"work_dir {cfg.work_dir} cannot be written ({error.strerror}): choose another --work-dir"
         ) from error
     cfg.setdefault("runner_type", "SamplugRunner")
-    if cfg.get("strategy") and cfg.runner_type == "SamplugRunner":
-        cfg.runner_type = "ShardedRunner"
     kind = RUNNERS.get(cfg.runner_type)
     if kind is None:
         raise ConfigError(

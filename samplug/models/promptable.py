@@ -1,6 +1,6 @@
 """Promptable segmentation: an encoder run once for an image, a decoder run for each set of prompts (Kirillov et al., 2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import torch
@@ -94,6 +94,16 @@ class PromptableSAM(StrictInit, BaseModel):
                 raise ConfigError(
                     f"PromptableSAM: frozen names {name!r}, and there is no such part: {error}"
                 ) from error
+
+    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        corrections = getattr(self.train_prompts, "num_correction_points", 0)
+        if self.with_cp or not corrections:
+            return []
+        return [
+            f"model.with_cp=True: of the {corrections + 1} answers of an interaction one at a time is kept, and all are computed again in the "
+            f"backward pass (about a quarter more time after the encoder)"
+        ]
 
     @property
     def img_size(self) -> int:

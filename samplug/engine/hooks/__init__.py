@@ -1,4 +1,5 @@
 from samplug.engine.hooks.checkpoint import CheckpointHook
+from samplug.engine.hooks.deferred_losses import RuntimeInfoHook
 from samplug.engine.hooks.early_stopping import EarlyStoppingHook
 from samplug.engine.hooks.memory import MemoryHook
 from samplug.engine.hooks.non_finite import NonFiniteHook
@@ -21,6 +22,7 @@ __all__ = [
     "ParamSchedulerHook",
     "ProgressHook",
     "RunRecordHook",
+    "RuntimeInfoHook",
     "SplitLeakageHook",
     "UnusedParametersHook",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from samplug.models.backbones.arch import arch_sizes
+from samplug.models.backbones.memory import encoder_advice
 from samplug.models.backbones.sam_vit import TokenTap
 from samplug.models.base import SamplugModule
 from samplug.models.layers import MLP, rename
@@ -101,6 +102,10 @@ class SAM2Hiera(SamplugModule):
     def depth(self) -> int:
         """Number of transformer blocks."""
         return len(self.trunk.blocks)
+
+    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        return encoder_advice(self, activations)
 
     def train(self, mode: bool = True) -> "SAM2Hiera":
         return super().train(mode and not self.frozen)

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from samplug.models.backbones.arch import arch_sizes
 from samplug.models.backbones.attention import ATTENTION_FORMS, AttentionFn, relative_table
+from samplug.models.backbones.memory import encoder_advice
 from samplug.models.base import SamplugModule
 from samplug.models.layers import LayerNorm2d
 from samplug.registry import MODELS
@@ -164,6 +165,10 @@ class SAMViT(SamplugModule):
     def depth(self) -> int:
         """Number of transformer blocks."""
         return len(self.blocks)
+
+    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        return encoder_advice(self, activations)
 
     def train(self, mode: bool = True) -> "SAMViT":
         return super().train(mode and not self.frozen)
