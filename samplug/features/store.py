@@ -102,5 +102,5 @@ class FeatureStore:
 def _checksum(maps: Iterable[Tensor]) -> str:
     value = 0
     for entry in maps:
-        value = zlib.crc32(entry.reshape(-1).view(torch.uint8).numpy(), value)
+        value = zlib.crc32(entry.reshape(-1).view(torch.uint8).numpy().data, value)
     return f"{value:08x}"

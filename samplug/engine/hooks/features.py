@@ -29,5 +29,9 @@ class FeatureReaderHook(Hook):
     def _set_reader(self, runner: Any, loader: Any) -> None:
         model, dataset = runner.bare_model, loader.dataset
         store = getattr(getattr(model, "backbone", None), "store", None)
-        if store is not None and isinstance(dataset, SeededDataset) and getattr(model.data_preprocessor, "digest", False):
+        if (
+            store is not None
+            and isinstance(dataset, SeededDataset)
+            and getattr(model.data_preprocessor, "digest", False)
+        ):
             dataset.set_step(FeatureReader(store, model.data_preprocessor.settings))
