@@ -10,9 +10,8 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from samplug.models.adapters import build_adapter
-from samplug.models.backbones import CachedEncoder
+from samplug.models.backbones import build_encoder
 from samplug.models.base import StrictInit
-from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
 from samplug.models.input_geometry import InputGeometry, InputMode, resize_masks
 from samplug.models.interaction import passes, prompt_generator_of, run_interaction
@@ -38,7 +37,8 @@ class PromptableSAM(StrictInit, BaseModel):
     are made from the truth, answered, and corrected (:mod:`samplug.models.prompts`).
 
     Args:
-        backbone: Config of the encoder, :class:`SAMViT` or :class:`SAM2Hiera`, or of a :class:`CachedEncoder` of one that is frozen.
+        backbone: Config of an :class:`Encoder`: :class:`SAMViT`, :class:`SAM2Hiera`, or a :class:`CachedEncoder` of one of them. It is frozen
+            unless it says ``frozen=False``, as in all models of samplug; to fine-tune the encoder say so.
         decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2: ``dict(type='SAM2MaskDecoder',
             prompts=True)``.
         train_prompts: Config of what prompts a training simulates; None: :class:`PromptSimulator`, SAM 2's rules.
@@ -71,8 +71,8 @@ class PromptableSAM(StrictInit, BaseModel):
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
-        encoder = MODELS.build(backbone)
-        super().__init__(data_preprocessor=data_preprocessor or default_preprocessor(encoder), init_cfg=init_cfg)
+        encoder = build_encoder(backbone)
+        super().__init__(data_preprocessor=data_preprocessor or encoder.preprocessor(), init_cfg=init_cfg)
         self.backbone = encoder
         self.adapter = build_adapter(adapter, encoder)
         if self.adapter is not None and self.adapter.tap() is not None:
@@ -257,10 +257,7 @@ class PromptableSAM(StrictInit, BaseModel):
             images: (N, 3, S, S) normalised.
             data_samples: Samples that say which images these are, for a :class:`CachedEncoder`; None: they are encoded anew.
         """
-        known = {}
-        if data_samples is not None and isinstance(self.backbone, CachedEncoder):
-            known = dict(pixels=[sample.get("pixels") for sample in data_samples])
-        return self.decode_head.image_features(self.backbone(images, **known))
+        return self.decode_head.image_features(self.backbone.stored_or_computed(images, data_samples))
 
     def decode(
         self, features: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False, hide_absent: bool = False
