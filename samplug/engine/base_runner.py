@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process, sync_random_seed
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
@@ -21,6 +22,7 @@ from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
 from samplug.engine.run_errors import SaveError, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
+from samplug.evaluation.sets_evaluator import SetsEvaluator
 from samplug.utils.errors import ConfigError
 
 
@@ -110,6 +112,28 @@ class SamplugRunnerMixin:
         loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
         _check_names(getattr(loader.dataset, "datasets", ()))
         return loader
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """MMEngine's, with a :class:`SetsEvaluator` where the config names no evaluator."""
+        if isinstance(evaluator, Evaluator) or (
+            isinstance(evaluator, Mapping) and "type" in evaluator and "metrics" in evaluator
+        ):
+            return super().build_evaluator(evaluator)  # type: ignore[misc]
+        return SetsEvaluator(
+            evaluator["metrics"] if isinstance(evaluator, Mapping) and "metrics" in evaluator else evaluator
+        )
+
+    def build_val_loop(self, loop: Any) -> BaseLoop:
+        return self._described(super().build_val_loop(loop))  # type: ignore[misc]
+
+    def build_test_loop(self, loop: Any) -> BaseLoop:
+        return self._described(super().build_test_loop(loop))  # type: ignore[misc]
+
+    def _described(self, loop: Any) -> Any:
+        """Tell a loop's evaluator what it evaluates."""
+        if isinstance(evaluator := getattr(loop, "evaluator", None), SetsEvaluator):
+            evaluator.describe(loop.dataloader.dataset, lambda: self.model)
+        return loop
 
     def load_or_resume(self) -> None:
         if isinstance(self._train_loop, BaseLoop):  # training: init_weights has run

@@ -47,6 +47,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
     """
 
     align_corners = False
+    outputs = "logits"  # mmseg's own segmentors with one class hand over probabilities
 
     def __init__(
         self,

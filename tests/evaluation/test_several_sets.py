@@ -10,7 +10,7 @@ from mmengine.config import Config
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
-from samplug.evaluation.folders import GroundTruths, Method, evaluate
+from samplug.evaluation.folders import evaluate
 from samplug.evaluation.protocols import Saliency
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
@@ -53,8 +53,9 @@ def test_a_row_for_each_set(bundle, tmp_path):
         for metric in ("S", "wF", "tssam/S", "tssam/wF"):
             assert metrics[f"{name}/{metric}"] == pytest.approx(report["summary"][metric])
         # The written masks give the same scores.
-        truths = GroundTruths.find(bundle / "TestDataset" / name / "GT")
-        again = evaluate({"m": Method.find(str(tmp_path / "masks" / name), truths)}, truths, Saliency())["m"]
+        truths = Saliency().find_ground_truths(bundle / "TestDataset" / name / "GT")
+        methods = {"m": Saliency().find_predictions(str(tmp_path / "masks" / name), truths)}
+        again = evaluate(methods, truths, Saliency())["m"]
         assert again.summary == pytest.approx({k: v for k, v in report["summary"].items() if "/" not in k}, abs=1e-9)
 
 
