@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_distributed, is_main_process, sync_random_seed
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.model.utils import convert_sync_batchnorm
@@ -32,6 +33,7 @@ from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
 from samplug.engine.run_errors import SaveError, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
+from samplug.evaluation.sets_evaluator import SetsEvaluator
 from samplug.registry import RUNNERS, STRATEGIES
 from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
@@ -137,11 +139,26 @@ class SamplugRunner(Runner):
 
     def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         with part(loop, ValLoop):
-            return super().build_val_loop(loop)
+            return self._described(super().build_val_loop(loop))
 
     def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         with part(loop, TestLoop):
-            return super().build_test_loop(loop)
+            return self._described(super().build_test_loop(loop))
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Build an evaluator; a :class:`SetsEvaluator` where the config names none."""
+        if isinstance(evaluator, Evaluator) or (
+            isinstance(evaluator, Mapping) and "type" in evaluator and "metrics" in evaluator
+        ):
+            return super().build_evaluator(evaluator)
+        metrics = evaluator["metrics"] if isinstance(evaluator, Mapping) and "metrics" in evaluator else evaluator
+        return SetsEvaluator(metrics)
+
+    def _described(self, loop: Any) -> Any:
+        """Tell a loop's evaluator its dataset and model."""
+        if isinstance(evaluator := getattr(loop, "evaluator", None), SetsEvaluator):
+            evaluator.describe(loop.dataloader.dataset, lambda: self.model)
+        return loop
 
     @staticmethod
     def build_dataloader(

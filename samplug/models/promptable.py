@@ -215,7 +215,9 @@ class PromptableSAM(StrictInit, BaseModel):
                 ious.append(iou.amax(dim=1).float())
             answers += map(list, zip(*masks, strict=True))
             scores.append(torch.stack(ious, dim=1))
-        sample.pred_instances = InstanceData(answers=answers, scores=torch.cat(scores))
+        clicks = InstanceData(masks=answers, scores=torch.cat(scores))
+        sample.pred_clicks = clicks
+        sample.pred_instances = InstanceData(masks=[steps[-1] for steps in answers], scores=clicks.scores[:, -1])
         if not has_instances(sample):
             sample.set_data(
                 {"seg_logits": PixelData(data=full[0]), "pred_sem_seg": PixelData(data=(full[0] > 0).long())}

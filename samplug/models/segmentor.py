@@ -47,8 +47,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
     """
 
     align_corners = False
-    # ``seg_logits`` of predictions are logits, not probabilities.
-    outputs = "logits"
+    outputs = "logits"  # mmseg's own segmentors with one class hand over probabilities
 
     def __init__(
         self,

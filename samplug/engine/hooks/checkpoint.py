@@ -18,7 +18,8 @@ from samplug.utils.files import write_text
 class CheckpointHook(_CheckpointHook):
     """MMEngine's, which deletes before it writes: here the old file goes when the new one is there, whichever way the run ends.
 
-    ``last_checkpoint`` is replaced at once and names a file that exists. Arguments as MMEngine's; ``rule`` is known for samplug's metrics.
+    ``last_checkpoint`` is replaced at once and names a file that exists. Arguments as MMEngine's; ``rule`` is looked up
+    where it is not given (:func:`samplug.evaluation.directions.rule_of`).
 
     Raises:
         ConfigError: Validation has no metric ``save_best``.

@@ -15,8 +15,8 @@ from torch import nn
 from samplug.datasets.summary import summarise
 from samplug.engine.environment import environment, repositories
 from samplug.engine.hooks.on_failure import on_failure
-from samplug.evaluation.report import write_text
 from samplug.registry import HOOKS
+from samplug.utils.files import write_text
 
 RECORD = "run.json"
 
