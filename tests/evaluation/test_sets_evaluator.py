@@ -28,7 +28,7 @@ class Collected(BaseMetric):
     def process(self, data_batch, data_samples):
         assert data_batch is None or len(data_batch["inputs"]) == len(data_samples)
         self.results += [
-            (int(image.max()), sample["value"]) for image, sample in zip(data_batch["inputs"], data_samples)
+            (int(image.max()), sample["value"]) for image, sample in zip(data_batch["inputs"], data_samples, strict=True)
         ]
 
     def compute_metrics(self, results):
