@@ -1,4 +1,4 @@
-"""Old names of modules and components, and where they are now."""
+"""Old names of modules and components, with their new names."""
 
 import sys
 from collections.abc import Sequence
@@ -53,7 +53,9 @@ TYPES = {
 
 
 class _MovedModules:
-    """Raise an error that names the new place where an old module is imported. Asked last, so only for names that do not exist."""
+    """Raise an error that names the new module when an old one is imported. It is asked last, only for names that do
+    not exist.
+    """
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -64,6 +66,6 @@ class _MovedModules:
 
 
 def install() -> None:
-    """Let imports of old names say where they are now."""
+    """Let imports of old names raise errors that name the new ones."""
     if not any(isinstance(finder, type) and finder.__name__ == "_MovedModules" for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules)

@@ -1,7 +1,8 @@
 """Draw curves and print a table of one or more tests of interactive segmentation.
 
-The curves (clicks.png, clicks.csv) are mean IoU, Dice and boundary IoU after each click. A test writes its file with --cfg-options test_evaluator.0.out_file=F.json. --baselines adds a filled box and GrabCut, for the tight box of
-each object of a config's test set.
+The curves (clicks.png, clicks.csv) are mean IoU, Dice and boundary IoU after each click. A test writes its file with
+--cfg-options test_evaluator.0.out_file=F.json. --baselines adds a filled box and GrabCut, for the tight box of each
+object of a config's test set.
 """
 
 import argparse

@@ -87,7 +87,7 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def build_runner(cfg: Any) -> Any:
-    """Build the config's Runner: ``runner_type``, or ``SamplugRunner``.
+    """Build the Runner of a config: ``runner_type``, by default ``SamplugRunner``.
 
     Raises:
         ConfigError: The work folder cannot be written, or there is no such Runner.
@@ -107,6 +107,7 @@ def build_runner(cfg: Any) -> Any:
     kind = RUNNERS.get(cfg.runner_type)
     if kind is None:
         raise ConfigError(
-            f"config: no runner_type is called {cfg.runner_type!r}: use SamplugRunner, or add its module to custom_imports"
+            f"config: no runner_type is called {cfg.runner_type!r}: use SamplugRunner, or add its module to "
+            "custom_imports"
         )
     return kind.from_cfg(cfg)
