@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from samplug.engine.hooks.record import RECORD
+from samplug.engine.hooks.run_record import RECORD
 from samplug.utils.errors import DataError
 
 TRAIN, VAL = "train/", "val/"
