@@ -31,6 +31,7 @@ MODULES = {
     "samplug.engine.building": "samplug.engine.build_errors",
     "samplug.engine.cli": "samplug.commands.common",
     "samplug.engine.failures": "samplug.engine.run_errors",
+    "samplug.engine.hooks.record": "samplug.engine.hooks.run_record",
     "samplug.engine.hooks.failure": "samplug.engine.hooks.on_failure",
     "samplug.engine.hooks.selection": "samplug.engine.hooks.split_leakage",
     "samplug.engine.sharded": "samplug.engine.fsdp",

@@ -93,6 +93,7 @@ def build_runner(cfg: Any) -> Any:
         ConfigError: The work folder cannot be written, or there is no such Runner.
     """
     import samplug.engine  # noqa: F401
+    from samplug.moved import TYPES
     from samplug.registry import RUNNERS
 
     try:
@@ -104,6 +105,8 @@ def build_runner(cfg: Any) -> Any:
             f"work_dir {cfg.work_dir} cannot be written ({error.strerror}): choose another --work-dir"
         ) from error
     cfg.setdefault("runner_type", "SamplugRunner")
+    if cfg.runner_type in TYPES:
+        raise ConfigError(f"config: runner_type {cfg.runner_type} is {TYPES[cfg.runner_type]} now: change it")
     kind = RUNNERS.get(cfg.runner_type)
     if kind is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What stops a training from outside, said with what the user can do about it."""
+"""Turn failures of memory, loading processes and disks into errors that say how to continue."""
 
 import errno
 import re
@@ -22,32 +22,32 @@ _WORKER = re.compile(
 
 
 class OutOfMemory(UserError, RuntimeError):
-    """Memory ran out; the message lists settings that need less, with numbers."""
+    """Memory ran out; the message lists settings that need less, with estimates."""
 
 
 class LoaderDied(UserError, RuntimeError):
-    """A process that reads data was ended from outside."""
+    """A process that loads data was killed or exited unexpectedly."""
 
 
 class SaveError(UserError, OSError):
-    """A checkpoint could not be written; earlier ones are whole."""
+    """A checkpoint could not be written; the earlier ones are whole."""
 
 
 @contextmanager
 def explained(runner: Runner) -> Iterator[None]:
-    """Turn failures of memory and of loading processes inside into errors for people.
+    """Turn failures of memory and of loading processes inside into errors that a user can act on.
 
     Raises:
-        OutOfMemory: Of a GPU or the machine.
-        LoaderDied: A loading process was killed or fell over without a Python error.
+        OutOfMemory: Memory of a GPU or of the machine ran out.
+        LoaderDied: A loading process was killed or exited without a Python error.
     """
     try:
         yield
     except (OutOfMemory, LoaderDied):
         raise
     except Exception as error:
-        # torch tells of a lost worker by a signal whose handler raises wherever the main process is, so that whatever caught it there
-        # (MMEngine's bare except around the text of a config, for one) may have made another error of it.
+        # torch reports a lost worker in a signal handler, which raises at whatever line the main process executes. Code there may catch
+        # that error and raise another one (MMEngine's bare except around the text of a config, for example), so all causes are searched.
         for cause in chain(error):
             if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
@@ -59,11 +59,11 @@ def explained(runner: Runner) -> Iterator[None]:
 
 
 def out_of_memory_message(runner: Runner, error: BaseException) -> str:
-    """What was asked for, what takes the memory, and the settings that the config does not use yet.
+    """Describe the request that failed, the use of memory, and settings that lower it and are not used yet.
 
-    The effect on activations is an estimate by proportion: of what was in use, all that is no parameter, gradient or optimiser state.
+    Activations are estimated as the memory in use less parameters, gradients and optimiser states; savings are in proportion to them.
     """
-    model = runner.bare_model if hasattr(runner, "bare_model") else runner.model
+    model = unwrapped(runner)
     fixed = fixed_bytes(model)
     used = used_bytes()
     activations = max(0, used - sum(fixed.values()))
@@ -76,6 +76,11 @@ def out_of_memory_message(runner: Runner, error: BaseException) -> str:
         "  The checkpoints written so far are whole: change the setting and add --resume.",
     ]
     return "\n".join(lines)
+
+
+def unwrapped(runner: Runner) -> torch.nn.Module:
+    """The model of any Runner, as far as it is known without the wrappers of data parallelism."""
+    return runner.bare_model if hasattr(runner, "bare_model") else runner.model
 
 
 def fixed_bytes(model: torch.nn.Module) -> dict[str, int]:
@@ -120,7 +125,7 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
 
 
 def save_message(path: Path, error: OSError) -> str:
-    """Why a checkpoint could not be written, and that the ones before it are whole."""
+    """Describe why a checkpoint could not be written, and name the earlier checkpoints, which are whole."""
     reason = error.strerror or str(error)
     advice = "make the folder writable"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -141,7 +146,7 @@ def _worker_message(runner: Runner, signal: str | None) -> str:
 
 
 def used_bytes() -> int:
-    """At the peak: allocated on the GPU, or resident in this process."""
+    """Peak of memory in bytes: allocated on the GPU, or resident in this process if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     import resource

@@ -269,6 +269,7 @@ def test_failed_save_leaves_no_checkpoint(cfg, tmp_path, monkeypatch):
         (dict(sync_bn="torch"), "sync_bn needs GPUs"),
         (dict(strategy=dict(model_wrapper=dict(cpu_offload=True))), "strategy.model_wrapper has no 'cpu_offload'"),
         (dict(strategy=dict(model_wrapper=dict(sharding_strategy="NO_SHARD"))), "'NO_SHARD' is unknown"),
+        (dict(runner_type="ShardedRunner"), "ShardedRunner is SamplugRunner now"),
         (dict(strategy=dict(type="DDPStrategy")), "'DDPStrategy' is not samplug's FSDPStrategy"),
         (dict(custom_hooks=[dict(type="EMAHook")]), "EMAHook needs the whole model"),
     ],
