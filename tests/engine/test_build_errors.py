@@ -105,8 +105,8 @@ def built(model: dict) -> None:
 
 
 def test_a_key_that_is_needed_and_one_that_is_no_dict():
-    with pytest.raises(ConfigError, match=r"^config: model\.adapter: TSSAMSideNetwork needs .*embed_dims"):
-        built(dict(type="Sequence", parts=[], adapter=dict(type="TSSAMSideNetwork")))
+    with pytest.raises(ConfigError, match=r"^config: model\.adapter: CachedEncoder needs .*cache_dir"):
+        built(dict(type="Sequence", parts=[], adapter=dict(type="CachedEncoder")))
     with pytest.raises(ConfigError, match=r"^config: model\.adapter: 3 is no dict\(type=\.\.\.\)"):
         built(dict(type="Sequence", parts=[], adapter=3))
     with pytest.raises(

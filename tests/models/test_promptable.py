@@ -19,7 +19,7 @@ POINTS = dict(type="PointPrompts", num_positive=3, num_negative=1, erode=0)
 
 def build(**kwargs):
     torch.manual_seed(0)
-    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": SIZE, **kwargs.pop("backbone", {})}
+    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": SIZE, "frozen": False, **kwargs.pop("backbone", {})}
     model = MODELS.build(dict(type="PromptableSAM", backbone=backbone, **kwargs))
     model.backbone.init_weights()
     return model
