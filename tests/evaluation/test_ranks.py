@@ -18,9 +18,7 @@ def samples(rank, ranks, number=7):
         generator = torch.Generator().manual_seed(index)
         logits, gt = torch.randn(1, 9, 7, generator=generator), torch.randint(0, 2, (1, 9, 7), generator=generator)
         name = "C" if index == number - 1 else "AB"[index > 2]
-        yield dict(
-            img_path=f"{index}.png", dataset_name=name, seg_logits=dict(data=logits), gt_sem_seg=dict(data=gt)
-        )
+        yield dict(img_path=f"{index}.png", dataset_name=name, seg_logits=dict(data=logits), gt_sem_seg=dict(data=gt))
 
 
 class Mean(BaseMetric):

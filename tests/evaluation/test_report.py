@@ -33,7 +33,11 @@ def test_csv_and_table(tmp_path):
     report = Report("overlap", {"IoU": 1 / 3, "Dice": 0.5}, {"a,b": {"IoU": 1 / 3}})
     report.write_csv(tmp_path / "s.csv")
     with (tmp_path / "s.csv").open(newline="") as file:
-        assert list(csv.reader(file)) == [["image", "IoU", "Dice"], ["a,b", repr(1 / 3), ""], ["(all)", repr(1 / 3), "0.5"]]
+        assert list(csv.reader(file)) == [
+            ["image", "IoU", "Dice"],
+            ["a,b", repr(1 / 3), ""],
+            ["(all)", repr(1 / 3), "0.5"],
+        ]
     lines = table({"one": report.summary, "two": {"Dice": 1.0}}, ("Dice", "IoU", "Acc"), "overlap", decimals=2)
     assert lines.splitlines()[0] == "| overlap | Dice |  IoU |"
     assert lines.splitlines()[3] == "| two     | 1.00 |    - |"

@@ -27,7 +27,9 @@ class Collected(BaseMetric):
 
     def process(self, data_batch, data_samples):
         assert data_batch is None or len(data_batch["inputs"]) == len(data_samples)
-        self.results += [(int(image.max()), sample["value"]) for image, sample in zip(data_batch["inputs"], data_samples)]
+        self.results += [
+            (int(image.max()), sample["value"]) for image, sample in zip(data_batch["inputs"], data_samples)
+        ]
 
     def compute_metrics(self, results):
         assert all(image == value for image, value in results)
@@ -145,7 +147,11 @@ def test_metrics_of_one_name(monkeypatch):
     warnings = []
     monkeypatch.setattr("samplug.evaluation.sets_evaluator.print_log", lambda text, *_: warnings.append(text))
     evaluator = SetsEvaluator(
-        [dict(type="samplug.OverlapMetric", workers=0), dict(type="mmseg.IoUMetric", iou_metrics=["mIoU"]), dict(type="mmseg.IoUMetric")]
+        [
+            dict(type="samplug.OverlapMetric", workers=0),
+            dict(type="mmseg.IoUMetric", iou_metrics=["mIoU"]),
+            dict(type="mmseg.IoUMetric"),
+        ]
     )
     evaluator.dataset_meta = dict(classes=("background", "object"))
     sample = SegDataSample(metainfo=dict(img_path="a.png"))

@@ -1,4 +1,4 @@
-"""Saving checkpoints in an order that loses none."""
+"""Save checkpoints in an order that loses none."""
 
 import os
 from pathlib import Path
