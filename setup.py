@@ -12,7 +12,7 @@ exec((HERE / "samplug" / "version.py").read_text(), VERSION)
 
 
 class BuildWithConfigs(build_py):
-    """Puts what is no Python package into the wheel as ``samplug/.mim``, where OpenMMLab's tools look for it."""
+    """Puts configs, projects and tools into the wheel as ``samplug/.mim``, where OpenMMLab's tools look for them."""
 
     def run(self):
         super().run()
@@ -35,6 +35,7 @@ setup(
     python_requires=">=3.11",
     license_files=["LICENSE"],
     packages=find_packages(include=["samplug", "samplug.*"]),
+    entry_points={"console_scripts": ["samplug = samplug.commands.run:main"]},
     cmdclass={"build_py": BuildWithConfigs},
     install_requires=[
         "filelock",

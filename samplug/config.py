@@ -1,42 +1,39 @@
-"""Loading configs so that the values of declared variables reach everything that is computed from them.
+"""Load configs so that the values of declared variables reach everything that is computed from them.
 
-MMEngine merges ``--cfg-options`` after a config was evaluated: with ``img_size = 1024`` and ``model = dict(img_size=img_size)``,
+MMEngine merges ``--cfg-options`` after it has evaluated a config: with ``img_size = 1024`` and ``model = dict(img_size=img_size)``,
 ``--cfg-options img_size=512`` changes the variable and leaves the model at 1024. So does a derived config that says
-``img_size = 512``. Here the assignment itself gets the new value, in whichever file of the ``_base_`` chain it stands, before
-anything is evaluated: the command line's, or else that of the most derived config that assigns a plain value.
+``img_size = 512``. Here the assignment itself gets the new value before anything is evaluated, in whichever file of the ``_base_``
+chain it stands: the value of the command line, or else that of the most derived config that assigns a plain value.
 """
 
 import ast
-import inspect
 import io
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from samplug.model_index import resolve, root
 from samplug.utils.errors import ConfigError, did_you_mean
 
-# Keys that a Runner reads and a config need not declare.
-RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) | {
-    "activation_checkpointing",
-    "compile",
-    "custom_imports",
-    "efficient_conv_bn_eval",
-    "find_unused_parameters",
-    "model_wrapper_cfg",
-    "runner_type",
-    "strategy",
-    "sync_bn",
-    "tta_model",
-    "tta_pipeline",
-}
+# Keys that a Runner reads and a config need not declare: the parameters of MMEngine's Runner (a test compares them; importing it here would
+# import torch), and what its other classes read.
+RUNNER_KEYS = frozenset(
+    [
+        "auto_scale_lr", "cfg", "custom_hooks", "data_preprocessor", "default_hooks", "default_scope", "env_cfg", "experiment_name",
+        "launcher", "load_from", "log_level", "log_processor", "model", "optim_wrapper", "param_scheduler", "randomness", "resume",
+        "test_cfg", "test_dataloader", "test_evaluator", "train_cfg", "train_dataloader", "val_cfg", "val_dataloader", "val_evaluator",
+        "visualizer", "work_dir",
+        "activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters", "model_wrapper_cfg",
+        "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline",
+    ]
+)  # fmt: skip
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
+_COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
 # MMEngine's form for configs of an installed package; here it names those of a checkout too.
 _OWN_PACKAGE = "samplug::"
@@ -48,24 +45,27 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config, json or yaml, or a name of :func:`samplug.model_index.names`. A variable that a Python
-            config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value in its bases too,
-            except in those of other packages (``mmseg::...``). ``samplug::_base_/default_runtime.py`` is samplug's own from anywhere.
+        path: A text-style Python config, json or yaml; ``samplug::FILE``, a file of samplug's ``configs`` folder; or a name of
+            :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers, strings, None, lists
+            and tuples of them) has that value in its bases too, except in those of other packages (``mmseg::...``).
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a plain
             variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
     Raises:
-        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing error), a value
-            of another type than the declared variable, or a dict that is to be merged into something else.
+        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing error); a value
+            of another type than the declared variable; a dict that is to be merged into something else; an option or a variable
+            of a derived config that could not reach what is computed from it.
     """
     path = _find(path)
     options = dict(options or {})
     if path.suffix != ".py" or Config._is_lazy_import(str(path)):
         cfg = Config.fromfile(path)
+        unreached = {key for key in options if "." not in key and key not in RUNNER_KEYS}
     else:
         variables = {key: value for key, value in options.items() if "." not in key}
         with tempfile.TemporaryDirectory() as folder:
-            copy = _Rewriter(variables, Path(folder)).rewrite(path.resolve())
+            rewriter = _Rewriter(variables, Path(folder))
+            copy = rewriter.rewrite(path.resolve())
             try:
                 cfg = Config.fromfile(copy)
             except TypeError as error:
@@ -73,23 +73,58 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
                     raise
                 raise ConfigError(f"config: {path}: {error}") from error
         object.__setattr__(cfg, "_filename", str(path))
+        changed_later = {key for key in options if "." in key or key in rewriter.dicts}
+        unreached = {key for key in changed_later if key.split(".")[0] in rewriter.read - RUNNER_KEYS}
     _check_names(cfg, options, path)
+    for key in unreached:
+        raise ConfigError(
+            f"config: --cfg-options {key}=... would change the variable {key.split('.')[0]} of {path} alone, after the config was built "
+            f"from it: set the keys where its value ends, as model.backbone.img_size=..."
+        )
     if options:
         cfg.merge_from_dict(options)
     return cfg
 
 
 def _find(path: str | Path) -> Path:
-    file = Path(path).expanduser()
+    text = str(path)
+    file = _own_file(text) if text.startswith(_OWN_PACKAGE) else Path(path).expanduser()
     if file.is_file():
         return file
-    # Names may hold a dot (sam2.1): only a suffix of a config says that a file is meant.
+    # Names may contain a dot (sam2.1): only the suffix of a config says that a file is meant.
     if file.suffix in _SUFFIXES or len(file.parts) != 1:
         raise ConfigError(f"config: {file} does not exist")
-    model = resolve(str(path))
+    model = resolve(text)
     if model.config is None:
         raise ConfigError(f"config: {model.name} is the name of weights, and has no config")
     return model.config
+
+
+def _own_file(name: str) -> Path:
+    return root() / "configs" / name.removeprefix(_OWN_PACKAGE)
+
+
+class _Variable(NamedTuple):
+    """A variable that a top-level statement of a config sets."""
+
+    name: str
+    value: ast.expr | None  # the expression of this variable alone; None: there is none
+    statement: ast.stmt
+
+    @property
+    def is_dict(self) -> bool:
+        return self.value is not None and _is_dict(self.value)
+
+    @property
+    def in_place(self) -> bool:
+        """The statement sets nothing else, by an expression that can be replaced."""
+        targets = self.statement.targets if isinstance(self.statement, ast.Assign) else [None]
+        return self.value is not None and len(targets) == 1 and self.value is getattr(self.statement, "value", None)
+
+    @property
+    def nested(self) -> bool:
+        """It is set within ``if``, ``for``, ``with``, ..., where its value may be used before the statement ends."""
+        return isinstance(self.statement, _COMPOUND)
 
 
 class _Rewriter:
@@ -97,60 +132,100 @@ class _Rewriter:
 
     Args:
         options: Variables of the command line, by name; their types must be those declared.
-        folder: Where the copies go.
+        folder: Folder of the copies.
+
+    Attributes:
+        dicts: Names of variables that are set to dicts; configs merge these, their assignments are not replaced.
+        read: Names of variables that other statements read.
     """
 
     def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
         self.options = options
         self.folder = folder
         self.copies = 0
+        self.dicts: set[str] = set()
+        self.read: set[str] = set()
 
-    def rewrite(self, path: Path, derived: Mapping[str, Any] | None = None, chain: tuple[Path, ...] = ()) -> Path:
-        """The copy of one config and, through its ``_base_``, of those that it inherits.
+    def rewrite(
+        self,
+        path: Path,
+        derived: Mapping[str, Any] | None = None,
+        hidden: Mapping[str, str] | None = None,
+        chain: tuple[Path, ...] = (),
+    ) -> Path:
+        """Copy one config and, through its ``_base_``, those that it inherits.
 
         Args:
             path: The config.
-            derived: Variables that the configs derived from it set.
-            chain: These configs.
+            derived: Variables that the configs derived from it set to plain values.
+            hidden: Variables that they set within ``if`` or ``for``, so that no value is known here -> the place of that.
+            chain: The derived configs.
         """
         if path in chain:
             raise ConfigError(f"config: {path} is a _base_ of itself, through {chain[-1]}")
-        # Own folder for each copy: names (and with them {{ fileBasename }}) stay as they were.
+        # Each copy has its own folder, so names (and with them {{ fileBasename }}) stay as they were.
         copy = self.folder / str(self.copies) / path.name
         self.copies += 1
         copy.parent.mkdir()
         source = re.sub(r"\{\{\s*fileDirname\s*\}\}", path.parent.as_posix(), path.read_text(encoding="utf-8"))
-        copy.write_text(self._edit(source, path, derived or {}, (*chain, path)), encoding="utf-8")
+        copy.write_text(self._edit(source, path, derived or {}, hidden or {}, (*chain, path)), encoding="utf-8")
         return copy
 
-    def _edit(self, source: str, path: Path, derived: Mapping[str, Any], chain: tuple[Path, ...]) -> str:
+    def _edit(
+        self, source: str, path: Path, derived: Mapping[str, Any], hidden: Mapping[str, str], chain: tuple[Path, ...]
+    ) -> str:
         try:
             tree = ast.parse(_PLACEHOLDER.sub(lambda match: "0".ljust(len(match[0])), source), filename=str(path))
         except SyntaxError as error:
             raise ConfigError(f"config: {path} line {error.lineno}: {error.msg}") from error
-        assignments = [assignment for node in tree.body if (assignment := _assignment(node))]
-        for name, line in _set_otherwise(tree):
-            if name in self.options:
-                raise ConfigError(
-                    f"config: {path} line {line} sets {name} otherwise than by a plain {name} = value, which the command line could not replace: "
-                    f"give it a line of its own"
-                )
+        variables = [variable for statement in tree.body for variable in _variables(statement)]
+        self.dicts |= {variable.name for variable in variables if variable.is_dict}
+        self.read |= _names_read(tree)
         values = {**derived, **self.options}
-        edits: list[tuple[ast.expr, str]] = []
-        for name, value in assignments:
+        lines = io.StringIO(source).readlines()  # str.splitlines takes more characters for line ends than ast
+        for variable in reversed(variables):
+            name = variable.name
             if name == "_base_":
-                bases = self._bases(value, path, {**_plain_values(assignments, source), **derived}, chain)
-                edits.append((value, repr(bases)))
-            elif name in values and not _is_dict(value):
-                if name in self.options:
-                    _check_type(name, values[name], value, path)
-                edits.append((value, repr(values[name])))
-        lines = io.StringIO(source).readlines()  # str.splitlines takes more characters for ends than ast
-        for value, replacement in reversed(edits):
-            _replace(lines, value, replacement)
+                if variable.value is None or not variable.in_place or not isinstance(variable.statement, ast.Assign):
+                    raise ConfigError(f"config: {path} line {variable.statement.lineno}: write it as _base_ = ...")
+                own, own_hidden = _plain_values(variables, source, path)
+                hidden_here = {name: place for name, place in {**own_hidden, **hidden}.items() if name not in values}
+                bases = self._bases(variable.value, path, {**own, **derived}, hidden_here, chain)
+                _replace(lines, variable.value, repr(bases))
+            elif variable.is_dict:
+                continue
+            elif name in values:
+                self._set(lines, variable, values[name], path)
+            elif name in hidden and not variable.nested:
+                raise ConfigError(
+                    f"config: {hidden[name]} sets {name} within another statement, which {path} line {variable.statement.lineno}, a "
+                    f"_base_, would not see: give it a line of its own"
+                )
         return "".join(lines)
 
-    def _bases(self, value: ast.expr, path: Path, variables: Mapping[str, Any], chain: tuple[Path, ...]) -> list[str]:
+    def _set(self, lines: list[str], variable: _Variable, value: Any, path: Path) -> None:
+        """Give a variable a new value in the source lines of its config."""
+        name, statement = variable.name, variable.statement
+        if variable.nested:
+            raise ConfigError(
+                f"config: {path} line {statement.lineno} sets {name} within another statement, where neither the command line nor a "
+                f"derived config could replace it: give it a line of its own"
+            )
+        if name in self.options and variable.value is not None:
+            _check_type(name, value, variable.value, path)
+        if variable.in_place and variable.value is not None:
+            _replace(lines, variable.value, repr(value))
+        else:
+            _append(lines, statement, f"; {name} = {value!r}")
+
+    def _bases(
+        self,
+        value: ast.expr,
+        path: Path,
+        variables: Mapping[str, Any],
+        hidden: Mapping[str, str],
+        chain: tuple[Path, ...],
+    ) -> list[str]:
         try:
             bases = ast.literal_eval(value)
         except ValueError as error:
@@ -160,40 +235,74 @@ class _Rewriter:
             if "::" in base and not base.startswith(_OWN_PACKAGE):  # a config of another package
                 result.append(base)
                 continue
-            own = base.startswith(_OWN_PACKAGE)
-            file = (root() / "configs" / base.removeprefix(_OWN_PACKAGE) if own else path.parent / base).resolve()
+            file = (_own_file(base) if base.startswith(_OWN_PACKAGE) else path.parent / base).resolve()
             if not file.is_file():
                 raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
-            result.append(str(self.rewrite(file, variables, chain)) if file.suffix == ".py" else str(file))
+            copy = self.rewrite(file, variables, hidden, chain) if file.suffix == ".py" else file
+            result.append(str(copy))
         return result
 
 
-def _assignment(node: ast.AST) -> tuple[str, ast.expr] | None:
-    """Name and value of ``name = value``; None for any other statement."""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        return node.targets[0].id, node.value
-    return None
+def _variables(statement: ast.stmt) -> Iterator[_Variable]:
+    """Yield the variables that a top-level statement sets, in any form: ``a = 1``, ``a: int = 1``, ``a = b = 1``, ``a, b = 1, 2``, ``a += 1``,
+    within ``if``, ``for``, ..."""
+    known: list[ast.expr] = []
+    if isinstance(statement, ast.AnnAssign) and statement.value is None:
+        return
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
+            for name, value in _pairs(target, statement.value):
+                known.append(name)
+                yield _Variable(name.id, value, statement)
+    for node in _outside_scopes(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node not in known:
+            yield _Variable(node.id, None, statement)
 
 
-def _set_otherwise(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """Names, and their lines, that other statements of a config set: ``a = b = 1``, ``a, b = 1, 2``, ``a *= 2``, within ``if`` and ``for``."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-            yield child.id, child.lineno
-        elif not isinstance(child, _SCOPES) and not (isinstance(node, ast.Module) and _assignment(child)):
-            yield from _set_otherwise(child)
+def _pairs(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[ast.Name, ast.expr | None]]:
+    """Yield the names of a target with their expressions, where each has one of its own."""
+    if isinstance(target, ast.Name):
+        yield target, value
+        return
+    parts, values = getattr(target, "elts", []), getattr(value, "elts", [])
+    if len(parts) == len(values) and not any(isinstance(element, ast.Starred) for element in parts + values):
+        for part, element in zip(parts, values, strict=True):
+            yield from _pairs(part, element)
 
 
-def _plain_values(assignments: Iterable[tuple[str, ast.expr]], source: str) -> dict[str, Any]:
-    """The variables that a config leaves at a plain value: not computed, not merged as dicts are, no placeholder in it."""
+def _outside_scopes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and all below it, without functions, classes and comprehensions, which have names of their own."""
+    if not isinstance(node, _SCOPES):
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from _outside_scopes(child)
+
+
+def _names_read(tree: ast.Module) -> set[str]:
+    """Names of variables that are read, their bases' too: ``name``, ``_base_.name``."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    bases = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
+    return names | {node.attr for node in bases if node.value.id == "_base_"}  # type: ignore[attr-defined]
+
+
+def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the variables that a config leaves at a plain value, and the places of those that it sets within other statements last.
+
+    Neither are those that are computed, contain a placeholder, or are merged as dicts are: bases keep their own values of them.
+    """
     values: dict[str, Any] = {}
-    for name, node in assignments:
+    hidden: dict[str, str] = {}
+    for name, node, statement in variables:
         values.pop(name, None)  # the last assignment counts
-        if name == "_base_" or _is_dict(node) or _PLACEHOLDER.search(ast.get_source_segment(source, node) or ""):
+        hidden.pop(name, None)
+        if isinstance(statement, _COMPOUND):
+            hidden[name] = f"{path} line {statement.lineno}"
+        if node is None or name == "_base_" or _is_dict(node):
             continue
-        with suppress(ValueError):
-            values[name] = ast.literal_eval(node)
-    return values
+        if not _PLACEHOLDER.search(ast.get_source_segment(source, node) or ""):
+            with suppress(ValueError):
+                values[name] = ast.literal_eval(node)
+    return values, hidden
 
 
 def _is_dict(value: ast.expr) -> bool:
@@ -207,6 +316,13 @@ def _replace(lines: list[str], node: ast.expr, replacement: str) -> None:
     head = lines[first].encode()[: node.col_offset].decode()
     tail = lines[last].encode()[node.end_col_offset :].decode()
     lines[first : last + 1] = [head + replacement + tail]
+
+
+def _append(lines: list[str], node: ast.stmt, text: str) -> None:
+    """Insert text behind a statement."""
+    last = (node.end_lineno or node.lineno) - 1
+    head = lines[last].encode()[: node.end_col_offset].decode()
+    lines[last] = head + text + lines[last][len(head) :]
 
 
 def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Names of published configs and weights, as the metafiles beside the configs list them."""
+"""Find published configs and weights by name, from the metafiles beside the configs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class Model:
     """An entry of a metafile.
 
     Attributes:
-        name: What commands take.
-        config: File of the config; None: there are weights only.
-        weights: Address of weights that fit the config (or, without one, that others start from); None: there are none.
+        name: Name that commands take.
+        config: Config file; None for an entry of weights only.
+        weights: Address of weights that fit the config, or that other configs start from; None if there are none.
         needs: Names of the models whose weights the config starts from.
-        metadata: The metafile's facts: data sets, numbers of parameters, sizes.
+        metadata: Facts of the metafile: datasets, numbers of parameters, sizes.
     """
 
     name: str
@@ -39,28 +39,28 @@ class Model:
 
 
 def root() -> Path:
-    """The folder of ``model-index.yml``, ``configs`` and ``tools``: what the wheel carries, or else the checkout."""
+    """Return the folder of ``model-index.yml``, ``configs`` and ``tools``: in a wheel ``samplug/.mim``, else the checkout."""
     carried = _PACKAGE / ".mim"
     return carried if carried.is_dir() else _PACKAGE.parent
 
 
 def names() -> list[str]:
-    """All names, in the order of the metafiles."""
+    """Return all names, in the order of the metafiles."""
     return list(_models())
 
 
 def resolve(name: str) -> Model:
-    """The model of a name.
+    """Return the model of a name.
 
     Raises:
-        ConfigError: There is none; names that look alike are given.
+        ConfigError: There is no such name; similar names are given.
     """
     models = _models()
     if name in models:
         return models[name]
     hint = did_you_mean(name, models, cutoff=0.4)
     raise ConfigError(
-        f"config: {name!r} is no file and no model's name{hint or ';'} tools/download.py --list shows all names"
+        f"config: {name!r} is no file and no model's name{hint or ';'} samplug download --list shows all names"
     )
 
 

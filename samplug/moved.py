@@ -6,13 +6,16 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 _COMMANDS = (
-    "analyze_clicks", "analyze_logs", "check_data", "download", "evaluate_masks", "export_onnx", "export_weights", "predict",
-    "prepare_data", "quickstart", "run_logs",
+    "analyze_clicks", "analyze_logs", "check_data", "download", "evaluate_masks", "quickstart", "run_logs",
 )  # fmt: skip
 MODULES = {
     **{f"samplug.apis.{name}": f"samplug.commands.{name}" for name in _COMMANDS},
-    "samplug.apis.browse": "samplug.commands.browse_dataset",
+    "samplug.apis.browse": "samplug.commands.sample_pictures",
+    "samplug.apis.export_onnx": "samplug.commands.prompt_decoder_onnx",
+    "samplug.apis.export_weights": "samplug.commands.published_weights",
     "samplug.apis.hub_models": "samplug.checkpoints.hub_models",
+    "samplug.apis.predict": "samplug.commands.folder_predictions",
+    "samplug.apis.prepare_data": "samplug.converters",
     "samplug.apis.rasters": "samplug.imaging.rasters",
     "samplug.apis.session_pictures": "samplug.commands.interaction_pictures",
     "samplug.apis.sources": "samplug.imaging.sources",
@@ -24,6 +27,7 @@ MODULES = {
     "samplug.datasets.index": "samplug.datasets.scan_cache",
     "samplug.datasets.instances": "samplug.datasets.instance_seg",
     "samplug.datasets.io": "samplug.imaging.files",
+    "samplug.engine.base_runner": "samplug.engine.runner",
     "samplug.engine.building": "samplug.engine.build_errors",
     "samplug.engine.cli": "samplug.commands.common",
     "samplug.engine.failures": "samplug.engine.run_errors",
@@ -45,6 +49,7 @@ MODULES = {
 # Registered types that have another name now; registries name the new one when a config asks for the old one.
 TYPES = {
     "SelectionHook": "SplitLeakageHook",
+    "ShardedRunner": "SamplugRunner",
 }
 
 

@@ -1,7 +1,7 @@
 """Children of every MMEngine root registry under the scope ``samplug``.
 
 A scope without a child of some root makes MMEngine warn at each look-up, so all of them exist, also the empty ones.
-``locations`` are imported at the first look-up: a config needs no import beyond ``custom_imports=['samplug']``.
+``locations`` are imported at the first look-up, so a config needs no import beyond ``custom_imports=['samplug']``.
 """
 
 from typing import Any
@@ -9,12 +9,26 @@ from typing import Any
 from mmengine import registry as root
 from mmengine.registry import Registry
 
+from samplug import moved
+from samplug.utils.errors import ConfigError
+
 
 class _Child(Registry):
-    """A registry whose own names come first when samplug's code builds a part, whatever ``default_scope`` the config has.
+    """Registry that looks up samplug's own names first when samplug's code builds a part, whatever ``default_scope`` the config has.
 
     MMEngine asks the default scope alone, so that ``samplug.TSSAM`` in an mmseg config would not find its own adapter.
     """
+
+    def get(self, key: str) -> Any:
+        """Return the object of a name, as MMEngine does.
+
+        Raises:
+            ConfigError: The name is that of a component that has another name now.
+        """
+        scope, _, name = key.rpartition(".")
+        if name in moved.TYPES and scope in ("", self.scope) and name not in self.module_dict:
+            raise ConfigError(f"config: {name} is {moved.TYPES[name]} now: use that name")
+        return super().get(key)
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(cfg, dict) and "_scope_" not in cfg and isinstance(cfg.get("type"), str):
@@ -34,10 +48,7 @@ LOOPS = _child(root.LOOPS, "samplug.engine")
 HOOKS = _child(root.HOOKS, "samplug.engine")
 STRATEGIES = _child(root.STRATEGIES, "samplug.engine")
 
-DATASETS = _child(
-    root.DATASETS,
-    *(f"samplug.datasets.{module}" for module in ("binary_seg", "camouflage", "sa1b", "video_folder")),
-)
+DATASETS = _child(root.DATASETS, "samplug.datasets.components")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
 TRANSFORMS = _child(root.TRANSFORMS, "samplug.datasets.transforms")
 

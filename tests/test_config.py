@@ -1,9 +1,13 @@
 """Command-line values reach everything that is built from a variable."""
 
-import pytest
+import inspect
 
-from samplug.config import load_config
+import pytest
+from mmengine.runner import Runner
+
+from samplug.config import RUNNER_KEYS, load_config
 from samplug.utils.errors import ConfigError
+from tests.conftest import ROOT
 
 BASE = """
 size = 64
@@ -62,17 +66,76 @@ def test_mistakes_are_named(config, options, message):
         load_config(config, options)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["width = size = 64", "size, width = 64, 2", "size: int = 64", "size = 64\nsize *= 2", "if True:\n    size = 64",
-     "for size in (32, 64):\n    pass"],
-)  # fmt: skip
-def test_what_the_command_line_cannot_replace_is_said(tmp_path, text):
+FORMS = ["size = 64; pass", "size: int = 64", "width = size = 64", "size, width = 64, 2", "(width, (size, other)) = (2, (64, 3))",
+         "size = 64\nsize *= 2", "size = [\n    64,\n][0]  # ends on another line", "print(size := 64)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_the_command_line_replaces_every_form_of_assignment(tmp_path, text):
     config = tmp_path / "config.py"
-    config.write_text(f"names = [size for size in 'ab']\n{text}\nmodel = dict(size=size)\n")
-    with pytest.raises(ConfigError, match=r"config\.py line [23] sets size otherwise"):
-        load_config(config, {"size": 32})
+    config.write_text(f"names = [size for size in 'ab']\n{text}\nafter = size\nmodel = dict(size=size, after=after)\n")
+    cfg = load_config(config, {"size": 32})
+    assert (cfg.size, cfg.model) == (32, dict(size=32, after=32))
+    assert cfg.get("width", 64) in (64, 2)  # the others keep theirs
     assert load_config(config, {"names": []}).model.size in (64, 128)
+
+
+@pytest.mark.parametrize("text", FORMS[:5])
+def test_a_derived_config_reaches_its_bases_by_every_form(tmp_path, text):
+    (tmp_path / "base.py").write_text("size = 8\nmodel = dict(size=size)\n")
+    (tmp_path / "config.py").write_text(f"_base_ = './base.py'\n{text}\n")
+    assert load_config(tmp_path / "config.py").model.size == 64
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_a_derived_config_replaces_every_form_in_its_bases(tmp_path, text):
+    (tmp_path / "base.py").write_text(f"{text}\nmodel = dict(size=size)\n")
+    (tmp_path / "config.py").write_text("_base_ = './base.py'\nsize = 8\n")
+    assert load_config(tmp_path / "config.py").model.size == 8
+
+
+@pytest.mark.parametrize("text", ["if True:\n    size = 64", "for size in (32, 64):\n    pass"])
+def test_variables_set_within_other_statements_are_named(tmp_path, text):
+    (tmp_path / "nested.py").write_text(f"{text}\nmodel = dict(size=size)\n")
+    (tmp_path / "derived.py").write_text("_base_ = './nested.py'\nsize = 8\n")
+    for name, options in (("nested.py", {"size": 32}), ("derived.py", {})):
+        with pytest.raises(ConfigError, match=r"nested\.py line 1 sets size within another statement"):
+            load_config(tmp_path / name, options)
+    (tmp_path / "base.py").write_text("size = 8\nmodel = dict(size=size)\n")
+    (tmp_path / "nested.py").write_text(f"_base_ = './base.py'\n{text}\n")
+    with pytest.raises(
+        ConfigError, match=r"nested\.py line 2 sets size within.*base\.py line 1, a _base_, would not see"
+    ):
+        load_config(tmp_path / "nested.py")
+
+
+def test_bases_in_another_form(tmp_path):
+    (tmp_path / "config.py").write_text("_base_: str = './base.py'\n")
+    with pytest.raises(ConfigError, match=r"config\.py line 1: write it as _base_ ="):
+        load_config(tmp_path / "config.py")
+
+
+def test_overrides_that_reach_nothing(tmp_path):
+    """Of dicts and lists that were read before they are changed; of the variables of other kinds of configs."""
+    config = tmp_path / "config.py"
+    config.write_text(
+        "norm = dict(type='BN')\nsteps = [dict(type='A')]\nmine = dict(a=1)\nmodel = dict(norm=norm, steps=steps)\n"
+    )
+    for key in ("norm.type", "norm", "steps.0.type"):
+        with pytest.raises(
+            ConfigError, match=rf"{key}=... would change the variable {key.partition('.')[0]} of .* alone"
+        ):
+            load_config(config, {key: "B"})
+    assert load_config(config, {"steps": []}).model.steps == []
+    assert load_config(config, {"mine.a": 2}).mine.a == 2  # code of the user's own may read it
+    (tmp_path / "config.json").write_text('{"size": 64, "model": {"size": 64}}')
+    with pytest.raises(ConfigError, match=r"size=... would change the variable size of .*config\.json alone"):
+        load_config(tmp_path / "config.json", {"size": 32})
+    assert load_config(tmp_path / "config.json", {"model.size": 32}).model.size == 32
+
+
+def test_keys_of_the_runner():
+    assert frozenset(inspect.signature(Runner.__init__).parameters) - {"self"} <= RUNNER_KEYS
 
 
 def test_characters_that_end_no_line(tmp_path):
@@ -167,6 +230,9 @@ def test_own_bases_from_anywhere(tmp_path):
     cfg = load_config(tmp_path / "mine.py")
     assert [step.scale for step in cfg.train_dataloader.dataset.pipeline if "scale" in step] == [(64, 64)]
     (tmp_path / "wrong.py").write_text("_base_ = 'samplug::_base_/folder.py'\n")
+    assert load_config("samplug::quickstart.py").filename == str(ROOT / "configs/quickstart.py")
+    with pytest.raises(ConfigError, match=r"configs/quick\.py does not exist"):
+        load_config("samplug::quick.py")
     with pytest.raises(ConfigError, match=r"configs/_base_/folder\.py, a _base_ of .*wrong\.py, does not exist"):
         load_config(tmp_path / "wrong.py")
 

@@ -59,7 +59,7 @@ def test_every_config_is_loaded_by_its_name():
     [
         ("ts-sam_vit-b_4xb2_cod", f"did you mean {COD}"),
         ("sam-vit-b", "name of weights, and has no config"),
-        ("configs", "is no file and no model's name; tools/download.py --list"),
+        ("configs", "is no file and no model's name; samplug download --list"),
         (f"{COD}.py", "does not exist"),
         (f"configs/{COD}", "does not exist"),
     ],

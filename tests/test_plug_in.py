@@ -211,7 +211,7 @@ def test_wheel_in_a_fresh_environment(wheel, tmp_path):
 
 def test_mmseg_model_predicts_images(tmp_path):
     """By samplug's command, although the scope is ``mmseg`` and the number of classes is stated by the head."""
-    from samplug.commands.predict import Settings, predict
+    from samplug.commands.folder_predictions import Settings, predict
     from samplug.config import load_config
     from samplug.imaging.files import read_mask
 

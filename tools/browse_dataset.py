@@ -1,56 +1,9 @@
 #!/usr/bin/env python
-"""SeededIndex what a model is fed, sample by sample, or time the loader on its own."""
+"""Draw the samples that a model is fed, or time the loader on its own."""
 
-import argparse
 import sys
 
-from samplug.commands.run import run
-
-
-def main() -> None:
-    from samplug.commands.common import add_config_arguments  # inside run: an interruption ends it well from here on
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser)
-    parser.add_argument("-p", "--phase", choices=["train", "val", "test"], default="train")
-    parser.add_argument("-o", "--out-dir", default="browse", help="folder for pictures (default: browse)")
-    parser.add_argument("-n", "--number", type=int, default=16, help="samples, evenly spaced over the dataset")
-    parser.add_argument(
-        "-m",
-        "--mode",
-        choices=["transformed", "original", "concat"],
-        default="transformed",
-        help="after the pipeline, after loading, or both side by side",
-    )
-    parser.add_argument("--seed", type=int, help="seed of the training (default: the config's, or 0)")
-    parser.add_argument("--epoch", type=int, default=0, help="draw what this epoch is fed; the first is 0")
-    parser.add_argument("--prompts", action="store_true", help="draw a promptable model's simulated first prompts, too")
-    parser.add_argument(
-        "--checkpoint", help="weights that answer the prompts: whole sessions are drawn, with the corrections"
-    )
-    parser.add_argument(
-        "--speed", type=int, metavar="BATCHES", help="time the loader over so many batches; no pictures"
-    )
-    args = parser.parse_args()
-
-    from samplug.commands.browse_dataset import browse, time_loader
-    from samplug.config import load_config
-
-    cfg = load_config(args.config, args.cfg_options)
-    seed = args.seed if args.seed is not None else cfg.get("randomness", {}).get("seed") or 0
-    if args.speed is not None:
-        speed = time_loader(cfg, args.phase, args.speed, seed)
-        loader = cfg[f"{args.phase}_dataloader"]
-        print(
-            f"{args.phase}: {speed.images_per_second:.1f} images/s over {speed.batches} batches after the first, which took "
-            f"{speed.first:.2f} s (batch_size={loader.get('batch_size')}, num_workers={loader.get('num_workers', 0)})"
-        )
-        return
-    drawn = browse(
-        cfg, args.out_dir, args.phase, args.number, args.mode, seed, args.epoch, args.prompts, args.checkpoint
-    )
-    print(f"{drawn} pictures and sheet.jpg written to {args.out_dir}")
-
+from samplug.commands.run import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main("browse"))

@@ -1,16 +1,9 @@
 #!/usr/bin/env python
-"""Score folders of predicted maps against folders of true masks; no model needed."""
+"""Score folders of predictions; no model needed."""
 
 import sys
 
-from samplug.commands.run import run
-
-
-def main() -> None:
-    from samplug.commands.evaluate_masks import main as command  # inside run: an interruption ends it well from here on
-
-    command()
-
+from samplug.commands.run import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main("evaluate"))

@@ -1,16 +1,9 @@
 #!/usr/bin/env python
-"""Write a model's weights in the layout of SAM's or SAM 2's own files, or for transformers."""
+"""Write a model's weights in a published layout."""
 
 import sys
 
-from samplug.commands.run import run
-
-
-def main() -> None:
-    from samplug.commands.export_weights import main as command  # inside run: an interruption ends it well from here on
-
-    command()
-
+from samplug.commands.run import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main("export-weights"))

@@ -3,14 +3,7 @@
 
 import sys
 
-from samplug.commands.run import run
-
-
-def main() -> None:
-    from samplug.commands.prepare_data import main as command  # inside run: an interruption ends it well from here on
-
-    command()
-
+from samplug.commands.run import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main("prepare"))

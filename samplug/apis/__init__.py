@@ -1,7 +1,4 @@
-"""What commands do, and the interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``.
-
-These are imported when they are first asked for: commands that need no model start without torch.
-"""
+"""Interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``, imported when they are first asked for."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

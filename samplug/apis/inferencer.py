@@ -1,4 +1,4 @@
-"""Predicting images of any kind with a trained model."""
+"""Predict images of any kind with a trained model."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from mmengine.structures import PixelData
 
 from samplug.apis.model import init_model
 from samplug.apis.prediction import Prediction
+from samplug.datasets.configs import pipelines_of, step_name
 from samplug.engine.build_errors import named_in
 from samplug.imaging.rasters import Bands, Raster
 from samplug.imaging.sources import Source, find_sources
@@ -22,15 +23,14 @@ from samplug.imaging.tiles import Canvas, Tile, cut
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.imports import quiet_optional_operators
 from samplug.utils.model_outputs import as_logits, outputs_of
+from samplug.utils.text import indented
 
 with quiet_optional_operators():
     from mmseg.structures import SegDataSample
 
-_LISTED = 20
-
 
 class _Job:
-    """An image, and what is predicted of it so far."""
+    """An image, and the part of its prediction that is done."""
 
     def __init__(self, source: Source, raster: Raster, tiles: list[Tile]) -> None:
         self.source, self.raster, self.tiles = source, raster, tiles
@@ -39,9 +39,9 @@ class _Job:
 
 
 class Inferencer:
-    """Predicts files, folders and arrays, by the config's test pipeline without its truths.
+    """Predicts files, folders and arrays by the config's test pipeline, without loading ground truth.
 
-    The predictions are those of ``tools/test.py``: the same bits on one machine at one batch size.
+    The predictions equal those of the command ``test``, to the bit on one machine at one batch size.
 
     Example::
 
@@ -51,19 +51,19 @@ class Inferencer:
 
     Args:
         model: A model of :func:`init_model`, which is put into evaluation mode, or its config.
-        checkpoint: See :func:`init_model`, as the next; not with a model.
-        device: Where to predict.
+        checkpoint: See :func:`init_model`; only with a config, as ``device`` and ``cfg_options``.
+        device: torch device; None: the GPU if there is one.
         batch_size: Images or tiles in a forward pass.
-        tile: ``'auto'``: images larger than the model's frame are predicted in overlapping tiles of its size; a number: in tiles of so
-            many pixels, each resized to the frame; None: images are resized to the frame whole, as in the test.
-        overlap: Share of a tile that it has in common with its neighbour, at least; in [0, 1).
-        threshold: Foreground is where the probability exceeds it; None: the model's own. For one class.
-        bands: Numbers of the bands of TIFF files and arrays that are taken as red, green and blue, from 1; None: see
+        tile: ``'auto'``: images larger than the model's input are predicted in overlapping tiles of its size. A number: tiles of that
+            many pixels, each resized to the input size. None: whole images are resized to the input size, as in a test.
+        overlap: Least share of a tile that it has in common with its neighbour, in [0, 1).
+        threshold: Probability above which a pixel is foreground; None: the model's own. For one class.
+        bands: Numbers (from 1) of the bands of TIFF files and arrays that are read as red, green and blue; None: see
             :mod:`samplug.imaging.rasters`.
         cfg_options: Changes of the config.
 
     Attributes:
-        failures: Name of an image -> why it could not be read, in the last call.
+        failures: File, or name of an array, -> reason why it could not be read, in the last call.
 
     Raises:
         ConfigError: A value out of range, or a config without test pipeline.
@@ -113,14 +113,14 @@ class Inferencer:
     def stream(
         self, inputs: Any, recursive: bool = False, on_error: Literal["stop", "skip"] = "stop"
     ) -> Iterator[Prediction]:
-        """Predict images one batch after the other.
+        """Predict images batch by batch.
 
         Args:
             inputs: A file, a folder, an array (see :func:`samplug.imaging.rasters.array_raster`), or an iterable of these; a generator
-                is read as far as the next batch.
+                is read one batch ahead.
             recursive: Look into subfolders of folders.
-            on_error: Images that cannot be read are left out and listed in ``failures``. ``'stop'``: they are an error when all
-                others have been predicted.
+            on_error: ``'skip'``: images that cannot be read are left out and listed in ``failures``. ``'stop'``: they raise an error
+                when all others have been predicted.
 
         Yields:
             A prediction for each image, in order.
@@ -143,13 +143,13 @@ class Inferencer:
                         yield from self._predict(pending)
                         pending = []
             except DataError as error:
-                failures[str(source.path or source.name)] = str(error)
+                failures[str(source.path or source.name)] = str(error).removeprefix("data: ")
                 pending = [item for item in pending if item[0] is not job]
         yield from self._predict(pending)
         if failures and on_error == "stop":
             raise DataError(
                 f"predict: {len(failures)} images could not be predicted; mend them, or pass --on-error skip "
-                f"(on_error='skip'):\n{listed(failures)}"
+                f"(on_error='skip'):\n{indented(failures.values())}"
             )
 
     def _prepare(self, job: _Job, tile: Tile) -> dict[str, Any]:
@@ -157,15 +157,15 @@ class Inferencer:
         image = job.raster.crop(tile.rows, tile.columns)
         try:
             return self.pipeline(dict(img=image, img_path=path, seg_fields=[]))
-        except cv2.error as error:  # a side that keeps its ratio may become nothing
+        except cv2.error as error:  # the short side of a very long image may become 0 pixels
             height, width = image.shape[:2]
             raise DataError(
-                f"data: {path}: {width}x{height} pixels cannot be made ready for the model ({error.err or error}): remove it"
+                f"data: {path}: the test pipeline fails on {width}x{height} pixels ({error.err or error}): remove the image"
             ) from error
 
     @torch.no_grad()
     def _predict(self, items: list[tuple[_Job, Tile, dict[str, Any]]]) -> list[Prediction]:
-        """Predictions of the images that are complete with these tiles."""
+        """Predict tiles; return the predictions of the images that they complete."""
         if not items:
             return []
         with autocast(enabled=self.mixed_precision):
@@ -182,7 +182,7 @@ class Inferencer:
         return complete
 
     def _decided(self, job: _Job, last: SegDataSample) -> SegDataSample:
-        """The sample of a whole image; the model's own where it saw the image at once and no threshold is set."""
+        """Return the sample of a whole image: the model's own if it saw the image at once and no threshold is set."""
         if job.canvas.logits is None and self.threshold is None:
             return last
         logits = last.seg_logits.data if job.canvas.logits is None else job.canvas.logits
@@ -207,28 +207,9 @@ class Inferencer:
         return None if tile is None else (tile, tile)
 
 
-def listed(failures: Mapping[str, str]) -> str:
-    """Failures, a line each, the first of many."""
-    lines = [f"  {why.removeprefix('data: ')}" for why in list(failures.values())[:_LISTED]]
-    if len(failures) > _LISTED:
-        lines.append(f"  and {len(failures) - _LISTED} more")
-    return "\n".join(lines)
-
-
 def _image_pipeline(cfg: Any) -> list[dict[str, Any]]:
-    """The test pipeline with samplug's loader of images (equal for files, and open to arrays) in place of all loading."""
-    pipeline = _find_pipeline((cfg.get("test_dataloader") or {}).get("dataset"))
+    """Return the test pipeline (of several test sets, the first one's) with samplug's image loader, which takes arrays too, as only loader."""
+    pipeline = next(pipelines_of((cfg.get("test_dataloader") or {}).get("dataset")), None)
     if pipeline is None:
         raise ConfigError(f"predict: {cfg.filename or 'the config'} has no test_dataloader with a pipeline")
-    names = (getattr(step["type"], "__name__", step["type"]).split(".")[-1] for step in pipeline)
-    kept = [step for step, name in zip(pipeline, names, strict=True) if not name.startswith("Load")]
-    return [dict(type="samplug.LoadImage"), *kept]
-
-
-def _find_pipeline(part: Any) -> list[dict[str, Any]] | None:
-    """The first pipeline in the config of a dataset, whatever wraps it; of several test sets, the first one's."""
-    if isinstance(part, list | tuple):
-        return next(filter(None, map(_find_pipeline, part)), None)
-    if not isinstance(part, dict):
-        return None
-    return part.get("pipeline") or next(filter(None, map(_find_pipeline, part.values())), None)
+    return [dict(type="samplug.LoadImage"), *(step for step in pipeline if not step_name(step).startswith("Load"))]

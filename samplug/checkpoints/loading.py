@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from samplug.checkpoints.errors import WeightsError
 from samplug.checkpoints.families import describe, recognise, state_dict_of
 from samplug.checkpoints.files import fetch, read_checkpoint
+from samplug.checkpoints.filled import filled_names, fits_filled, resize_buffers
 
 _LISTED = 8
 
@@ -70,7 +71,7 @@ def load_state(
         origin: Where they came from, for messages.
         may_miss: Names of the module that need not be in ``state``.
     """
-    own = module.state_dict()
+    own, filled = module.state_dict(), filled_names(module)
     fitted = _to_module_names(module, state, set(own), prefix)
     _leave_out_outside(module, fitted, origin)
     report = LoadReport()
@@ -79,17 +80,18 @@ def load_state(
     for name, value in fitted.items():
         if name not in own:
             report.unexpected.append(name)
-        elif value.shape != own[name].shape:
+        elif value.shape != own[name].shape and not (name in filled and fits_filled(value, own[name])):
             report.misshaped[name] = (tuple(value.shape), tuple(own[name].shape))
         else:
             accepted[name] = value
     report.loaded = list(accepted)
-    report.missing = [name for name in own if name not in fitted and name not in may_miss]
+    report.missing = [name for name in own if name not in fitted and name not in filled | may_miss]
     if not report.fits:
         message = _explain(module, report, state, origin)
         if strict:
             raise WeightsError(message)
         print_log(message, logger="current", level=30)
+    resize_buffers(module, accepted, filled & accepted.keys())
     module.load_state_dict(accepted, strict=False)
     if report.resized:
         sizes = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in list(report.resized.items())[:2])

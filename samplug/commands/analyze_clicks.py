@@ -1,4 +1,8 @@
-"""The command ``tools/analyze_clicks.py``: draw curves and print a table of interactive segmentation."""
+"""Draw curves and print a table of one or more tests of interactive segmentation.
+
+The curves (clicks.png, clicks.csv) are mean IoU, Dice and boundary IoU after each click. A test writes its file with --cfg-options test_evaluator.0.out_file=F.json. --baselines adds a filled box and GrabCut, for the tight box of
+each object of a config's test set.
+"""
 
 import argparse
 import json
@@ -11,15 +15,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import track
 
-from samplug.commands.options import CfgOptions
+from samplug.commands.common import add_cfg_options
 from samplug.config import load_config
-from samplug.engine.build_errors import named_in
-from samplug.engine.runner import SamplugRunner
 from samplug.evaluation.baselines import BOX_BASELINES
 from samplug.evaluation.protocols import Clicks, ImageResult, Scores, score_image
 from samplug.evaluation.report import Report, table, write_csv
 from samplug.imaging.files import read_image
-from samplug.models.prompts import objects_of, tight_boxes
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.rle import encode_rle
 from samplug.visualization.curves import draw_curves
@@ -28,23 +29,18 @@ _CURVES = ("IoU", "Dice", "BIoU")
 _TABLE = ("NoC@80", "NoC@85", "NoC@90", "NoF@90", "IoU@1", "IoU@3", "IoU@5", "IoU@10", "IoU@20", "BIoU@1")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Mean IoU, Dice and boundary IoU after each click (clicks.png, clicks.csv) and a table, of one or more tests. A test writes "
-        "its file with --cfg-options test_evaluator.0.out_file=F.json. With --baselines, also of a filled box and GrabCut, for the tight box "
-        "of each object of a config's test set."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="[NAME=]F.json", help="out_file of a ClickMetric")
     parser.add_argument(
         "--baselines", metavar="CONFIG", help="score a filled box and GrabCut on this config's test set"
     )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=CfgOptions, metavar="KEY=VALUE", help="changes of that config"
-    )
+    add_cfg_options(parser)
     parser.add_argument("--out-dir", default="clicks", metavar="DIR", help="default: clicks")
-    args = parser.parse_args()
+
+
+def execute(args: argparse.Namespace) -> None:
     if not args.files and not args.baselines:
-        parser.error("name the files of tests, or --baselines CONFIG")
+        raise argparse.ArgumentError(None, "name the files of tests, or --baselines CONFIG")
     out = Path(args.out_dir)
     objects = read(args.files)
     if args.baselines:
@@ -96,6 +92,10 @@ def box_baselines(cfg: Config) -> dict[str, Report]:
     Raises:
         ConfigError: There is no test set.
     """
+    from samplug.engine.build_errors import named_in
+    from samplug.engine.runner import SamplugRunner
+    from samplug.models.prompts import objects_of, tight_boxes
+
     if not cfg.get("test_dataloader"):
         raise ConfigError(f"clicks: {cfg.filename} has no test_dataloader")
     init_default_scope(cfg.get("default_scope", "samplug"))

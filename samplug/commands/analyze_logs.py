@@ -1,4 +1,7 @@
-"""The command ``tools/analyze_logs.py``: curves and a table of one or more runs."""
+"""Draw curves and print a table of the training logs of one or more runs.
+
+The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in one work folder is one run.
+"""
 
 import argparse
 import fnmatch
@@ -13,29 +16,26 @@ from samplug.evaluation.report import write_csv
 from samplug.utils.errors import ConfigError
 from samplug.visualization.curves import draw_curves
 
-# Of these no value is better than another.
+# Keys without a better or worse value.
 _CONDITIONS = frozenset({"lr", "base_lr", "momentum", "time", "data_time", "memory", "grad_norm"})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Curves (curves.png), values (curves.csv) and a table of the training logs of one or more runs. A run that was "
-        "interrupted and resumed in one work folder is one run."
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="work folder, or one log folder in it")
     parser.add_argument(
         "--keys",
         nargs="+",
         metavar="KEY",
-        help="what to draw and list, as loss, val/S, 'CAMO/*' (default: the training loss and all validation metrics)",
+        help="keys to draw and list, as loss, val/S, 'CAMO/*' (default: the training loss and all validation metrics)",
     )
     parser.add_argument("--out-dir", metavar="DIR", help="default: the run's folder, or ./curves for several runs")
     parser.add_argument("--smooth", type=int, default=1, metavar="K", help="draw training keys as means of K records")
-    parser.add_argument("--title", default="", help="of the picture")
-    args = parser.parse_args()
-    if args.smooth < 1:
-        parser.error("--smooth must be at least 1")
+    parser.add_argument("--title", default="", help="title of the picture")
 
+
+def execute(args: argparse.Namespace) -> None:
+    if args.smooth < 1:
+        raise argparse.ArgumentError(None, "--smooth must be at least 1")
     runs = _read(args.runs)
     keys = select(runs, args.keys)
     out = Path(args.out_dir or (runs[0][1] if len(runs) == 1 else "curves"))
@@ -67,7 +67,7 @@ def _read(arguments: Sequence[str]) -> list[tuple[RunLog, Path]]:
 
 
 def select(runs: Sequence[tuple[RunLog, Path]], wanted: Sequence[str] | None) -> list[str]:
-    """Names of the keys to show.
+    """Choose the keys to show.
 
     Args:
         runs: Runs and their folders.
@@ -90,7 +90,7 @@ def select(runs: Sequence[tuple[RunLog, Path]], wanted: Sequence[str] | None) ->
 
 
 def lower_is_better(key: str) -> bool | None:
-    """Direction of a key, with or without prefixes; None: it has none."""
+    """Return the direction of a key, with or without prefixes; None if it has none."""
     name = key.rpartition("/")[2]
     if name in _CONDITIONS:
         return None
@@ -98,7 +98,7 @@ def lower_is_better(key: str) -> bool | None:
 
 
 def best(points: Sequence[Point]) -> Point | None:
-    """The best of one key's points, of equal ones the first; None: the key has no direction, or no finite value."""
+    """Return the best of one key's points, the first of equal ones; None if the key has no direction or no finite value."""
     finite = [point for point in points if math.isfinite(point.value)]
     if not finite or (lower := lower_is_better(finite[0].key)) is None:
         return None
@@ -106,7 +106,7 @@ def best(points: Sequence[Point]) -> Point | None:
 
 
 def csv_lines(runs: Sequence[RunLog], keys: Sequence[str]) -> list[list[str]]:
-    """Header and a line for each value: run, step, epoch, key, value."""
+    """Return a header and a line for each value: run, step, epoch, key, value."""
     lines = [["run", "step", "epoch", "key", "value"]]
     for run in runs:
         for point in run.points:
@@ -117,7 +117,7 @@ def csv_lines(runs: Sequence[RunLog], keys: Sequence[str]) -> list[list[str]]:
 
 
 def table(runs: Sequence[RunLog], keys: Sequence[str]) -> str:
-    """Last and best values, and how long it took, as Markdown."""
+    """Return the last and best values and the times as two Markdown tables."""
     values = [["run", "key", "last", "at step", "best", "at step"]]
     times = [["run", "steps", "s / iteration", "total time"]]
     for run in runs:

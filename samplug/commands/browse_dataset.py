@@ -1,215 +1,49 @@
-"""Drawing what a model is fed, and timing how fast."""
+"""Draw the samples that a model is fed, or time the loader on its own.
 
-import math
-import time
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+The samples are exactly those of a training with the same seed.
+"""
 
-import cv2
-import numpy as np
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.utils.dl_utils import set_multi_processing
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+import argparse
 
-from samplug.commands.interaction_pictures import InteractionPictures
-from samplug.datasets.seeding import SeededIndex
-from samplug.engine.build_errors import named_in
-from samplug.engine.runner import SamplugRunner
-from samplug.models.prompts import has_objects, objects_of
-from samplug.utils.errors import ConfigError, check_choice
-from samplug.visualization import add_caption, contact_sheet, draw_classes, draw_overlay, number_objects, write_picture
-
-Phase = Literal["train", "val", "test"]
-Mode = Literal["transformed", "original", "concat"]
-
-_IGNORED = 255
-_LEGIBLE = 256  # pictures are enlarged to this many pixels at least
+from samplug.commands.common import add_config
 
 
-class LoaderSpeed(NamedTuple):
-    """Of a loader on its own, without a model beside it."""
-
-    first: float  # seconds from the start to the first batch, with the start of the workers
-    images_per_second: float  # after the first batch
-    batches: int  # timed ones
-
-
-def browse(
-    cfg: Config,
-    out_dir: str | Path,
-    phase: Phase = "train",
-    number: int = 16,
-    mode: Mode = "transformed",
-    seed: int = 0,
-    epoch: int = 0,
-    prompts: bool = False,
-    checkpoint: str | None = None,
-) -> int:
-    """SeededIndex samples exactly as a training with this seed is fed them in an epoch: foreground red, ignored pixels hatched.
-
-    Args:
-        cfg: Config with a dataloader of the phase.
-        out_dir: Folder for a PNG of each sample, named after its image, and ``sheet.jpg`` of all.
-        phase: Whose dataset.
-        number: How many samples, evenly spaced over the dataset.
-        mode: ``'transformed'``: after the pipeline; ``'original'``: after its loading transforms alone; ``'concat'``: both.
-        seed: The training's.
-        epoch: 0 for the first.
-        prompts: SeededIndex the simulated clicks and boxes of a promptable model, too: the very ones of that epoch.
-        checkpoint: Weights that answer them, so that corrections can be drawn; None: the first prompt alone.
-
-    Returns:
-        Number of samples drawn.
-
-    Raises:
-        DataError: A sample cannot be read; the pictures so far, and their sheet, are there.
-        ConfigError: The config has no such dataloader, ``mode`` is unknown, or ``number`` or ``epoch`` is out of range.
-    """
-    if number < 1 or epoch < 0:
-        raise ConfigError(f"browse: number={number} must be at least 1 and epoch={epoch} at least 0")
-    check_choice("browse", "mode", mode, get_args(Mode))
-    loader_cfg = _loader_cfg(cfg, phase)
-    if (prompts or checkpoint) and mode == "original":
-        raise ConfigError("browse: prompts are drawn on what the model is fed: use mode 'transformed' or 'concat'")
-    sessions = InteractionPictures(cfg, checkpoint, phase == "train") if prompts or checkpoint else None
-    views: list[Any] = []
-    if mode != "transformed":
-        views.append(_build(cfg, {**loader_cfg, "dataset": _loading_only(loader_cfg["dataset"])}, seed).dataset)
-    if mode != "original":
-        views.append(_build(cfg, loader_cfg, seed).dataset)
-    length = len(views[0])
-    indices = np.unique(np.linspace(0, length - 1, min(number, length)).round().astype(int)).tolist()
-    pictures: list[tuple[NDArray[np.uint8], list[str]]] = []
-    names: set[str] = set()
-    try:
-        for index in indices:
-            samples = [view[SeededIndex(index, epoch)] for view in views]
-            stem = Path(samples[0]["data_samples"].img_path).stem
-            name = stem if stem not in names else f"{stem}_{index}"
-            names.add(name)
-            pictures.append(_draw(samples, sessions))
-            write_picture(Path(out_dir) / f"{name}.png", _wide_captioned(*pictures[-1]))
-    finally:
-        if pictures:
-            write_picture(Path(out_dir) / "sheet.jpg", contact_sheet(pictures))
-    return len(pictures)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("-p", "--phase", choices=["train", "val", "test"], default="train")
+    parser.add_argument("-o", "--out-dir", default="browse", help="folder for pictures (default: browse)")
+    parser.add_argument("-n", "--number", type=int, default=16, help="samples, evenly spaced over the dataset")
+    parser.add_argument(
+        "-m",
+        "--mode",
+        choices=["transformed", "original", "concat"],
+        default="transformed",
+        help="after the pipeline, after loading, or both side by side",
+    )
+    parser.add_argument("--seed", type=int, help="seed of the training (default: the config's, or 0)")
+    parser.add_argument("--epoch", type=int, default=0, help="epoch whose samples are drawn; the first is 0")
+    parser.add_argument("--prompts", action="store_true", help="draw a promptable model's simulated first prompts, too")
+    parser.add_argument(
+        "--checkpoint", help="weights that answer the prompts: whole interactions are drawn, with the corrections"
+    )
+    parser.add_argument("--speed", type=int, metavar="BATCHES", help="time the loader over these batches; no pictures")
 
 
-def time_loader(cfg: Config, phase: Phase, batches: int, seed: int = 0) -> LoaderSpeed:
-    """Time the DataLoader of a phase on its own, with the config's workers and batch size.
+def execute(args: argparse.Namespace) -> None:
+    from samplug.commands.sample_pictures import browse, time_loader
+    from samplug.config import load_config
 
-    The first batch warms up. Workers fetch ahead: only with many more batches than ``num_workers * prefetch_factor`` the result
-    is the speed that they keep up.
-
-    Args:
-        cfg: Config with a dataloader of the phase.
-        phase: Whose dataloader.
-        batches: How many to time, if the dataset has so many.
-        seed: Of sampler and augmentation.
-
-    Raises:
-        ConfigError: The dataset has one batch only, or ``batches`` is below 1.
-    """
-    set_multi_processing(**cfg.get("env_cfg", {}).get("mp_cfg", {}))
-    stream = iter(_build(cfg, _loader_cfg(cfg, phase), seed))
-    started = time.perf_counter()
-    next(stream)
-    first = time.perf_counter() - started
-    sizes = [len(batch["inputs"]) for batch in islice(stream, batches)]
-    seconds = time.perf_counter() - started - first
-    if not sizes:
-        raise ConfigError(
-            f"browse: {phase}_dataloader has no batch after the first, or --speed is below 1: nothing to time"
+    cfg = load_config(args.config, args.cfg_options)
+    seed = args.seed if args.seed is not None else cfg.get("randomness", {}).get("seed") or 0
+    if args.speed is not None:
+        speed = time_loader(cfg, args.phase, args.speed, seed)
+        loader = cfg[f"{args.phase}_dataloader"]
+        print(
+            f"{args.phase}: {speed.images_per_second:.1f} images/s over {speed.batches} batches after the first, which took "
+            f"{speed.first:.2f} s (batch_size={loader.get('batch_size')}, num_workers={loader.get('num_workers', 0)})"
         )
-    return LoaderSpeed(first, sum(sizes) / seconds, len(sizes))
-
-
-def _loader_cfg(cfg: Config, phase: Phase) -> dict[str, Any]:
-    loader = cfg.get(f"{phase}_dataloader")
-    if not loader:
-        present = [name for name in ("train", "val", "test") if cfg.get(f"{name}_dataloader")]
-        raise ConfigError(f"config: {cfg.filename} has no {phase}_dataloader (it has: {', '.join(present)})")
-    return loader
-
-
-def _build(cfg: Config, loader: dict[str, Any], seed: int) -> DataLoader:
-    init_default_scope(cfg.get("default_scope", "samplug"))
-    with named_in(cfg):
-        return SamplugRunner.build_dataloader(loader, seed=seed)
-
-
-def _loading_only(part: Any) -> Any:
-    """A dataset's config, whatever it wraps, with the pipelines' loading and packing transforms alone."""
-    if isinstance(part, dict):
-        return {key: _loading(value) if key == "pipeline" else _loading_only(value) for key, value in part.items()}
-    return [_loading_only(value) for value in part] if isinstance(part, list | tuple) else part
-
-
-def _loading(pipeline: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = (getattr(step["type"], "__name__", step["type"]).split(".")[-1] for step in pipeline)
-    return [step for step, name in zip(pipeline, names, strict=True) if name.startswith(("Load", "Pack"))]
-
-
-def _draw(
-    samples: list[dict[str, Any]], sessions: InteractionPictures | None = None
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """The views of one sample side by side, and their caption."""
-    drawn = [_overlay(sample) for sample in samples]
-    if sessions is not None:
-        drawn[-1] = sessions.draw(samples[-1], _factor(samples[-1]["inputs"].shape))
-    height = drawn[-1].shape[0]
-    pictures = [
-        cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height), interpolation=cv2.INTER_AREA) for p in drawn
-    ]
-    sizes = " -> ".join(f"{sample['inputs'].shape[2]}x{sample['inputs'].shape[1]}" for sample in samples)
-    truth = samples[-1]["data_samples"]
-    caption = [Path(truth.img_path).name, ", ".join([sizes, *_shares(truth)])]
-    gap = np.full((height, 4, 3), 255, np.uint8)
-    return np.hstack([pictures[0], *(part for picture in pictures[1:] for part in (gap, picture))]), caption
-
-
-def _shares(truth: Any) -> Iterator[str]:
-    if "gt_instances" in truth:
-        number = len(truth.gt_instances)
-        yield f"{number} object{'' if number == 1 else 's'}"
-    if "gt_sem_seg" in truth:
-        mask = truth.gt_sem_seg.data[0].numpy()
-        counted = mask != _IGNORED
-        yield f"fg {100 * (mask[counted] > 0).mean() if counted.any() else 0:.1f}%"
-        if not counted.all():
-            yield f"ignored {100 * (~counted).mean():.1f}%"
-
-
-def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
-    """The image that the model is fed, enlarged if it is small, with the truth on it."""
-    image: Any = sample["inputs"].permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
-    factor = _factor(sample["inputs"].shape)
-    image = np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
-    truth = sample["data_samples"]
-    if not has_objects(truth):
-        return image
-    if "gt_sem_seg" not in truth:
-        masks = objects_of(truth)[:, 0].numpy()
-        numbers = number_objects(masks == 1, masks.shape[1:])
-        labels = np.where(numbers == 0, _IGNORED, (numbers - 1) % _IGNORED).astype(np.uint8)
-        classes: Any = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        return draw_classes(image, classes)
-    mask = truth.gt_sem_seg.data[0].numpy().astype(np.uint8)
-    # Test pipelines leave the truth at the original size.
-    mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    ignored = mask == _IGNORED
-    return draw_overlay(image, (mask > 0) & ~ignored, ignored=ignored)
-
-
-def _factor(shape: Sequence[int]) -> int:
-    """How many times a small image (3, H, W) is enlarged."""
-    return max(1, math.ceil(_LEGIBLE / max(shape[1:])))
-
-
-def _wide_captioned(picture: NDArray[np.uint8], caption: list[str]) -> NDArray[np.uint8]:
-    missing = max(0, _LEGIBLE - picture.shape[1])
-    return add_caption(np.pad(picture, ((0, 0), (0, missing), (0, 0)), constant_values=255), caption)
+        return
+    drawn = browse(
+        cfg, args.out_dir, args.phase, args.number, args.mode, seed, args.epoch, args.prompts, args.checkpoint
+    )
+    print(f"{drawn} pictures and sheet.jpg written to {args.out_dir}")

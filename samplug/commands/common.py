@@ -1,10 +1,13 @@
-"""What the commands share: OpenMMLab's arguments, turned into a config and a Runner."""
+"""Arguments that several commands take, and the config and Runner made of them."""
 
 import argparse
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from samplug.commands.options import CfgOptions
+from samplug.utils.errors import ConfigError
 
 # Sections that a test does not read.
 TRAIN_SECTIONS = (
@@ -20,34 +23,57 @@ TRAIN_SECTIONS = (
 )
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The config file and changes of it."""
-    from samplug.commands.options import CfgOptions
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``config`` and ``--cfg-options``."""
+    parser.add_argument("config", help="config file, samplug::FILE of samplug's own, or the name of a model")
+    add_cfg_options(parser)
 
-    parser.add_argument("config", help="config file")
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``; ``args.cfg_options`` is a dict of dotted keys, empty by default."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
         action=CfgOptions,
+        default={},
         metavar="KEY=VALUE",
         help="override settings; a declared variable (data_root=..., img_size=...) changes all that is built from it",
     )
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """OpenMMLab's arguments of commands that build a Runner."""
-    add_config_arguments(parser)
+def add_checkpoint(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add ``checkpoint``; ``more`` continues its help."""
+    parser.add_argument("checkpoint", help=f"path, https address or hf://...; 'none': the weights of init_cfg{more}")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, which takes effect when it is parsed: GPUs are hidden before anything asks torch for one."""
+    parser.add_argument(
+        "--device", choices=["auto", "cpu"], default="auto", action=_HideGPUs, help="cpu: leave GPUs alone"
+    )
+
+
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add OpenMMLab's arguments of commands that build a Runner."""
+    add_config(parser)
     parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--device", choices=["auto", "cpu"], default="auto", help="cpu: leave GPUs alone")
+    add_device(parser)
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
+class _HideGPUs(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        if values == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def load_cfg(args: argparse.Namespace) -> Any:
-    """The config of parsed common arguments, with work_dir and launcher filled in."""
+    """Load the config of :func:`add_runner_arguments`, and set its ``work_dir`` and ``launcher``."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    if args.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks torch for a device
 
     from samplug.config import load_config
 
@@ -56,19 +82,18 @@ def load_cfg(args: argparse.Namespace) -> Any:
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
-        cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+        cfg.work_dir = str(Path("work_dirs") / Path(cfg.filename).stem)
     return cfg
 
 
 def build_runner(cfg: Any) -> Any:
-    """The config's Runner: ``runner_type``, or samplug's; ``ShardedRunner`` in its place if the config has a ``strategy``.
+    """Build the config's Runner: ``runner_type``, or ``SamplugRunner``.
 
     Raises:
         ConfigError: The work folder cannot be written, or there is no such Runner.
     """
     import samplug.engine  # noqa: F401
     from samplug.registry import RUNNERS
-    from samplug.utils.errors import ConfigError
 
     try:
         Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
@@ -79,8 +104,6 @@ def build_runner(cfg: Any) -> Any:
             f"work_dir {cfg.work_dir} cannot be written ({error.strerror}): choose another --work-dir"
         ) from error
     cfg.setdefault("runner_type", "SamplugRunner")
-    if cfg.get("strategy") and cfg.runner_type == "SamplugRunner":
-        cfg.runner_type = "ShardedRunner"
     kind = RUNNERS.get(cfg.runner_type)
     if kind is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The command ``tools/evaluate_masks.py``: score folders of predictions."""
+"""Score folders of predictions against folders of ground truths; no model needed."""
 
 import argparse
 import os
@@ -16,58 +16,20 @@ from samplug.utils.text import listed_lines
 _LISTED = 10
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser, with a subcommand for each registered protocol that reads files."""
-    root = argparse.ArgumentParser(description=__doc__, parents=[_import_parser()])
-    protocols = root.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
-    for protocol in PROTOCOLS.values():
-        if not issubclass(protocol, FileProtocol):
-            continue
-        sub = protocols.add_parser(
-            protocol.name,
-            help=", ".join(protocol.columns),
-            description=(protocol.__doc__ or "").split("\n\n    Args:")[0],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        source = sub.add_mutually_exclusive_group(required=True)
-        source.add_argument("--pred", metavar="DIR", help="predictions")
-        source.add_argument("--compare", nargs="+", metavar="[NAME=]DIR", help="several methods side by side")
-        sub.add_argument("--gt", required=True, metavar="DIR", help="ground truths, paired with predictions by name")
-        sub.add_argument(
-            "--out", metavar="F.json", help="scores of the set and of each image; with --compare F.NAME.json each"
-        )
-        sub.add_argument("--csv", metavar="F.csv", help="a line for each image; with --compare all methods in it")
-        sub.add_argument("--pred-suffix", metavar="END", help="ending of predictions' names to cut off, as _pred.png")
-        sub.add_argument("--gt-suffix", metavar="END", help="ending of ground truths' names to cut off, as _mask.png")
-        sub.add_argument("--recursive", action="store_true", help="look into subfolders")
-        sub.add_argument(
-            "--on-error", choices=["stop", "skip"], default="stop", help="for samples that cannot be scored"
-        )
-        sub.add_argument(
-            "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
-        )
-        protocol.add_arguments(sub)
-    return root
-
-
-def _import_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(add_help=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    protocols = parser.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
     parser.add_argument(
         "--import",
-        dest="modules",
-        action="append",
-        default=[],
+        action=_Import,
+        protocols=protocols,
         metavar="MODULE",
         help="module that registers a protocol of yours (samplug.evaluation.protocols.register_protocol), found from the current folder "
         "too; stands before PROTOCOL",
     )
-    return parser
+    _add_protocols(protocols)
 
 
-def main() -> None:
-    for module in _import_parser().parse_known_args()[0].modules:
-        _import(module)
-    args = parser().parse_args()
+def execute(args: argparse.Namespace) -> None:
     protocol = PROTOCOLS[args.protocol].from_args(args)  # type: ignore[attr-defined]
     for path in filter(None, (args.out, args.csv)):
         check_writable(path)
@@ -88,6 +50,56 @@ def main() -> None:
     reports = evaluate(methods, ground_truths, protocol, args.on_error, args.workers, progress=True)
     _print(reports, protocol, ground_truths)
     _write(args, reports)
+
+
+class _Import(argparse.Action):
+    """Import a module while the arguments are parsed, so that PROTOCOL may be one that it registers."""
+
+    def __init__(self, protocols: Any, **kwargs: Any) -> None:
+        super().__init__(default=argparse.SUPPRESS, **kwargs)
+        self.protocols = protocols
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        _import(values)
+        _add_protocols(self.protocols)
+
+
+def _add_protocols(protocols: Any) -> None:
+    """Add a subcommand for each registered protocol that reads files and has none yet."""
+    for protocol in PROTOCOLS.values():
+        if issubclass(protocol, FileProtocol) and protocol.name not in protocols.choices:
+            _add_protocol(protocols, protocol)
+
+
+def _add_protocol(protocols: Any, protocol: type[FileProtocol[Any, Any]]) -> None:
+    sub = protocols.add_parser(
+        protocol.name,
+        help=", ".join(protocol.columns),
+        description=(protocol.__doc__ or "").split("\n\n    Args:")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = sub.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pred", metavar="DIR", help="predictions")
+    source.add_argument("--compare", nargs="+", metavar="[NAME=]DIR", help="several methods side by side")
+    sub.add_argument("--gt", required=True, metavar="DIR", help="ground truths, paired with predictions by name")
+    sub.add_argument(
+        "--out", metavar="F.json", help="scores of the set and of each image; with --compare F.NAME.json each"
+    )
+    sub.add_argument("--csv", metavar="F.csv", help="a line for each image; with --compare all methods in it")
+    sub.add_argument("--pred-suffix", metavar="END", help="ending of predictions' names to cut off, as _pred.png")
+    sub.add_argument("--gt-suffix", metavar="END", help="ending of ground truths' names to cut off, as _mask.png")
+    sub.add_argument("--recursive", action="store_true", help="look into subfolders")
+    sub.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="for samples that cannot be scored")
+    sub.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
+    )
+    protocol.add_arguments(sub)
 
 
 def _import(module: str) -> None:

@@ -1,239 +1,58 @@
-"""The command ``tools/predict.py``: masks, probabilities and overlays of images without truth."""
+"""Predict images without ground truth: masks, probabilities, overlays, and annotations to correct.
 
-import hashlib
-import json
-import math
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+An interrupted run goes on where it was when the same command is given again.
+"""
 
-import numpy as np
-from rich.console import Console
-from rich.progress import track
+import argparse
 
-from samplug.apis.inferencer import Inferencer, listed
-from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
-from samplug.config import load_config
-from samplug.converters import LabelledImage, export
-from samplug.imaging.files import read_mask
-from samplug.imaging.rasters import Bands
-from samplug.imaging.sources import Source, find_sources
-from samplug.registry import DATASETS
-from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.files import replace_file
-
-_SETTINGS = "predict.json"
+from samplug.commands.common import add_checkpoint, add_config, add_device
+from samplug.converters.from_masks import EXPORTS
+from samplug.utils.text import indented
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What decides on the predictions of a folder.
-
-    Attributes:
-        config: Config file.
-        checkpoint: See :func:`samplug.apis.init_model`.
-        cfg_options: Changes of the config.
-        tile: See :class:`samplug.apis.Inferencer`, as the next.
-        overlap: Of tiles.
-        threshold: Of the foreground.
-        bands: Of TIFF files.
-    """
-
-    config: str
-    checkpoint: str
-    cfg_options: Mapping[str, Any] = field(default_factory=dict)
-    tile: int | Literal["auto"] | None = None
-    overlap: float = 0.25
-    threshold: float | None = None
-    bands: Bands | None = None
-
-    def stamp(self, cfg: Any) -> dict[str, Any]:
-        """The values, with what may change behind the names: the loaded config, size and time of the checkpoint's file."""
-        path = Path(self.checkpoint).expanduser()
-        state = path.stat() if path.is_file() else None
-        content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
-        values = {
-            **asdict(self),
-            "content_of_config": hashlib.sha256(content.encode()).hexdigest(),
-            "state_of_checkpoint": [state.st_size, state.st_mtime_ns] if state else None,
-        }
-        return json.loads(json.dumps(values, default=str))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    add_checkpoint(parser)
+    parser.add_argument("images", nargs="+", help="image files and folders")
+    parser.add_argument("--out-dir", required=True, metavar="DIR", help="folder for masks/, maps/ and overlays/")
+    add_device(parser)
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images or tiles in a forward pass")
+    parser.add_argument(
+        "--tile",
+        type=_tile,
+        metavar="N",
+        help="predict larger images in tiles of N pixels, 'auto': of the model's input size (default: whole)",
+    )
+    parser.add_argument("--overlap", type=float, default=0.25, metavar="F", help="least share of a tile that overlaps")
+    parser.add_argument("--threshold", type=float, metavar="P", help="foreground threshold (default: the model's, 0.5)")
+    parser.add_argument("--bands", type=int, nargs=3, metavar=("R", "G", "B"), help="bands of TIFF files, from 1")
+    parser.add_argument("--recursive", action="store_true", help="look into subfolders")
+    parser.add_argument("--no-overlay", action="store_true")
+    parser.add_argument("--export", nargs="+", choices=list(EXPORTS), default=[], help="annotations of all masks")
+    parser.add_argument("--overwrite", action="store_true", help="predict all again, and replace exports")
+    parser.add_argument(
+        "--on-error", choices=["stop", "skip"], default="stop", help="skip: images that cannot be read are no error"
+    )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run of :func:`predict` did.
+def execute(args: argparse.Namespace) -> None:
+    from samplug.commands.folder_predictions import Settings, predict
 
-    Attributes:
-        predicted: Number of images.
-        present: Number of images that an earlier run had finished.
-        failures: File -> why it could not be predicted.
-        objects: Format -> number of exported objects.
-    """
-
-    predicted: int
-    present: int
-    failures: Mapping[str, str]
-    objects: Mapping[str, int]
-
-
-def predict(
-    settings: Settings,
-    images: Sequence[str | Path],
-    out_dir: str | Path,
-    device: str | None = None,
-    batch_size: int = 1,
-    recursive: bool = False,
-    overlay: bool = True,
-    formats: Sequence[str] = (),
-    overwrite: bool = False,
-    on_error: Literal["stop", "skip"] = "stop",
-) -> Outcome:
-    """Predict images into ``masks/``, ``maps/`` and ``overlays/``, see :meth:`samplug.apis.Prediction.save`.
-
-    Images whose files are all there and not older than the image are left alone: files appear when they are whole, so an interrupted
-    run goes on where it was. ``predict.json`` keeps the settings; another model's predictions are never mixed in.
-
-    Args:
-        settings: What to predict with.
-        images: Files and folders.
-        out_dir: Folder of the results.
-        device: Where to predict.
-        batch_size: Images or tiles in a forward pass.
-        recursive: Look into subfolders of folders, and keep them in the names.
-        overlay: Write overlays.
-        formats: Also export all masks, to ``FORMAT/`` each: coco, labelme, yolo.
-        overwrite: Predict all again, and replace exports.
-        on_error: Images that cannot be read are left out; ``'stop'``: they are an error when all others are done.
-
-    Raises:
-        DataError: No images, two of one name, images that cannot be read, results that are in the way or cannot be written.
-        ConfigError: ``out_dir`` lies in a folder of images, or holds predictions of other settings.
-        WeightsError: See :func:`samplug.apis.init_model`.
-    """
-    out = Path(out_dir).expanduser()
-    sources = _plan(images, out, recursive)
-    exports = {format: out / format for format in formats}
-    for folder in exports.values():
-        if folder.exists() and not overwrite:
-            raise DataError(f"predict: {folder} exists, perhaps with corrections: move it away, or pass --overwrite")
-    cfg = load_config(settings.config, settings.cfg_options)
-    stamp = settings.stamp(cfg)
-    begun = _begun(stamp, out, overwrite)
-    waiting = [source for source in sources if not _is_finished(source, out, overlay, begun)]
-    failures: dict[str, str] = {}
-    if waiting:
-        inferencer = Inferencer(
-            cfg, settings.checkpoint, device, batch_size, settings.tile, settings.overlap, settings.threshold,
-            settings.bands,
-        )  # fmt: skip
-        if begun == math.inf:  # not before there is a model: settings that give none have no predictions
-            text = json.dumps(stamp, indent=1) + "\n"
-            replace_file(out / _SETTINGS, lambda partial: partial.write_text(text, encoding="utf-8"))
-        console = Console(stderr=True)
-        for prediction in track(
-            inferencer.stream(waiting, on_error="skip"), "predicting", len(waiting), console=console,
-            disable=not console.is_terminal,
-        ):  # fmt: skip
-            prediction.save(out, overlay)
-        failures = inferencer.failures
-    objects = {}
-    for format, folder in exports.items():
-        if folder.exists():
-            shutil.rmtree(folder)
-        objects[format] = export(_labelled(sources, out, failures, _is_binary(cfg)), folder, format, class_names(cfg))
-    if failures and on_error == "stop":
-        raise DataError(
-            f"predict: {len(failures)} of {len(sources)} images could not be predicted, all others are in {out}; mend them, or "
-            f"pass --on-error skip:\n{listed(failures)}"
-        )
-    return Outcome(len(waiting) - len(failures), len(sources) - len(waiting), failures, objects)
+    settings = Settings(
+        args.config, args.checkpoint, args.cfg_options, args.tile, args.overlap, args.threshold,
+        tuple(args.bands) if args.bands else None,
+    )  # fmt: skip
+    outcome = predict(
+        settings, args.images, args.out_dir, None, args.batch_size, args.recursive, not args.no_overlay, args.export,
+        args.overwrite, args.on_error,
+    )  # fmt: skip
+    present = f", {outcome.present} were there already" if outcome.present else ""
+    print(f"{outcome.predicted} images predicted into {args.out_dir}{present}")
+    for format, number in outcome.objects.items():
+        print(f"{number} objects exported to {args.out_dir}/{format}")
+    if outcome.failures:
+        print(f"{len(outcome.failures)} images left out:\n{indented(outcome.failures.values())}")
 
 
-def class_names(cfg: Any) -> Sequence[str]:
-    """Names of a config's classes by index: those of its test set, or numbers."""
-    if _is_binary(cfg):
-        return ("background", "foreground")
-    dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
-    stated = (dataset.get("metainfo") or {}).get("classes")
-    kind = dataset.get("type")  # a class in configs of Python's imports
-    with DATASETS.switch_scope_and_registry(cfg.get("default_scope", "samplug")) as registry:
-        known = registry.get(kind) if isinstance(kind, str) else kind
-    names = stated or getattr(known, "METAINFO", {}).get("classes") or ()
-    number = _channels(cfg)
-    return names if len(names) == number else [f"class_{index}" for index in range(number)]
-
-
-def _is_binary(cfg: Any) -> bool:
-    return _channels(cfg) == 1
-
-
-def _channels(cfg: Any) -> int:
-    """Number of logits per pixel: what samplug's model states, or the (last) head of mmseg's."""
-    heads = cfg.model.get("decode_head") or {}
-    head = heads[-1] if isinstance(heads, list) else heads
-    return cfg.model.get("num_classes") or head.get("out_channels") or head.get("num_classes") or 1
-
-
-def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Source]:
-    """All images; an error where two would share their results."""
-    for path in map(Path, images):
-        if recursive and path.expanduser().resolve() in (out / MASKS).resolve().parents:
-            raise ConfigError(
-                f"predict: {out} lies in {path}, a later run would predict masks: choose another --out-dir"
-            )
-    sources = list(find_sources(images, recursive))
-    names: dict[str, Source] = {}
-    for source in sources:
-        first = names.setdefault(source.name, source)
-        if first is not source:
-            raise DataError(
-                f"predict: {first.path} and {source.path} would both be written as {source.name}: predict them into different "
-                f"folders, or rename one"
-            )
-    return sources
-
-
-def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
-    """Since when (seconds) the folder's predictions are of these settings; infinity: none of them are."""
-    path = out / _SETTINGS
-    if overwrite or not path.is_file():
-        return math.inf
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [name for name in stamp if before.get(name) != stamp[name]]
-    if changed:
-        raise ConfigError(
-            f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose another "
-            f"--out-dir, or pass --overwrite"
-        )
-    return path.stat().st_mtime
-
-
-def _is_finished(source: Source, out: Path, overlay: bool, begun: float) -> bool:
-    """Whether all files are there, later than the settings and than the image."""
-    assert source.path is not None
-    files = [_existing(out / kind / source.name) for kind in (MASKS, MAPS)]
-    if overlay:
-        files.append(_existing(out / OVERLAYS / source.name, (".jpg",)))
-    if not source.path.is_file():
-        return False  # an error that is reported when its turn comes
-    since = max(begun, source.path.stat().st_mtime)
-    return all(file is not None and file.stat().st_mtime >= since for file in files)
-
-
-def _existing(stem: Path, suffixes: Sequence[str] = (".png", ".tif")) -> Path | None:
-    paths = (stem.with_name(stem.name + suffix) for suffix in suffixes)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _labelled(
-    sources: Sequence[Source], out: Path, failures: Mapping[str, str], binary: bool
-) -> Iterator[LabelledImage]:
-    for source in sources:
-        mask = _existing(out / MASKS / source.name)
-        if source.path is None or mask is None or str(source.path) in failures:
-            continue
-        labels = read_mask(mask)
-        yield LabelledImage(source.name, source.path, (labels > 127).astype(np.uint8) if binary else labels)
+def _tile(text: str) -> int | str:
+    return text if text == "auto" else int(text)

@@ -1,9 +1,14 @@
-"""The quickstart: train, test, compare with baselines, and draw, through the commands that a user would type."""
+"""Train a small TS-SAM on generated camouflage, or on DATA/images and DATA/masks, and compare it with baselines.
 
+It runs the commands that a user would type: ``samplug train`` and ``samplug test``.
+"""
+
+import argparse
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,67 +17,88 @@ import numpy as np
 from mmengine.registry import init_default_scope
 from numpy.typing import NDArray
 
-from samplug.commands.options import parse
+from samplug.commands.common import add_cfg_options
 from samplug.config import load_config
 from samplug.evaluation import baselines
 from samplug.evaluation.protocols import ImageResult, Overlap, Saliency
 from samplug.imaging.files import read_mask
 from samplug.registry import DATASETS
+from samplug.utils.files import write_text
 from samplug.visualization import compare_sheet, draw_overlay
 
 _SHEET_ROWS = 8
 _METRICS = ("S", "MAE", "IoU")
 
 
-def quickstart(config: str, out_dir: str, options: list[str], tools: str = "tools") -> dict[str, dict[str, float]]:
-    """Run it.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", help="folder with images/ and masks/; default: generated scenes")
+    parser.add_argument("--out-dir", default="quickstart_results")
+    parser.add_argument("--seed", type=int, default=0)
+    add_cfg_options(parser)
+
+
+def execute(args: argparse.Namespace) -> None:
+    options = {"randomness.seed": args.seed}
+    if args.data:
+        config = "samplug::quickstart_folder.py"
+        options["data_root"] = args.data
+    else:
+        config = "samplug::quickstart.py"
+        options["train_seed"] = args.seed
+    try:
+        quickstart(config, args.out_dir, {**options, **args.cfg_options})
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(error.returncode) from None  # the command has printed its error
+
+
+def quickstart(config: str, out_dir: str, options: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Train, test, compare with baselines, and draw.
 
     Args:
         config: A config whose evaluators are ``[SaliencyMetric, OverlapMetric]``.
         out_dir: Folder for checkpoints, masks, scores (``results.json``) and pictures (``overlays/``, ``comparison.png``).
-        options: ``KEY=VALUE`` for ``--cfg-options`` of both commands.
-        tools: Folder of train.py and test.py.
+        options: ``--cfg-options`` of both commands.
 
     Returns:
         Method -> metric -> value: the trained model, the untrained model, a centre prior and a constant.
 
     Raises:
-        subprocess.CalledProcessError: A command failed; it has said why.
+        subprocess.CalledProcessError: A command failed and has printed its error.
     """
     out = Path(out_dir)
     started = time.time()
-    _call(f"{tools}/train.py", config, "--work-dir", str(out), options=options)
+    _call("train", config, "--work-dir", str(out), options=options)
     minutes = (time.time() - started) / 60
 
     checkpoint = (out / "last_checkpoint").read_text().strip()
-    table = {"TS-SAM, trained here": _test(tools, config, checkpoint, out / "trained", options, out / "overlays")}
-    table["TS-SAM, untrained"] = _test(tools, config, "untrained", out / "untrained", options)
+    table = {"TS-SAM, trained here": _test(config, checkpoint, out / "trained", options, out / "overlays")}
+    table["TS-SAM, untrained"] = _test(config, "untrained", out / "untrained", options)
     table |= _score_baselines(config, options, out)
 
-    (out / "results.json").write_text(json.dumps(table, indent=1))
+    write_text(out / "results.json", json.dumps(table, indent=1))
     _print(table, minutes, out)
     return table
 
 
-def _call(script: str, *arguments: str, options: list[str]) -> None:
-    extra = ["--cfg-options", *options] if options else []
-    subprocess.run([sys.executable, script, *arguments, *extra], check=True)
+def _call(command: str, *arguments: str, options: Mapping[str, Any]) -> None:
+    words = [f"{key}={value}" if isinstance(value, str) else f"{key}={value!r}" for key, value in options.items()]
+    subprocess.run([sys.executable, "-m", "samplug", command, *arguments, "--cfg-options", *words], check=True)
 
 
 def _test(
-    tools: str, config: str, checkpoint: str, out: Path, options: list[str], overlays: Path | None = None
+    config: str, checkpoint: str, out: Path, options: Mapping[str, Any], overlays: Path | None = None
 ) -> dict[str, float]:
     reports = [out / "saliency.json", out / "overlap.json"]
-    evaluators = [f"test_evaluator.{index}.out_file={report}" for index, report in enumerate(reports)]
+    files = {f"test_evaluator.{index}.out_file": str(report) for index, report in enumerate(reports)}
     show = ["--show-dir", str(overlays)] if overlays else []
     arguments = [config, checkpoint, "--work-dir", str(out), "--out", str(out / "masks"), *show]
-    _call(f"{tools}/test.py", *arguments, options=[*options, *evaluators])
+    _call("test", *arguments, options={**options, **files})
     return {name: value for report in reports for name, value in json.loads(report.read_text())["summary"].items()}
 
 
-def _score_baselines(config: str, options: list[str], out: Path) -> dict[str, dict[str, float]]:
-    """Scores of predictions without a model, and the sheet that shows all methods."""
-    cfg = load_config(config, {key: parse(value) for key, value in (o.split("=", 1) for o in options)})
+def _score_baselines(config: str, options: Mapping[str, Any], out: Path) -> dict[str, dict[str, float]]:
+    """Score predictions without a model, and write the sheet that shows all methods."""
+    cfg = load_config(config, options)
     init_default_scope("samplug")
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     methods = {"centre prior": baselines.centre_prior, "constant 0": baselines.constant}

@@ -1,38 +1,89 @@
 """Run a command: exit codes, messages instead of tracebacks, and an orderly end in one of several processes."""
 
+import argparse
 import atexit
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
+from samplug.commands import COMMANDS
 from samplug.utils.errors import UserError
+from samplug.utils.extensions import Extensions
 
 # torchrun reports the first process that exits. A process that failed only because a peer died waits this long, so that the
 # peer's error is reported.
 _PATIENCE_S = 3.0
 
 
-def run(main: Callable[[], None]) -> int:
-    """Run a command; a :class:`UserError`, or the system's of a file, ends it with a message and exit code 1, Ctrl-C with 130.
+def main(name: str | None = None, arguments: Sequence[str] | None = None) -> int:
+    """Run a command of :data:`samplug.commands.COMMANDS` as :func:`run` does.
 
-    ``main`` imports what takes seconds itself, so that this holds from the first one.
+    Args:
+        name: The command; None: the first argument names it.
+        arguments: Words of the command line; None: those of this process.
 
-    In one of several processes messages begin with its rank, the launcher is told what happened, and of a process that stopped because
-    another one did there is one line: the first error is the one to see. ``SAMPLUG_TRACEBACK=1`` shows where errors came from. Such a
-    process ends here, after its exit handlers.
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if name is None:
+        return run(lambda: _execute(COMMANDS, words, "samplug"))
+    return run(lambda: _execute(COMMANDS.load(name), words, Path(sys.argv[0]).name))
+
+
+def run(function: Callable[[], None]) -> int:
+    """Run a command's function and return its exit code: 1 after an error, 130 after Ctrl-C, else 0.
+
+    A :class:`UserError`, or an error of the system that names a file, is printed as one message; ``SAMPLUG_TRACEBACK=1`` shows the
+    traceback too. Modules that take seconds to import should be imported inside ``function``, so that Ctrl-C ends it well from the start.
+
+    One of several processes begins its messages with its rank and tells the launcher its error. A process that stopped because another
+    one did prints one line, since the first error is the one to see. Such a process ends here, after its exit handlers.
     """
     sys.path.append(os.getcwd())  # custom_imports finds the project that one stands in, as with python -m
-    code = _run(main)
+    code = _run(function)
     if _in_group():
         _exit(code)
     return code
 
 
-def _run(main: Callable[[], None]) -> int:
+def _execute(command: Any, words: list[str], prog: str) -> None:
+    """Parse the arguments of a command and run it.
+
+    Args:
+        command: See :mod:`samplug.commands`.
+        words: Its command line.
+        prog: Its name in messages.
+    """
+    if isinstance(command, Extensions):
+        if not words or words[0] in ("-h", "--help"):
+            print(_overview(command, prog))
+            raise SystemExit(0 if words else 2)
+        return _execute(command.load(words[0]), words[1:], f"{prog} {words[0]}")
+    parser = argparse.ArgumentParser(prog=prog, description=(command.__doc__ or "").replace("%", "%%"))
+    command.add_arguments(parser)
+    args = parser.parse_args(words)
     try:
-        main()
+        command.execute(args)
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
+
+
+def _overview(commands: Extensions, prog: str) -> str:
+    """List the names and summaries of commands."""
+    names = list(commands)
+    width = max(map(len, names))
+    lines = [f"  {name:{width}}  {commands.summary(name)}" for name in names]
+    usage = f"usage: {prog} NAME ...\n\n{commands.__doc__}\n\n"
+    return "\n".join([f"{usage}{commands.kind}s, each with --help:", *lines])
+
+
+def _run(function: Callable[[], None]) -> int:
+    try:
+        function()
         _leave_group()
     except KeyboardInterrupt:
         print(f"{_rank()}interrupted", file=sys.stderr)
@@ -46,9 +97,7 @@ def _run(main: Callable[[], None]) -> int:
             raise
         if isinstance(error, UserError):
             print(f"{rank}error: {error}", file=sys.stderr)
-        elif (
-            isinstance(error, OSError) and error.filename is not None and error.strerror
-        ):  # the system's, of a file: as good as a UserError
+        elif isinstance(error, OSError) and error.filename is not None and error.strerror:
             print(f"{rank}error: {error.filename}: {error.strerror}", file=sys.stderr)
         elif echo:
             print(f"{rank}stopped: another process ended, its error is above", file=sys.stderr, flush=True)
@@ -60,7 +109,7 @@ def _run(main: Callable[[], None]) -> int:
 
 
 def _in_group() -> bool:
-    """Whether this process is, or was, one of several that talk to each other."""
+    """Return True if this process is, or was, one of several that talk to each other."""
     if "torch.distributed" not in sys.modules:
         return False
     import torch.distributed as dist
@@ -77,7 +126,7 @@ def _leave_group() -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """End without the interpreter's last steps: threads of a process group that outlive it abort the process then, now and then."""
+    """End without the interpreter's last steps, in which threads left by a process group sometimes abort the process."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -85,20 +134,20 @@ def _exit(code: int) -> NoReturn:
 
 
 def _rank() -> str:
-    """Which of several processes this is; empty if it is the only one."""
+    """Return the prefix of messages of one of several processes; empty if there is only one."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return f"[rank {os.environ.get('RANK', '?')}] " if several else ""
 
 
 def _tell_launcher(error: Exception) -> None:
-    """For torchrun's summary, which is the last thing that a user sees."""
+    """Record an error for torchrun's summary, the last thing that a user sees."""
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
     get_error_handler().record_exception(error)
 
 
 def _is_echo(error: Exception) -> bool:
-    """Whether a process fails only because it could not reach another one."""
+    """Return True if a process failed only because it could not reach another one."""
     import torch.distributed as dist
 
     text = str(error)

@@ -1,7 +1,7 @@
-"""Scalars of a run as MMEngine's ``LocalVisBackend`` logs them.
+"""Read the scalars of a run as MMEngine's ``LocalVisBackend`` logs them.
 
-A training record has ``iter``; a validation record has not, and its ``step`` is an iteration, or with
-``LoggerHook(log_metric_by_epoch=True)`` an epoch.
+A training record has ``iter``. A validation record has none; its ``step`` is an iteration, or an epoch with
+``LoggerHook(log_metric_by_epoch=True)``.
 """
 
 import json
@@ -12,12 +12,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from samplug.engine.hooks.record import RECORD
 from samplug.utils.errors import DataError
 
 TRAIN, VAL = "train/", "val/"
 _SCALARS = "scalars.json"
-# Where a record stands, not what was measured.
+# Keys that give the position of a record; all others are measurements.
 _POSITION = ("step", "iter", "epoch")
 
 
@@ -27,7 +26,7 @@ class Point:
 
     Attributes:
         step: Number of iterations done.
-        epoch: Number of the epoch that was logged last, from 1; None: the run does not count epochs.
+        epoch: Number of the last logged epoch, from 1; None if the run does not count epochs.
         key: ``'train/...'`` or ``'val/...'``.
         value: May be NaN.
     """
@@ -40,13 +39,13 @@ class Point:
 
 @dataclass
 class RunLog:
-    """Scalars of a run, whose segments (it may have been resumed) are joined.
+    """Scalars of a run; the segments of a run that was resumed are joined.
 
     Attributes:
-        name: Of the run.
-        points: In the order of their steps.
-        notes: What a person should know of the reading.
-        recorded_seconds: Time between start and end of the segments, as ``run.json`` says; None: at least one did not write its end.
+        name: Name of the run.
+        points: Logged values in the order of their steps.
+        notes: Remarks on how the logs were read.
+        recorded_seconds: Time between start and end of the segments, from ``run.json``; None if a segment did not write its end.
     """
 
     name: str
@@ -55,12 +54,12 @@ class RunLog:
     recorded_seconds: float | None = None
 
     def series(self, key: str) -> list[Point]:
-        """The points of one key."""
+        """Return the points of one key."""
         return [point for point in self.points if point.key == key]
 
     @property
     def keys(self) -> list[str]:
-        """Names in the order in which they were first logged."""
+        """All keys in the order in which they were first logged."""
         return list(dict.fromkeys(point.key for point in self.points))
 
     @property
@@ -69,7 +68,7 @@ class RunLog:
 
     @property
     def seconds_per_iteration(self) -> float | None:
-        """Median of the logged training times, loading included; None: there are none."""
+        """Median of the logged training times, loading included; None if there are none."""
         times = [point.value for point in self.series(f"{TRAIN}time")]
         return median(times) if times else None
 
@@ -77,7 +76,7 @@ class RunLog:
 def read_run(folder: Path, name: str | None = None) -> RunLog:
     """Read all segments under a work folder, or the one of a log folder (``work_dir/TIMESTAMP``).
 
-    From its first step on, a later segment replaces what earlier ones logged.
+    A later segment replaces all that earlier ones logged from its first step on.
 
     Raises:
         DataError: No such folder, or nothing in it was logged by a training or validation.
@@ -85,7 +84,7 @@ def read_run(folder: Path, name: str | None = None) -> RunLog:
     if not folder.is_dir():
         raise DataError(f"logs: {folder} is not a folder: name a work folder of tools/train.py")
     run = RunLog(name or folder.resolve().name)
-    # Names are times: sorted they are in the order in which they were started.
+    # Names are start times, so sorting puts them in order.
     places = sorted([folder] if (folder / "vis_data").is_dir() else folder.glob("*"))
     segments = [(place, points) for place in places if (points := _read_segment(place / "vis_data", run.notes))]
     trained = [(place, points) for place, points in segments if any(point.key.startswith(TRAIN) for point in points)]
@@ -94,7 +93,7 @@ def read_run(folder: Path, name: str | None = None) -> RunLog:
             f"logs: {folder} has no {_SCALARS} in */vis_data or vis_data: name the work folder of a training (that was run with "
             "LocalVisBackend; a test logs no scalars)"
         )
-    segments = trained or segments  # a validation on its own stands at step 0, before the training that it comes after
+    segments = trained or segments  # a validation on its own has step 0, though it comes after a training
     for place, points in segments:
         first = min(point.step for point in points)
         if dropped := {point.step for point in run.points if point.step >= first}:
@@ -117,7 +116,7 @@ def _read_segment(folder: Path, notes: list[str]) -> list[Point]:
     for file in files:
         for record in _records(file, notes):
             training = "iter" in record
-            # The step of a validation may be an epoch: it stands where the training stood then.
+            # The step of a validation may be an epoch; it gets the last step of the training.
             step = int(record.get("step", step)) if training else max(step, int(record.get("step", step)))
             epoch = record.get("epoch", epoch)
             prefix = TRAIN if training else VAL
@@ -137,16 +136,18 @@ def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
         if isinstance(record, dict):
             yield record
         elif line.strip():
-            notes.append(f"{file} line {number} is no whole record, as a kill leaves it: skipped")
+            notes.append(f"{file} line {number} is cut off, as after a kill: skipped")
 
 
 def _recorded_seconds(places: Sequence[Path]) -> float | None:
+    from samplug.engine.hooks.record import RECORD
+
     total = 0.0
     for place in places:
         try:
             total += sum(
                 run["seconds"] for run in json.loads((place / RECORD).read_text())["runs"] if run["kind"] != "test"
             )
-        except (OSError, ValueError, KeyError):  # killed, or of another package: no end was written
+        except (OSError, ValueError, KeyError):  # killed, or written by another package
             return None
     return total

@@ -1,4 +1,4 @@
-"""What every reader of an annotation format hands out."""
+"""Annotations in memory, as every reader of an annotation format returns them."""
 
 import json
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from samplug.converters.shapes import Shape
+from samplug.converters.shapes import RegionShape
 from samplug.utils.errors import DataError
 
 
 class Problem(NamedTuple):
-    """Something that cannot be converted: where, and what was found there."""
+    """Something that cannot be converted: its place, and a description that follows the place in messages."""
 
     where: str
     what: str
@@ -22,28 +22,29 @@ class Region:
     """One annotated object.
 
     Attributes:
-        label: Name for errors: which annotation of the image this is.
+        label: Name of the annotation in messages.
         category: Name of the class.
-        shape: The pixels that it covers.
-        crowd: The annotator marked an area whose pixels are not all of the class.
+        shape: Shape that the annotator drew.
+        crowd: True for a crowd area, in which not all pixels belong to the class.
     """
 
     label: str
     category: str
-    shape: Shape
+    shape: RegionShape
     crowd: bool = False
 
 
 @dataclass
 class AnnotatedImage:
-    """An image and what is annotated on it.
+    """An image and its annotated objects.
 
     Attributes:
-        source: The image file, or the json that holds the image (``embedded``).
-        name: Path below ``images/`` of the result.
-        stated_size: Height and width that the annotation states, None if it states none.
+        source: The image file, or the JSON file that contains the image.
+        name: Path of the image below ``images/`` of the result.
+        embedded: True if ``source`` is a JSON file that contains the image.
+        stated_size: (height, width) according to the annotation; None if it gives no size.
         regions: All objects, in the order of the file.
-        problems: Why the image cannot be used, as far as reading its annotations shows.
+        problems: Reasons why the image cannot be used, as far as its annotations show them.
     """
 
     source: Path
@@ -55,20 +56,20 @@ class AnnotatedImage:
 
     @property
     def mask_name(self) -> PurePosixPath:
-        """Path of its mask below ``masks/``."""
+        """Path of the mask below ``masks/``."""
         return self.name.with_suffix(".png")
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """A whole source.
+    """All annotations of a source.
 
     Attributes:
-        source: What the user named.
+        source: File or folder that the user named.
         format: A key of ``FORMATS``.
         categories: Names of all classes.
         images: All images.
-        problems: Findings that belong to no image.
+        problems: Problems that belong to no image.
     """
 
     source: Path
@@ -79,24 +80,24 @@ class Annotations:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a json file.
+    """Read the content of a JSON file.
 
     Raises:
-        DataError: It cannot be read, or is no json.
+        DataError: The file cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # also bytes that are no text
+    except ValueError as error:  # also for bytes that are not text
         start = path.read_bytes()[:40]
         raise DataError(
-            f"data: {path} is no json: {error}; it starts with {start!r}: download or export it again"
+            f"data: {path} is not JSON: {error}; it starts with {start!r}: download or export it again"
         ) from error
 
 
 def relative_path(text: str) -> PurePosixPath | None:
-    """A path in an annotation file, also one written on Windows; None if it could lead out of the folder it is relative to."""
+    """Parse a path of an annotation file, also one from Windows; None if it could lead out of its folder."""
     path = PurePosixPath(text.replace("\\", "/"))
     leads_out = path.is_absolute() or ".." in path.parts or text[1:2] == ":"  # C:\\...
     return None if leads_out or not path.name else path

@@ -1,4 +1,4 @@
-"""Which regions of which images can be drawn."""
+"""Select the regions to draw, and check that all of them can be drawn."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,15 +25,16 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which objects are drawn, and as what.
+    """Selection of the objects to draw, and of their roles.
 
     Attributes:
-        classes: Names of the foreground classes; None: all but ``ignore_classes``.
-        ignore_classes: Classes whose pixels count as neither foreground nor background.
-        crowd: What becomes of crowd areas of foreground classes: ignored pixels, foreground, or nothing.
+        classes: Names of the foreground classes; None selects all except ``ignore_classes``.
+        ignore_classes: Names of classes whose pixels are ignored (neither foreground nor background).
+        crowd: Treatment of crowd areas of foreground classes: ``'ignore'`` their pixels, draw them as ``'foreground'``,
+            or ``'skip'`` them.
 
     Raises:
-        ConfigError: ``crowd`` is none of these.
+        ConfigError: ``crowd`` is not one of these values.
     """
 
     classes: Sequence[str] | None = None
@@ -44,7 +45,7 @@ class Selection:
         check_choice("annotations", "crowd", self.crowd, get_args(Crowd))
 
     def role(self, region: Region) -> Role | None:
-        """What a region is drawn as; None: it is not drawn."""
+        """Return the role in which a region is drawn; None if it is not drawn."""
         if region.category in self.ignore_classes:
             return "ignored"
         if self.classes is not None and region.category not in self.classes:
@@ -54,15 +55,15 @@ class Selection:
         return "foreground"
 
     def check(self, known: frozenset[str]) -> None:
-        """Compare the names with those that there are.
+        """Compare the selected names with the known classes.
 
         Raises:
-            ConfigError: A name is unknown, or on both lists.
+            ConfigError: A name is unknown, or in both lists.
         """
         foreground, ignored = set(self.classes or ()), set(self.ignore_classes)
         if unknown := sorted((foreground | ignored) - known):
             raise ConfigError(
-                f"annotations: no class is called {', '.join(unknown)}; there are: {', '.join(sorted(known))}"
+                f"annotations: no class is called {', '.join(unknown)}; known classes: {', '.join(sorted(known))}"
             )
         if both := sorted(foreground & ignored):
             raise ConfigError(f"annotations: {', '.join(both)} cannot be foreground and ignored at once")
@@ -70,7 +71,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Drawing:
-    """An image that passed all checks, its height and width, and what is drawn on its mask."""
+    """An image that passed all checks, its (height, width), and the regions to draw on its mask with their roles."""
 
     image: AnnotatedImage
     size: Size
@@ -78,11 +79,11 @@ class Drawing:
 
 
 def check_images(annotations: Annotations, selection: Selection) -> tuple[list[Drawing], list[Problem]]:
-    """Decode every image and check what is to be drawn on it.
+    """Decode every image and check its selected regions.
 
     Returns:
-        What can be drawn, and all problems of the source. An image with a problem is not drawn at all: a mask that lacks one of
-        its objects would be wrong.
+        The images without problems, and all problems of the source. An image with any problem is left out as a whole: a
+        mask that lacks one of its objects would be wrong.
     """
     images = annotations.images
     clashes = _clashes(images)
@@ -98,9 +99,9 @@ def check_images(annotations: Annotations, selection: Selection) -> tuple[list[D
 
 
 def in_parallel(work: Callable[[_In], _Out], items: Sequence[_In], doing: str) -> Iterator[_Out]:
-    """Results in the order of the items, with a progress bar on a terminal.
+    """Map ``work`` over items in threads, in order, with a progress bar on a terminal.
 
-    Threads: decoding, encoding and copying, which take the time, release the interpreter's lock.
+    Threads suffice: decoding, encoding and copying release the interpreter's lock.
     """
     console = Console(stderr=True)
     pool = ThreadPoolExecutor()
@@ -112,7 +113,7 @@ def in_parallel(work: Callable[[_In], _Out], items: Sequence[_In], doing: str) -
 
 
 def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
-    """What is wrong with names that would share a mask or json, by index of the image."""
+    """Find images whose names would share a mask or JSON file: problems by index of the image."""
     by_mask = defaultdict(list)
     for index, image in enumerate(images):
         by_mask[image.mask_name].append(index)
@@ -131,10 +132,10 @@ def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
 
 
 def _check(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]:
-    """What to draw for an image, or why it cannot be used."""
+    """Decode an image and check its regions. Return what to draw, or the reasons why it cannot be used."""
     found = list(image.problems)
     if image.name.suffix.lower() not in IMAGE_SUFFIXES:
-        found.append(f"is no {', '.join(sorted(IMAGE_SUFFIXES))} by its name {image.name.name}: convert it")
+        found.append(f"has the name {image.name.name}, not one of {', '.join(sorted(IMAGE_SUFFIXES))}: convert it")
     try:
         size = _size(image)
     except DataError as error:
@@ -142,25 +143,24 @@ def _check(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]:
     if image.stated_size not in (None, size):
         height, width = image.stated_size  # type: ignore[misc]
         rotated = (
-            "; the sides are swapped: rotated after it was annotated, or by an EXIF entry that the annotator's tool ignored"
+            "; the sides are swapped: rotated after it was annotated, or by an EXIF entry that the annotator's tool "
+            "ignored"
             if (width, height) == size
             else ""
         )
         found.append(f"is {size[1]}x{size[0]} (width x height), its annotation is for {width}x{height}{rotated}")
-        return found  # points of another size would only say it again
+        return found  # checks of the points would only repeat it
     regions = [(region, role) for region in image.regions if (role := selection.role(region))]
     found += (f"{region.label} {problem}" for region, _ in regions if (problem := region.shape.problem(size)))
     return found or Drawing(image, size, regions)
 
 
 def _size(image: AnnotatedImage) -> Size:
-    """Height and width with EXIF rotation applied. All is decoded: what passes here can be read in training."""
+    """Decode the whole image, so that it can be read in training; return (height, width) after EXIF rotation."""
     if not image.embedded:
         height, width = read_image(image.source).shape[:2]
         return height, width
     decoded = image_from_base64(read_json(image.source)["imageData"], cv2.IMREAD_COLOR)
     if decoded is None:
-        raise DataError(
-            f"data: {image.source} embeds an imageData that is no picture, and its imagePath does not exist"
-        )
+        raise DataError(f"data: {image.source} embeds imageData that is not an image, and its imagePath does not exist")
     return decoded.shape[0], decoded.shape[1]

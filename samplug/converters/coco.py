@@ -1,4 +1,4 @@
-"""COCO's json: one file for all images; LVIS and most annotation tools write it too."""
+"""Read COCO's JSON: one file for all images. LVIS and most annotation tools write it too."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -15,21 +15,22 @@ from samplug.converters.annotations import (
 from samplug.converters.shapes import Polygons, RunLengths, shorten
 from samplug.utils.errors import DataError
 
-# The folder of images is guessed from so many of the file names.
+# Number of file names by which the folder of images is found.
 _TRIED_IMAGES = 20
 
 
 def read_coco(source: Path, images: Path | None = None) -> Annotations:
-    """Read a COCO json.
+    """Read a COCO JSON file.
 
     Args:
-        source: The json file.
-        images: The folder that ``file_name`` is relative to. None: the first that holds images of the file, of the json's
-            folder, ``images`` beside it or beside its folder, and folders there whose name is in the name of the json
-            (``annotations/instances_train2017.json``: ``train2017``).
+        source: The JSON file.
+        images: Folder that ``file_name`` is relative to. By default the first of these that contains images of the
+            file: the folder of the JSON file, ``images`` in it or beside it, and folders in or beside it whose name is
+                part of the name
+            of the JSON file (``annotations/instances_train2017.json``: ``train2017``).
 
     Raises:
-        DataError: No COCO json, or the folder of images is not found.
+        DataError: The file is not COCO JSON, or the folder of images is not found.
     """
     content = read_json(source)
     image_entries, annotations, category_entries = (
@@ -43,14 +44,14 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
         image_id = entry.get("id")
         name = _file_name(entry)
         if not isinstance(image_id, int | str):
-            problems.append(Problem(where, f"has the id {shorten(image_id)}: neither a number nor a text"))
+            problems.append(Problem(where, f"has the id {shorten(image_id)}: neither a number nor a string"))
         elif image_id in by_id:
             problems.append(Problem(where, f"has the id {image_id!r} of {by_id[image_id].name} too"))
             by_id[image_id].problems.append(f"has the id {image_id!r} of images[{index}] too")
         elif name is None:
             problems.append(
                 Problem(
-                    where, f"has the file_name {shorten(entry.get('file_name'))}: no path inside a folder of images"
+                    where, f"has the file_name {shorten(entry.get('file_name'))}: not a path inside a folder of images"
                 )
             )
         else:
@@ -77,7 +78,7 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
 def _section(source: Path, content: Any, name: str) -> list[dict[str, Any]]:
     entries = content.get(name) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError(f"data: {source} is no COCO json: it has no list of {name}")
+        raise DataError(f"data: {source} is not COCO JSON: it has no list of {name}")
     return entries
 
 
@@ -93,7 +94,7 @@ def _categories(source: Path, entries: Sequence[dict[str, Any]]) -> dict[int | s
 
 
 def _file_name(entry: dict[str, Any]) -> PurePosixPath | None:
-    """``file_name``; in LVIS 1.0, which has none, folder and file of ``coco_url`` (``train2017/000000000009.jpg``)."""
+    """Return ``file_name``; for LVIS 1.0, which has none, folder and file of ``coco_url``."""
     if "file_name" not in entry and isinstance(entry.get("coco_url"), str):
         return relative_path("/".join(entry["coco_url"].split("/")[-2:]))
     name = entry.get("file_name")
@@ -101,7 +102,7 @@ def _file_name(entry: dict[str, Any]) -> PurePosixPath | None:
 
 
 def segmentation_shape(segmentation: Any) -> Polygons | RunLengths:
-    """What an annotation's ``segmentation`` says; it may have problems."""
+    """Parse the ``segmentation`` of an annotation; the shape may have problems."""
     if isinstance(segmentation, dict):
         return RunLengths(segmentation.get("counts"), segmentation.get("size"))
     return Polygons(segmentation if isinstance(segmentation, list) else [])

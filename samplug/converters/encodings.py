@@ -1,4 +1,4 @@
-"""Texts in annotation files that stand for pictures."""
+"""Decode masks and images that annotation files contain as text."""
 
 import base64
 import binascii
@@ -8,19 +8,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Characters of a number; more than its 64 bits take no part in any image.
+# Most characters of a number: longer ones do not occur in any image and would exceed 64 bits.
 _LONGEST = 12
 
 
 def runs_from_string(text: str) -> list[int]:
-    """Run lengths of COCO's compressed string.
+    """Decode the run lengths of COCO's compressed string.
 
-    pycocotools has the same decoder, but hands out uninitialised pixels where the runs end before the image does, so lengths are
-    wanted here to be added up. A number is a sequence of characters, 5 bits each above the offset of 48, the lowest first; bit 6
-    says that more follow, the last one's bit 5 is the sign. From the fourth number on it is the difference to the last but one.
+    pycocotools has such a decoder, but it returns uninitialised pixels if the runs end before the image does; here the
+    lengths can be summed and checked. A number is a sequence of characters, each with 5 bits above an offset of 48,
+    lowest bits first. Bit 6 tells that more characters follow; bit 5 of the last one is the sign. From the fourth
+    number on, numbers are differences to the last but one.
 
     Raises:
-        ValueError: A character that is none of the code's, or a number without an end.
+        ValueError: A character does not belong to the code, or a number has no end.
     """
     codes = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 48
     if ((codes < 0) | (codes >= 64)).any():
@@ -44,7 +45,7 @@ def runs_from_string(text: str) -> list[int]:
 
 
 def bytes_from_base64(text: Any) -> bytes | None:
-    """What base64 text stands for, or None if it is none."""
+    """Decode base64 text; None if it is not base64."""
     try:
         return base64.b64decode(text, validate=False) if isinstance(text, str) else None
     except (binascii.Error, ValueError):
@@ -52,6 +53,6 @@ def bytes_from_base64(text: Any) -> bytes | None:
 
 
 def image_from_base64(text: Any, flags: int) -> NDArray[np.uint8] | None:
-    """A picture file in base64, decoded by OpenCV with these flags; None if it is none."""
+    """Decode an image file in base64 with OpenCV and its ``flags``; None if it is not an image."""
     content = bytes_from_base64(text)
     return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None  # type: ignore[return-value]

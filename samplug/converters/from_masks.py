@@ -1,9 +1,8 @@
-"""Masks as annotations of other tools, to be corrected there and read again by ``to_masks``."""
+"""Export masks as annotations of other tools; corrected annotations are read back by ``to_masks``."""
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,30 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from samplug.converters.outlines import components, outline
+from samplug.converters.outlines import connected_parts, outline_polygon
 from samplug.utils.errors import DataError
+from samplug.utils.extensions import Extensions
+from samplug.utils.files import replacing_folder
 from samplug.utils.rle import encode_rle
 
-# Pixels by which a polygon may leave the border of what it outlines.
+# Largest distance in pixels between a polygon and the border that it outlines.
 _TOLERANCE = 1.0
+# Functions (images, empty folder, class names) -> number of objects. Other packages add theirs as entry points.
+EXPORTS = Extensions(
+    "export format",
+    "samplug.exports",
+    {name: f"samplug.converters.from_masks:write_{name}" for name in ("coco", "labelme", "yolo")},
+)
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image and what is on it.
+    """An image with a label map.
 
     Attributes:
-        name: Path without suffix, which its annotations get.
-        image: Its file.
-        labels: (H, W) of class indexes; 0 is background.
+        name: Path without suffix; annotations get this name.
+        image: Image file.
+        labels: (H, W) class indexes; 0 is background.
     """
 
     name: str
@@ -36,42 +43,46 @@ class LabelledImage:
 
     @property
     def file_name(self) -> str:
-        """The name with the image's suffix."""
+        """Name with the suffix of the image."""
         return f"{self.name}{self.image.suffix}"
 
     @property
     def size(self) -> dict[str, int]:
-        """As COCO writes it."""
+        """Size in COCO's keys."""
         return {"height": self.labels.shape[0], "width": self.labels.shape[1]}
 
     def parts(self) -> Iterator[tuple[int, NDArray[np.bool_], tuple[int, int]]]:
-        """Class, cut-out (h, w) bool and upper left pixel (x, y) of each connected part of a class."""
+        """Yield class, cropped mask (h, w) bool and upper left pixel (x, y) of each connected part."""
         for label in np.unique(self.labels[self.labels > 0]).tolist():
-            for part, corner in components(self.labels == label):
+            for part, corner in connected_parts(self.labels == label):
                 yield label, part, corner
 
     def polygons(self, edges: bool) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Class and outline (N, 2) of each part that has one, see :func:`outline`."""
+        """Yield class and outline (N, 2) of each part that has one, see :func:`outline_polygon`."""
         for label, part, corner in self.parts():
-            ring = outline(part, _TOLERANCE, edges)
+            ring = outline_polygon(part, _TOLERANCE, edges)
             if ring is not None:
                 yield label, ring + corner
 
 
-def export(images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str]) -> int:
-    """Write annotations; every connected part of a class is an object.
+def export_annotations(
+    images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str], overwrite: bool = False
+) -> int:
+    """Write annotations of label maps; every connected part of a class is one object.
 
-    ``coco``: ``annotations.json``, run lengths, exact. ``labelme``: a json for each image. ``yolo``: ``labels/`` and ``data.yaml``.
-    The polygons of the last two leave the border by a pixel at most; what is too small for a polygon is left out, holes are joined to
-    the outline by a slit. ``coco`` and ``yolo`` link the images into ``images/``, labelme's files name them where they are.
+    ``coco`` writes ``annotations.json`` with exact run lengths, ``labelme`` a JSON file for each image, ``yolo`` the
+    folder ``labels/`` and ``data.yaml``. The polygons of the last two deviate from the border by at most one pixel;
+    parts too small for a polygon are left out, holes are joined to the outline by a slit. ``coco`` and ``yolo`` link
+    the images into ``images/``; labelme's files refer to them in their place.
 
-    The folder is made under a temporary name and renamed: it holds all annotations, or is not there.
+    The folder is written under a temporary name and then renamed, so it is complete or missing.
 
     Args:
-        images: Images of different names.
-        folder: The result; must not exist.
-        format: A key of ``EXPORTS``.
-        classes: Names by class index; that of 0 is not used.
+        images: Images with unique names.
+        folder: Folder to write.
+        format: A name of ``EXPORTS``.
+        classes: Class names by index; the name of index 0 is not used.
+        overwrite: Replace a folder that exists.
 
     Returns:
         Number of objects.
@@ -79,22 +90,17 @@ def export(images: Iterable[LabelledImage], folder: Path, format: str, classes: 
     Raises:
         DataError: The folder exists, or cannot be written.
     """
-    if folder.exists():
+    if folder.exists() and not overwrite:
         raise DataError(f"export: {folder} exists, perhaps with corrections: move it away, or name another folder")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     try:
-        partial.mkdir(parents=True)
-        number = EXPORTS[format](images, partial, classes)
-        os.replace(partial, folder)
+        with replacing_folder(folder) as partial:
+            return EXPORTS.load(format)(images, partial, classes)
     except OSError as error:
         raise DataError(f"export: {folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return number
 
 
-def _write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+def write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    """Write ``annotations.json`` with exact run lengths, and link the images."""
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(images, start=1):
@@ -120,7 +126,8 @@ def _write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence
     return len(annotations)
 
 
-def _write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+def write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    """Write a JSON file of polygons for each image."""
     number = 0
     for image in images:
         shapes = [
@@ -143,7 +150,8 @@ def _write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Seque
     return number
 
 
-def _write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+def write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
+    """Write ``labels/`` and ``data.yaml`` of polygons, and link the images."""
     number = 0
     for kind in ("images", "labels"):
         (folder / kind).mkdir()
@@ -160,13 +168,6 @@ def _write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence
     content: dict[str, Any] = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(classes[1:]))}
     _write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return number
-
-
-EXPORTS: dict[str, Callable[[Iterable[LabelledImage], Path, Sequence[str]], int]] = {
-    "coco": _write_coco,
-    "labelme": _write_labelme,
-    "yolo": _write_yolo,
-}
 
 
 def _link(image: LabelledImage, folder: Path) -> None:

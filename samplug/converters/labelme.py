@@ -1,4 +1,4 @@
-"""labelme's json: one file for each image."""
+"""Read labelme's JSON: one file for each image."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -12,27 +12,27 @@ from samplug.converters.annotations import (
     read_json,
     relative_path,
 )
-from samplug.converters.shapes import LabelmeMask, LabelmeShape, Parts, Shape, shorten
+from samplug.converters.shapes import LabelmeMask, LabelmeShape, RegionShape, ShapeUnion, shorten
 from samplug.utils.errors import DataError
 
-# labelme's own names for pixels that nobody judged and for holes.
+# labelme's names for unjudged pixels and for holes.
 _UNJUDGED = "__ignore__"
 _HOLE = "_background_"
 
 
 def read_labelme(source: Path, images: Path | None = None) -> Annotations:
-    """Read a folder of labelme json files and its subfolders; an image without a json is not part of it.
+    """Read labelme's JSON files in a folder and its subfolders; images without a JSON file are left out.
 
     Args:
-        source: The folder.
-        images: Where the images are instead of ``imagePath``, in the subfolders of ``source``.
+        source: Folder of JSON files.
+        images: Folder of images, with the subfolders of ``source``; by default images are at their ``imagePath``.
 
     Raises:
-        DataError: The folder holds no json.
+        DataError: The folder contains no JSON file.
     """
     paths = sorted(path for path in source.rglob("*.json") if not path.name.startswith("."))
     if not paths:
-        raise DataError(f"data: {source} is no folder with labelme json files")
+        raise DataError(f"data: {source} is not a folder with labelme JSON files")
     categories: set[str] = set()
     entries: list[AnnotatedImage] = []
     problems: list[Problem] = []
@@ -48,7 +48,7 @@ def read_labelme(source: Path, images: Path | None = None) -> Annotations:
         if not isinstance(shapes, list) or name is None:
             is_coco = isinstance(content, dict) and isinstance(content.get("annotations"), list)
             advice = "; it looks like COCO's: name this file, not its folder" if is_coco else ""
-            problems.append(Problem(str(path), f"is no labelme json: it lacks shapes or imagePath{advice}"))
+            problems.append(Problem(str(path), f"is not labelme JSON: it lacks shapes or imagePath{advice}"))
             continue
         folder = path.relative_to(source).parent
         found = images / folder / name if images else path.parent / str(image_path).replace("\\", "/")
@@ -66,8 +66,8 @@ def read_labelme(source: Path, images: Path | None = None) -> Annotations:
 
 
 def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> None:
-    """The objects of a file: a shape each, or all shapes of one label and ``group_id``, as labelme's own exports have it."""
-    objects: dict[tuple[str, Any], list[tuple[int, Shape]]] = {}
+    """Add the objects of a file; shapes with the same label and ``group_id`` form one object, as in labelme."""
+    objects: dict[tuple[str, Any], list[tuple[int, RegionShape]]] = {}
     for index, shape in enumerate(shapes):
         label = f"shape {index} of {path.name}"
         category = shape.get("label") if isinstance(shape, dict) else None
@@ -76,15 +76,17 @@ def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> No
         elif category == _HOLE:
             entry.problems.append(f"{label} is a hole ({_HOLE!r}): draw the object without it, or as a mask")
         else:
-            kind, points = shape.get("shape_type") or "polygon", shape.get("points")  # old files state no type
-            drawn: Shape = LabelmeMask(shape.get("mask"), points) if kind == "mask" else LabelmeShape(str(kind), points)
+            kind, points = shape.get("shape_type") or "polygon", shape.get("points")  # old files have no type
+            drawn: RegionShape = (
+                LabelmeMask(shape.get("mask"), points) if kind == "mask" else LabelmeShape(str(kind), points)
+            )
             group = shape.get("group_id")
-            # A shape without a group is a group of its own.
+            # A shape without a group forms its own group.
             objects.setdefault((category, f"shape {index}" if group is None else repr(group)), []).append(
                 (index, drawn)
             )
     for (category, _), parts in objects.items():
         numbers = ", ".join(str(index) for index, _ in parts)
         label = f"shape{'s' if len(parts) > 1 else ''} {numbers} of {path.name} ({category!r})"
-        whole = parts[0][1] if len(parts) == 1 else Parts([part for _, part in parts])
+        whole = parts[0][1] if len(parts) == 1 else ShapeUnion([part for _, part in parts])
         entry.regions.append(Region(label, category, whole, crowd=category == _UNJUDGED))

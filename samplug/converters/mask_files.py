@@ -1,4 +1,4 @@
-"""Pictures as annotations: a label map for each image, or a folder of masks for each image."""
+"""Read masks as annotations: a label map for each image, or a folder of masks for each image."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
 from samplug.converters.checking import in_parallel
 from samplug.converters.shapes import RunLengths
-from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
-from samplug.datasets.pairing import check_folder, list_files, match
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
+from samplug.datasets.pairing import check_folder, list_files, match_files
 from samplug.imaging.files import read_mask
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.rle import RLE, encode_rle, from_labels
@@ -18,11 +18,11 @@ _SAMPLED = 64
 
 
 def read_label_maps(source: Path, images: Path | None = None) -> Annotations:
-    """Read a folder of label maps, PNG files: each value but 0 (grey, or index of a palette) is an object and its class.
+    """Read a folder of label maps in PNG files: each grey value or palette index except 0 is an object and its class.
 
     Args:
-        source: The folder; subfolders are part of the name.
-        images: The folder of images, of the same names.
+        source: Folder of label maps; names of subfolders are part of the name.
+        images: Folder of images with the same names.
 
     Raises:
         DataError: A folder is missing.
@@ -31,7 +31,7 @@ def read_label_maps(source: Path, images: Path | None = None) -> Annotations:
     folder = _require(images, "label-maps")
     files, problems = list_files(source, _MASK_SUFFIX, recursive=True)
     pictures, more = list_files(folder, recursive=True)
-    found = match(pictures, files, partner="label map", option="")
+    found = match_files(pictures, files, partner="label map", option="")
     entries = [
         AnnotatedImage(pair.image, PurePosixPath(pair.image.relative_to(folder).as_posix())) for pair in found.pairs
     ]
@@ -43,13 +43,13 @@ def read_label_maps(source: Path, images: Path | None = None) -> Annotations:
 
 
 def read_instance_masks(source: Path, images: Path | None = None) -> Annotations:
-    """Read a folder with a folder for each image, which holds a mask for each object, PNG files.
+    """Read a folder that contains, for each image, a folder with one PNG mask for each object.
 
-    Whether masks are 0/1 or 0/255 is decided once from a sample of them, as ``BinarySegDataset`` does.
+    A sample of the masks decides whether they are 0/1 or 0/255, as in ``BinarySegDataset``.
 
     Args:
-        source: The folder; ``source/a/*.png`` belongs to the image ``a.jpg``.
-        images: The folder of images.
+        source: Folder of folders; ``source/a/*.png`` belongs to the image ``a.jpg``.
+        images: Folder of images.
 
     Raises:
         DataError: A folder is missing, or the masks are of mixed kinds.
@@ -62,11 +62,11 @@ def read_instance_masks(source: Path, images: Path | None = None) -> Annotations
     for path in sorted(source.rglob(f"*{_MASK_SUFFIX}")):
         if not path.name.startswith("."):
             masks.setdefault(path.parent.relative_to(source).as_posix(), []).append(path)
-    found = match(pictures, {name: source / name for name in masks}, partner="folder of masks", option="")
+    found = match_files(pictures, {name: source / name for name in masks}, partner="folder of masks", option="")
     everything = [path for paths in masks.values() for path in paths]
     if not everything:
-        raise DataError(f"data: {source} holds no folders of {_MASK_SUFFIX} masks")
-    spec = decide(everything[:: max(1, len(everything) // _SAMPLED)])
+        raise DataError(f"data: {source} contains no folders of {_MASK_SUFFIX} masks")
+    spec = decide_mask_values(everything[:: max(1, len(everything) // _SAMPLED)])
     entries: list[AnnotatedImage] = []
     for pair in found.pairs:
         entry = AnnotatedImage(pair.image, PurePosixPath(pair.image.relative_to(folder).as_posix()))
@@ -77,13 +77,13 @@ def read_instance_masks(source: Path, images: Path | None = None) -> Annotations
 
 
 def _label_map(path: Path) -> dict[str, RLE] | str:
-    """Objects by class, or why they cannot be read."""
+    """Read the objects of a label map by class, or return the reason why it cannot be read."""
     try:
         labels = read_mask(path)
     except DataError as error:
         return str(error).removeprefix("data: ")
     if labels.ndim == 3:
-        return f"{path} holds colours: a label map has grey values or a palette"
+        return f"{path} contains colours: a label map has grey values or a palette"
     return {str(value): rle for value, rle in from_labels(labels).items()}
 
 
@@ -97,7 +97,7 @@ def _read_masks(paths: Sequence[Path], spec: MaskSpec) -> Iterator[dict[str, RLE
 
 
 def _add(entry: AnnotatedImage, path: Path, outcome: dict[str, RLE] | str) -> None:
-    """Add what one file holds to its image."""
+    """Add the objects, or the problem, of one file to its image."""
     if isinstance(outcome, str):
         entry.problems.append(f"has an annotation that cannot be used: {outcome}")
         return
@@ -115,5 +115,5 @@ def _annotations(source: Path, format: str, entries: list[AnnotatedImage], probl
 
 def _require(images: Path | None, format: str) -> Path:
     if images is None:
-        raise ConfigError(f"annotations: {format} do not say where their images are: name the folder with --images")
+        raise ConfigError(f"annotations: {format} do not name their images: give the folder with --images")
     return images

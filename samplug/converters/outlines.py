@@ -1,4 +1,4 @@
-"""Outlines of masks, for tools that know polygons only."""
+"""Outline masks with polygons, for tools that know only polygons."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,34 +11,35 @@ from scipy.spatial import cKDTree
 Ring = NDArray[np.int64]
 
 
-def components(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], tuple[int, int]]]:
-    """The connected parts (8 neighbours) of a mask, from top to bottom.
+def connected_parts(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], tuple[int, int]]]:
+    """Yield the connected parts (8 neighbours) of a mask, from top to bottom.
 
     Args:
         mask: (H, W) bool.
 
     Yields:
-        A part, cut out as (h, w) bool, and (x, y) of its upper left pixel.
+        The part, cropped to (h, w) bool, and (x, y) of its upper left pixel.
     """
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     for label, (left, top, width, height, _) in enumerate(boxes[1:], start=1):
         yield labels[top : top + height, left : left + width] == label, (int(left), int(top))
 
 
-def outline(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True) -> Ring | None:
-    """A closed polygon around one connected part; holes are joined to it by a slit of no width.
+def outline_polygon(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True) -> Ring | None:
+    """Trace a closed polygon around one connected part; holes are joined to it by a slit of zero width.
 
-    A slit is walked there and back. Programs that fill by the even-odd or the non-zero rule leave holes open; one that also draws the
-    outline, as labelme does, marks the pixels of a slit, which seldom crosses another hole.
+    The polygon passes a slit forth and back. Programs that fill by the even-odd or the non-zero rule leave holes open;
+    a program that also draws the outline, as labelme does, marks the pixels of the slit, which seldom crosses another
+    hole.
 
     Args:
         part: (h, w) bool, one connected part.
-        tolerance: Pixels by which the polygon may leave the part's border; 0: the border itself, step by step.
-        edges: True: points are corners of pixels, (0, 0) to (w, h), as COCO and YOLO count. False: middles of border pixels, (0, 0) to
-            (w - 1, h - 1), as labelme draws, outline included.
+        tolerance: Largest distance in pixels between polygon and border; 0 follows the border exactly.
+        edges: True: points are corners of pixels, from (0, 0) to (w, h), as in COCO and YOLO. False: points are centres
+            of border pixels, from (0, 0) to (w - 1, h - 1), as labelme draws them, outline included.
 
     Returns:
-        (N, 2) int64 points (x, y), at least 3; None if nothing is left that covers an area.
+        (N, 2) int64 points (x, y) with N >= 3; None if the polygon would cover no area.
     """
     canvas = np.pad(part.astype(np.uint8), 1)
     if edges:
@@ -47,7 +48,7 @@ def outline(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True)
     outer: Ring | None = None
     holes: list[Ring] = []
     for contour, (*_, parent) in zip(contours, hierarchy[0], strict=True):
-        # In doubled pixels, half of a border pixel's place, rounded up, is the corner on the border.
+        # Pixels are doubled: half the coordinate of a border pixel, rounded up, is a corner on the border.
         points: Any = (contour + 1) // 2 - 1 if edges else contour - 1
         ring = cv2.approxPolyDP(points.astype(np.int32), tolerance, closed=True)[:, 0].astype(np.int64)
         if len(ring) < 3 and (edges or parent >= 0):
@@ -58,12 +59,12 @@ def outline(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True)
             holes.append(ring)
     if outer is None:
         return None
-    outer = np.concatenate([outer] * 3)[:3] if len(outer) < 3 else outer  # a line of pixels is drawn as its outline
+    outer = np.concatenate([outer] * 3)[:3] if len(outer) < 3 else outer  # a line of pixels equals its outline
     return _joined(outer, holes)
 
 
 def _joined(outer: Ring, holes: list[Ring]) -> Ring:
-    """One ring of all: from its leftmost point, each hole is joined to the nearest point of the outer ring, or of a hole further left."""
+    """Join each hole, at its leftmost point, to the nearest point of the outer ring or of a hole further left."""
     if not holes:
         return outer
     rings = [outer, *holes]
@@ -72,7 +73,8 @@ def _joined(outer: Ring, holes: list[Ring]) -> Ring:
     places = np.concatenate([np.arange(len(ring)) for ring in rings])
     tree = cKDTree(points)
     starts = [int(ring[:, 0].argmin()) for ring in rings]
-    # Further left: no hole can be joined to itself by a chain of others, and the rightmost have nothing joined to them.
+    # Joining to the left only avoids cycles. Nothing is joined to the rightmost hole, so the order is from right to
+    # left.
     order = sorted(range(1, len(rings)), key=lambda number: -rings[number][starts[number], 0])
     joined: dict[int, list[tuple[int, Ring]]] = {number: [] for number in range(len(rings))}
     for number in order:
@@ -84,7 +86,7 @@ def _joined(outer: Ring, holes: list[Ring]) -> Ring:
 
 
 def _inserted(ring: Ring, joined: list[tuple[int, Ring]], start: int) -> Ring:
-    """A ring from one of its points around to the same, with others inserted behind the points where they are joined."""
+    """Walk a ring from a point back to it, and insert other rings behind the points to which they are joined."""
     pieces = []
     by_place: dict[int, list[Ring]] = {}
     for place, other in joined:
@@ -98,7 +100,7 @@ def _inserted(ring: Ring, joined: list[tuple[int, Ring]], start: int) -> Ring:
 
 
 def _nearest(tree: cKDTree, point: NDArray[np.int64], allowed: NDArray[np.bool_]) -> int:
-    """Index of the nearest of the points that are allowed, of which there is one."""
+    """Find the index of the nearest allowed point; at least one is allowed."""
     number = 16
     while True:
         found = np.atleast_1d(tree.query(point, k=min(number, len(allowed)))[1])

@@ -1,4 +1,4 @@
-"""Which reader a source needs."""
+"""Choose the reader of an annotation format."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ FORMATS = {
     "instance-masks": read_instance_masks,
 }
 _SOURCES = {
-    "coco": "a json file",
-    "labelme": "a folder of json files",
+    "coco": "a JSON file",
+    "labelme": "a folder of JSON files",
     "yolo": "a folder or a yaml file",
     "label-maps": "a folder of PNG files",
     "instance-masks": "a folder of folders of PNG files",
@@ -29,13 +29,14 @@ def read_annotations(source: Path, format: str = "auto", images: Path | None = N
     """Read annotations of any known format.
 
     Args:
-        source: A COCO json, a folder of labelme json files, YOLO's folder or data.yaml; a folder of label maps, or of folders of masks.
-        format: A key of ``FORMATS``, or ``'auto'``: by what ``source`` is; folders of pictures are not recognised.
-        images: The folder of images, where the source does not say it.
+        source: COCO's JSON file, a folder of labelme's JSON files, YOLO's folder or data.yaml, a folder of label maps,
+            or a folder of folders of masks.
+        format: A key of ``FORMATS``, or ``'auto'`` to recognise the format; folders of masks are not recognised.
+        images: Folder of images, if the source does not name it.
 
     Raises:
-        DataError: ``source`` does not exist, is of no known format, or cannot be read as that format.
-        ConfigError: An unknown format.
+        DataError: ``source`` does not exist, has no known format, or cannot be read in this format.
+        ConfigError: The format is unknown.
     """
     if not source.exists():
         raise DataError(f"data: {source} does not exist")
@@ -46,7 +47,7 @@ def read_annotations(source: Path, format: str = "auto", images: Path | None = N
     is_json = source.is_file() and source.suffix.lower() == ".json"
     fits = {"coco": is_json, "yolo": not is_json}.get(format, source.is_dir())
     if not fits:
-        raise DataError(f"data: {source} is not {_SOURCES[format]}, which {format} annotations are")
+        raise DataError(f"data: {source} is not {_SOURCES[format]}, as {format} annotations must be")
     return FORMATS[format](source, images)
 
 
@@ -62,6 +63,6 @@ def _format_of(source: Path) -> str:
             if next(source.rglob(pattern), None):
                 return format
     raise DataError(
-        f"data: {source} is neither a COCO json, nor a folder of labelme json files, nor a YOLO folder or data.yaml; of pictures, say "
-        "what they are with --format label-maps or instance-masks"
+        f"data: {source} is neither a COCO JSON file, nor a folder of labelme JSON files, nor a YOLO folder or "
+        "data.yaml; for masks, give --format label-maps or instance-masks"
     )

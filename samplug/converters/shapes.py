@@ -1,8 +1,8 @@
-"""Shapes that annotators draw, each with its format's own rule of which pixels are inside.
+"""Shapes that annotators draw; each is rasterised by the rule of its format.
 
-A shape keeps what the file says. ``problem(size)`` tells what is wrong with it on an image of that size, or None; ``raster(size)``
-draws a shape that has no problem. Sizes are (height, width) in pixels; points are (x, y), x to the right and y down, with (0, 0)
-at the upper left corner of the image.
+A shape stores the unchecked content of the file. ``problem(size)`` returns what is wrong with it in an image of that
+size, or None; ``raster(size)`` draws a shape without a problem. Sizes are (height, width) in pixels; points are (x, y),
+x to the right and y down, with (0, 0) at the upper left corner of the image.
 """
 
 import math
@@ -21,29 +21,29 @@ from samplug.utils.rle import RLE, as_text, from_runs
 
 Size = tuple[int, int]
 
-# Tools let a point slip over the edge; further outside than this share of the longer side, the image is another one.
+# Tools allow points slightly outside. A point further out than this share of the longer side belongs to another image.
 _OUTSIDE = 0.1
-# Decimals of a normalised coordinate are rounded.
+# Tolerance for rounded decimals of normalised coordinates.
 _ROUNDING = 0.001
 
 
-class Shape(Protocol):
-    """What a region covers."""
+class RegionShape(Protocol):
+    """Shape of a region."""
 
     def problem(self, size: Size) -> str | None:
-        """Why the shape cannot be drawn on an image of this size, in words that follow a name; None if it can."""
+        """Return why the shape cannot be drawn in an image of this size, in words that follow a name, or None."""
 
     def raster(self, size: Size) -> NDArray[np.bool_]:
-        """(H, W) bool, True inside; only for shapes without a problem."""
+        """Draw a shape without a problem: (H, W) bool, True inside."""
 
 
 @dataclass(frozen=True)
 class Polygons:
-    """Outlines of one object, drawn as COCO's API draws them; what is inside any of them is inside.
+    """Polygons of one object, drawn as COCO's API draws them; the object is their union.
 
     Args:
-        parts: A flat list x1, y1, x2, y2, ... for each outline.
-        normalised: Coordinates are shares of width and height in [0, 1] instead of pixels.
+        parts: A flat list x1, y1, x2, y2, ... for each polygon.
+        normalised: True if coordinates are shares of width and height in [0, 1], False if they are pixels.
     """
 
     parts: Sequence[Sequence[float]]
@@ -54,13 +54,13 @@ class Polygons:
             return "has an empty segmentation"
         for part in self.parts:
             if not is_numbers(part):
-                return f"has coordinates that are no list of numbers ({shorten(part)})"
+                return f"has coordinates that are not a list of numbers ({shorten(part)})"
             if len(part) % 2:
                 return f"has an odd number of coordinates ({len(part)})"
             if len(part) == 4:
-                return "has 4 numbers for an outline: a box or a line, which is no mask"
+                return "has 4 numbers for an outline: a box or a line, not a mask"
             if len(part) < 6:
-                return f"has an outline of {len(part) // 2} points: it takes 3"
+                return f"has an outline of {len(part) // 2} points: it needs 3"
             outside = [value for value in part if not -_ROUNDING <= value <= 1 + _ROUNDING]  # NaN too
             if self.normalised and outside:
                 return f"has the coordinate {outside[0]:g}: normalised coordinates are from 0 to 1"
@@ -72,7 +72,7 @@ class Polygons:
         return coco_mask.decode(self.rle(size)).astype(bool)
 
     def rle(self, size: Size) -> RLE:
-        """The same as run lengths."""
+        """Draw the shape as run lengths."""
         parts = [self._pixels(part, size).ravel().tolist() for part in self.parts]
         return as_text(coco_mask.merge(coco_mask.frPyObjects(parts, *size)))
 
@@ -87,8 +87,8 @@ class RunLengths:
     """COCO's run-length code: lengths of runs outside, inside, outside, ... down the columns, from left to right.
 
     Args:
-        counts: The lengths, or COCO's compressed string of them.
-        stated_size: What the file says under ``size``: height and width.
+        counts: List of lengths, or COCO's compressed string of them.
+        stated_size: Value of ``size`` in the file: height and width.
     """
 
     counts: Any
@@ -104,7 +104,7 @@ class RunLengths:
         except ValueError as error:
             return f"has run lengths that cannot be read: {error}"
         if not all(isinstance(run, int) and run >= 0 for run in runs):
-            return "has run lengths that are no whole numbers from 0"
+            return "has run lengths that are not integers of at least 0"
         if sum(runs) != size[0] * size[1]:
             return f"has run lengths for {sum(runs):,} pixels, the image has {size[0] * size[1]:,}"
         return None
@@ -115,7 +115,7 @@ class RunLengths:
         return np.repeat(inside, runs).reshape(size, order="F")
 
     def rle(self, size: Size) -> RLE:
-        """The same, compressed."""
+        """Return the mask as compressed run lengths."""
         if isinstance(self.counts, str):
             return {"size": list(size), "counts": self.counts}
         return from_runs(self.counts, size)
@@ -130,11 +130,11 @@ class RunLengths:
 
 @dataclass(frozen=True)
 class LabelmeShape:
-    """A polygon, rectangle or circle, drawn as labelme draws it: by Pillow, the outline included.
+    """A polygon, rectangle or circle, drawn with Pillow as labelme does, outline included.
 
     Args:
         kind: labelme's ``shape_type``.
-        points: [x, y] in pixels; the two ends of a rectangle's diagonal; centre and rim of a circle.
+        points: Points [x, y] in pixels: opposite corners of a rectangle; centre and a point on a circle.
     """
 
     kind: str
@@ -146,9 +146,9 @@ class LabelmeShape:
         if found := points_problem(self.points, size):
             return found
         if self.kind == "polygon" and len(self.points) < 3:
-            return f"is a polygon of {len(self.points)} points: it takes 3"
+            return f"is a polygon of {len(self.points)} points: it needs 3"
         if self.kind != "polygon" and len(self.points) != 2:
-            return f"is a {self.kind} of {len(self.points)} points: it takes 2"
+            return f"is a {self.kind} of {len(self.points)} points: it needs 2"
         return None
 
     def raster(self, size: Size) -> NDArray[np.bool_]:
@@ -172,8 +172,8 @@ class LabelmeMask:
     """A bitmap in a box of the image: labelme's shape ``mask``.
 
     Args:
-        bitmap: A picture file in base64; what is not 0 is inside.
-        points: [x, y] of the box's first and last pixel, both inside the box; fractions are cut off.
+        bitmap: Image file in base64; pixels that are not 0 are inside.
+        points: [x, y] of the first and the last pixel of the box, both inclusive; fractions are truncated.
     """
 
     bitmap: Any
@@ -183,10 +183,10 @@ class LabelmeMask:
         if found := points_problem(self.points, size):
             return found
         if len(self.points) != 2:
-            return f"is a mask with {len(self.points)} points: it takes the 2 corners of its box"
+            return f"is a mask with {len(self.points)} points: it needs the 2 corners of its box"
         picture = image_from_base64(self.bitmap, cv2.IMREAD_GRAYSCALE)
         if picture is None:
-            return "is a mask whose bitmap is no picture in base64"
+            return "is a mask whose bitmap is not an image in base64"
         left, top, right, bottom = self._box()
         if picture.shape != (bottom - top, right - left):
             return (
@@ -200,7 +200,7 @@ class LabelmeMask:
         left, top, right, bottom = self._box()
         inside = np.zeros(size, bool)
         picture = image_from_base64(self.bitmap, cv2.IMREAD_GRAYSCALE)
-        assert picture is not None  # problem() has seen it
+        assert picture is not None  # checked by problem()
         inside[top:bottom, left:right] = picture > 0
         return inside
 
@@ -211,10 +211,10 @@ class LabelmeMask:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """One object drawn as several shapes; what is inside any of them is inside."""
+class ShapeUnion:
+    """One object drawn as several shapes; it is their union."""
 
-    shapes: Sequence[Shape]
+    shapes: Sequence[RegionShape]
 
     def problem(self, size: Size) -> str | None:
         return next((found for shape in self.shapes if (found := shape.problem(size))), None)
@@ -224,21 +224,21 @@ class Parts:
 
 
 def points_problem(points: Any, size: Size) -> str | None:
-    """What is wrong with a list of [x, y] on an image of this size, or None."""
+    """Return the problem of a list of [x, y] in an image of this size; None if there is none."""
     if not (isinstance(points, list) and all(is_numbers(point) and len(point) == 2 for point in points)):
-        return f"has points that are no list of [x, y] ({shorten(points)})"
+        return f"has points that are not a list of [x, y] ({shorten(points)})"
     return _stray_point(np.array(points, np.float64).reshape(-1, 2), size)
 
 
 def is_numbers(values: Any) -> bool:
-    """Whether this is a list of numbers; NaN and infinity are numbers here."""
+    """Return True for a list of numbers; NaN and infinity count as numbers."""
     return isinstance(values, list) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in values
     )
 
 
 def shorten(value: Any) -> str:
-    """A value as an error shows it."""
+    """Format a value for a message, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -1,5 +1,9 @@
-"""Annotations as the image and mask folders that ``BinarySegDataset`` reads."""
+"""Convert annotations to the image and mask folders that ``BinarySegDataset`` reads.
 
+Write images/, masks/ and summary.json from COCO, labelme or YOLO annotations; nothing is written if anything is wrong.
+"""
+
+import argparse
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +13,14 @@ import cv2
 import numpy as np
 
 from samplug.converters.annotations import Annotations, Problem
+from samplug.converters.arguments import add_annotations, print_problems, writing_options
 from samplug.converters.checking import Drawing, Role, Selection, in_parallel
+from samplug.converters.reading import read_annotations
 from samplug.converters.writing import (
     Link,
     check_destination,
     check_sources,
-    usable,
+    usable_drawings,
     write_image,
     write_json,
 )
@@ -23,8 +29,36 @@ from samplug.utils.files import replace_file
 VALUES: dict[Role, int] = {"ignored": 127, "foreground": 255}
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_annotations(parser)
+    parser.add_argument(
+        "--ignore-classes", nargs="+", default=[], metavar="NAME", help="classes whose pixels are ignored"
+    )
+    parser.add_argument(
+        "--crowd",
+        choices=["ignore", "foreground", "skip"],
+        default="ignore",
+        help="crowd areas: pixels to ignore, foreground, or not drawn",
+    )
+
+
+def execute(args: argparse.Namespace) -> None:
+    selection = Selection(args.classes, args.ignore_classes, args.crowd)
+    annotations = read_annotations(args.src, args.format, args.images)
+    summary = to_masks(annotations, args.dst, selection, **writing_options(args))
+    print(f"{summary['images']} masks in {args.dst / 'masks'}")
+    if empty := len(summary["images_without_regions"]):
+        print(f"{empty} of them are empty: nothing of the classes is annotated there")
+    print_problems(summary, args.dst)
+    if summary["ignored_pixels"]:
+        values = ", ".join(f"{name}={value}" for name, value in summary["mask_values"].items())
+        print(
+            f"{summary['ignored_pixels']:,} pixels are to be ignored: give mask_values=dict({values}) to each dataset of the config"
+        )
+
+
 class _Written(NamedTuple):
-    """What became of one mask: regions that cover no pixel, by class, and pixels to ignore."""
+    """Facts about a written mask: number of regions without a pixel, by class, and number of ignored pixels."""
 
     without_pixels: Counter[str]
     ignored_pixels: int
@@ -40,26 +74,27 @@ def to_masks(
 ) -> dict[str, Any]:
     """Write ``images/``, ``masks/`` and ``summary.json``; folders in the names of images are kept in both.
 
-    A mask is a PNG of (H, W) uint8 in the size of its image as :func:`~samplug.imaging.files.read_image` gives it: 0 background, 255
-    foreground, and 127 for pixels to ignore. Where objects overlap, foreground covers what is ignored. Everything is checked
-    before the first file is written.
+    A mask is a PNG file, (H, W) uint8, in the size of its image after :func:`~samplug.imaging.files.read_image`: 0
+    background, 255 foreground, 127 ignored. Where regions overlap, foreground covers ignored pixels. Everything is
+    checked before the first file is written.
 
     Args:
         annotations: See :func:`~samplug.converters.read_annotations`.
-        destination: Folder of the result, made where it is missing.
-        selection: Which objects are drawn; None: all, as foreground.
-        skip_problems: Leave out images that have a problem instead of stopping.
-        link: How images get into ``images/``; ``'none'``: not at all.
+        destination: Folder to write; made if it is missing.
+        selection: Objects to draw; None draws all as foreground.
+        skip_problems: Leave out images with a problem instead of raising an error.
+        link: ``'copy'`` or ``'symlink'`` images into ``images/``, or leave them out (``'none'``).
         overwrite: Replace the files of an earlier run.
 
     Returns:
         The content of ``summary.json``: counts, classes, problems, and the ``mask_values`` to configure.
 
     Raises:
-        DataError: Problems, all in one message; no usable image; files in the way; a file that cannot be written.
-        ConfigError: ``selection`` names a class that is not there.
+        DataError: The annotations have problems (one message lists all), no image can be used, files would be
+            overwritten, or a file cannot be written.
+        ConfigError: ``selection`` names an unknown class.
     """
-    drawings, problems = usable("to-masks", annotations, selection or Selection(), skip_problems)
+    drawings, problems = usable_drawings("to-masks", annotations, selection or Selection(), skip_problems)
     check_sources("to-masks", annotations, drawings, link)
     masks = sorted({destination / "masks" / drawing.image.mask_name for drawing in drawings})
     images = [] if link == "none" else [destination / "images" / drawing.image.name for drawing in drawings]
@@ -82,7 +117,7 @@ def _write(drawing: Drawing, destination: Path, link: Link) -> _Written:
     without_pixels: Counter[str] = Counter()
     for region, role in drawing.regions:
         inside = region.shape.raster(drawing.size)
-        # The maximum: foreground, the highest value, covers what is ignored, whichever comes first.
+        # Foreground has the higher value, so the maximum lets it cover ignored pixels in any order.
         np.maximum(mask, VALUES[role], out=mask, where=inside)
         without_pixels[region.category] += not inside.any()
     content = cv2.imencode(".png", mask)[1].tobytes()

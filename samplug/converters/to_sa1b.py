@@ -1,5 +1,10 @@
-"""Annotations as the folder that ``SA1BDataset`` reads: beside each image a json of its objects."""
+"""Convert annotations to the folder that ``SA1BDataset`` reads: a JSON file of objects beside each image.
 
+Write images/, with a json of its objects beside each image, and summary.json from annotations, label maps or masks of single objects;
+nothing is written if anything is wrong.
+"""
+
+import argparse
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +15,44 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from samplug.converters.annotations import Annotations
+from samplug.converters.arguments import add_annotations, print_problems, writing_options
 from samplug.converters.checking import Drawing, Selection, in_parallel
-from samplug.converters.outlines import components
+from samplug.converters.outlines import connected_parts
+from samplug.converters.reading import read_annotations
 from samplug.converters.writing import (
     Link,
     check_destination,
     check_sources,
-    usable,
+    usable_drawings,
     write_image,
     write_json,
 )
 from samplug.utils.rle import encode_rle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_annotations(parser)
+    parser.add_argument(
+        "--crowd", choices=["foreground", "skip"], default="skip", help="crowd areas: objects like others, or left out"
+    )
+    parser.add_argument("--components", action="store_true", help="each connected part becomes an object")
+
+
+def execute(args: argparse.Namespace) -> None:
+    selection = Selection(args.classes, crowd=args.crowd)
+    annotations = read_annotations(args.src, args.format, args.images)
+    summary = to_sa1b(annotations, args.dst, selection, args.components, **writing_options(args))
+    print(f"{summary['objects']} objects of {summary['images']} images in {args.dst / 'images'}")
+    if bare := len(summary["images_without_objects"]):
+        print(f"{bare} of the images have no objects")
+    if empty := summary["objects_without_pixels"]:
+        print(f"{empty} objects without a pixel left out")
+    if annotations.format == "label-maps":
+        values = sorted(summary["categories"].items(), key=lambda item: int(item[0]))
+        counts = ", ".join(f"{value} ({number})" for value, number in values)
+        print(f"values and their objects: {counts}; --classes takes some of them alone (255 often means unlabelled)")
+    print_problems(summary, args.dst)
+    print(f"its data_root: {args.dst / 'images'}")
 
 
 def to_sa1b(
@@ -32,29 +64,31 @@ def to_sa1b(
     link: Link = "copy",
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write ``images/``, with a json beside each image, and ``summary.json``; folders in the names of images are kept.
+    """Write ``images/`` with a JSON file beside each image, and ``summary.json``; folders in the names of images are kept.
 
-    A json has ``image`` (``image_id``, ``file_name``, ``width``, ``height``) and ``annotations``, each with ``id``, ``segmentation``
-    (compressed run lengths), ``bbox`` [x, y, width, height], ``area`` in pixels and ``category``, which SA-1B has not. Objects
-    without a pixel are left out and counted. Everything is checked before the first file is written.
+    A JSON file has ``image`` (``image_id``, ``file_name``, ``width``, ``height``) and ``annotations``, each with
+    ``id``, ``segmentation`` (compressed run lengths), ``bbox`` [x, y, width, height], ``area`` in pixels and
+    ``category``, which SA-1B does not have. Objects without a pixel are left out and counted. Everything is checked
+    before the first file is written.
 
     Args:
         annotations: See :func:`~samplug.converters.read_annotations`.
-        destination: Folder of the result, made where it is missing.
-        selection: Which objects; None: all but crowd areas, which are no single objects.
-        split_parts: Each connected part of an object (8 neighbours) becomes an object.
-        skip_problems: Leave out images that have a problem instead of stopping.
-        link: How images get into ``images/``; ``'none'``: not at all.
+        destination: Folder to write; made if it is missing.
+        selection: Objects to write; None writes all except crowd areas, which are not single objects.
+        split_parts: Make each connected part (8 neighbours) of an object an object.
+        skip_problems: Leave out images with a problem instead of raising an error.
+        link: ``'copy'`` or ``'symlink'`` images into ``images/``, or leave them out (``'none'``).
         overwrite: Replace the files of an earlier run.
 
     Returns:
         The content of ``summary.json``: counts, categories, problems.
 
     Raises:
-        DataError: Problems, all in one message; no usable image; files in the way; a file that cannot be written.
-        ConfigError: ``selection`` names a class that is not there.
+        DataError: The annotations have problems (one message lists all), no image can be used, files would be
+            overwritten, or a file cannot be written.
+        ConfigError: ``selection`` names an unknown class.
     """
-    drawings, problems = usable("to-sa1b", annotations, selection or Selection(crowd="skip"), skip_problems)
+    drawings, problems = usable_drawings("to-sa1b", annotations, selection or Selection(crowd="skip"), skip_problems)
     check_sources("to-sa1b", annotations, drawings, link)
     folder = destination / "images"
     images = [folder / drawing.image.name for drawing in drawings]
@@ -100,7 +134,7 @@ def to_sa1b(
 
 
 def _objects(drawing: Drawing, split_parts: bool) -> tuple[list[dict[str, Any]], int]:
-    """The entries of an image's json, and how many objects have no pixel."""
+    """Make the annotations of an image's JSON file, and count objects without a pixel."""
     entries: list[dict[str, Any]] = []
     empty = 0
     for region, role in drawing.regions:
@@ -123,8 +157,8 @@ def _objects(drawing: Drawing, split_parts: bool) -> tuple[list[dict[str, Any]],
 
 
 def _parts(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
-    """Connected parts in the size of the whole mask."""
-    for part, (x, y) in components(mask):
+    """Yield the connected parts as masks in the size of the whole."""
+    for part, (x, y) in connected_parts(mask):
         whole = np.zeros_like(mask)
         whole[y : y + part.shape[0], x : x + part.shape[1]] = part
         yield whole

@@ -1,39 +1,53 @@
-"""Frames of video files as the folders that ``VideoFolderDataset`` and annotation tools read."""
+"""Extract frames of video files to the folders that ``VideoFolderDataset`` and annotation tools read."""
 
-import os
-import shutil
+import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
+from samplug.converters.arguments import add_overwrite
 from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.files import replacing_folder
 
 _QUALITY = 95
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO")
+    parser.add_argument("dst", type=Path, help="folder in which JPEGImages/ is made")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only frames 0, N, 2 N, ...")
+    parser.add_argument("--max-frames", type=int, metavar="N", help="largest number of frames from a video")
+    add_overwrite(parser)
+
+
+def execute(args: argparse.Namespace) -> None:
+    for name, number in extract_frames(args.videos, args.dst, args.every, args.max_frames, args.overwrite).items():
+        print(f"{number} frames in {args.dst / 'JPEGImages' / name}")
 
 
 def extract_frames(
     videos: Sequence[Path], destination: Path, every: int = 1, max_frames: int | None = None, overwrite: bool = False
 ) -> dict[str, int]:
-    """Write ``JPEGImages/<video>/00000.jpg``, JPEG of quality 95, turned as the file says.
+    """Write ``JPEGImages/<video>/00000.jpg``, JPEG of quality 95, rotated as the video file states.
 
-    A frame is called by its number in the video, so that other frames can be added later. A folder of frames is made under a
-    temporary name and renamed: it is whole, or not there.
+    The name of a frame is its number in the video, so that other frames can be added later. A folder of frames is
+    written under a temporary name and then renamed, so it is complete or missing.
 
     Args:
-        videos: Files that OpenCV's FFmpeg reads, of different names.
-        destination: The folder that gets ``JPEGImages/``.
-        every: Only each so-manieth frame: 0, every, 2 * every, ...
-        max_frames: At most so many of a video.
+        videos: Files that OpenCV's FFmpeg reads, with unique names.
+        destination: Folder in which ``JPEGImages/`` is made.
+        every: Keep every n-th frame: 0, n, 2n, ...
+        max_frames: Largest number of frames from a video.
         overwrite: Replace the folders of an earlier run.
 
     Returns:
         Number of frames by name of the video.
 
     Raises:
-        DataError: No such file, one that is no video, or without frames; a folder that exists or cannot be written.
-        ConfigError: ``every`` or ``max_frames`` below 1, two videos of one name.
+        DataError: A file does not exist, is not a video or has no frames; a folder exists or cannot be written.
+        ConfigError: ``every`` or ``max_frames`` is below 1, or two videos have one name.
     """
     if every < 1 or (max_frames is not None and max_frames < 1):
         raise ConfigError(f"frames: every={every} and max_frames={max_frames} must be at least 1")
@@ -55,34 +69,29 @@ def _open(video: Path) -> cv2.VideoCapture:
     if not capture.isOpened() or not capture.grab():
         capture.release()
         raise DataError(
-            f"frames: {video} ({video.stat().st_size:,} bytes) is no video that OpenCV's FFmpeg reads: copy it again, or convert it "
-            "to mp4 with H.264"
+            f"frames: {video} ({video.stat().st_size:,} bytes) is not a video that OpenCV's FFmpeg reads: copy it "
+            "again, or convert it to mp4 with H.264"
         )
     capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
     return capture
 
 
 def _extract(video: Path, folder: Path, every: int, max_frames: int | None) -> int:
-    partial = folder.with_name(f".{folder.name}.partial")
     capture = _open(video)
     written = number = 0
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-        partial.mkdir(parents=True)
-        while (max_frames is None or written < max_frames) and capture.grab():
-            if number % every == 0:
-                decoded, frame = capture.retrieve()
-                if not decoded:
-                    raise DataError(f"frames: {video}: frame {number} cannot be decoded: copy the video again")
-                content = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-                (partial / f"{number:05d}.jpg").write_bytes(content)
-                written += 1
-            number += 1
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        with replacing_folder(folder) as partial:
+            while (max_frames is None or written < max_frames) and capture.grab():
+                if number % every == 0:
+                    decoded, frame = capture.retrieve()
+                    if not decoded:
+                        raise DataError(f"frames: {video}: frame {number} cannot be decoded: copy the video again")
+                    content = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                    (partial / f"{number:05d}.jpg").write_bytes(content)
+                    written += 1
+                number += 1
     except OSError as error:
         raise DataError(f"frames: {folder} cannot be written: {error.strerror or error}") from error
     finally:
         capture.release()
-        shutil.rmtree(partial, ignore_errors=True)
     return written

@@ -1,4 +1,4 @@
-"""What commands that write a folder from annotations have in common: nothing is written if anything is wrong."""
+"""Common parts of commands that write a folder from annotations: nothing is written if anything is wrong."""
 
 import json
 import os
@@ -11,53 +11,48 @@ from samplug.converters.annotations import AnnotatedImage, Annotations, Problem,
 from samplug.converters.checking import Drawing, Selection, check_images
 from samplug.converters.encodings import bytes_from_base64
 from samplug.utils.errors import DataError, check_choice
-from samplug.utils.files import replace_file
+from samplug.utils.files import replace_file, write_text
+from samplug.utils.text import listed_lines
 
 Link = Literal["copy", "symlink", "none"]
 
 _LISTED = 50
 
 
-def usable(
+def usable_drawings(
     command: str, annotations: Annotations, selection: Selection, skip_problems: bool
 ) -> tuple[list[Drawing], list[Problem]]:
-    """What can be drawn, and all problems; at least one image.
+    """Check annotations; return at least one image that can be drawn, and all problems.
 
     Raises:
-        DataError: Problems, all in one message, unless they are to be skipped; no usable image.
-        ConfigError: ``selection`` names a class that is not there.
+        DataError: The annotations have problems (one message lists all) and ``skip_problems`` is False, or no image can
+            be used.
+        ConfigError: ``selection`` names an unknown class.
     """
     selection.check(annotations.categories)
     drawings, problems = check_images(annotations, selection)
     if problems and not skip_problems:
         raise DataError(
-            f"{command}: {len(problems)} problems in {annotations.source}, nothing was written:\n{listing(problems)}\n"
+            f"{command}: {len(problems)} problems in {annotations.source}, nothing was "
+            f"written:\n{listed_lines(problems, _LISTED)}\n"
             f"correct them, or leave out the images that have one with --on-error skip"
         )
     if not drawings:
         raise DataError(
-            f"{command}: {annotations.source} has {len(annotations.images)} images and none that can be used, nothing was "
-            f"written\n{listing(problems)}".rstrip()
+            f"{command}: none of the {len(annotations.images)} images of {annotations.source} can be used, nothing was "
+            f"written\n{listed_lines(problems, _LISTED)}".rstrip()
         )
     return drawings, problems
 
 
-def listing(problems: Sequence[Problem]) -> str:
-    """Problems as lines, the first ones."""
-    lines = [f"  {problem.where}: {problem.what}" for problem in problems[:_LISTED]]
-    if len(problems) > _LISTED:
-        lines.append(f"  and {len(problems) - _LISTED} more")
-    return "\n".join(lines)
-
-
 def check_sources(command: str, annotations: Annotations, drawings: Sequence[Drawing], link: Link) -> None:
-    """Raise a DataError if images would be lost that lie in their json only, a ConfigError if ``link`` is unknown."""
+    """Check ``link``, and that no image is lost that exists only inside a JSON file."""
     check_choice(command, "link", link, get_args(Link))
     embedded = [str(drawing.image.source) for drawing in drawings if drawing.image.embedded and link == "none"]
     if embedded:
         raise DataError(
-            f"{command}: {len(embedded)} images are embedded in their json, the first in {embedded[0]}: --link none would "
-            f"leave their annotations without an image"
+            f"{command}: {len(embedded)} images are embedded in their JSON files, the first in {embedded[0]}: --link "
+            "none would leave their annotations without an image"
         )
 
 
@@ -69,18 +64,18 @@ def check_destination(
     known: Collection[Path],
     overwrite: bool,
 ) -> None:
-    """Look at what is in the way.
+    """Check that files can be written without harm.
 
     Args:
-        command: Its name, for messages.
+        command: Name of the command, for messages.
         planned: Files to write.
         sources: Files that are read.
-        folder: Where files that belong to no sample of this run would be taken for samples.
-        known: The files there that do belong.
-        overwrite: Replace the files of an earlier run.
+        folder: Folder whose files will all be taken for samples.
+        known: Files in ``folder`` that belong to this run.
+        overwrite: Allow files of an earlier run to be replaced.
 
     Raises:
-        DataError: A file to write is a source, or exists; other files in ``folder``.
+        DataError: A file to write is a source or exists, or ``folder`` contains other files.
     """
     read = {path.resolve() for path in sources}
     for path in planned:
@@ -91,27 +86,26 @@ def check_destination(
     there = [path for path in planned if os.path.lexists(path)]
     if there and not overwrite:
         raise DataError(
-            f"{command}: {len(there)} of the files to write exist, the first is {there[0]}: choose another folder, or replace "
-            f"them with --overwrite"
+            f"{command}: {len(there)} of the files to write exist, the first is {there[0]}: choose another folder, or "
+            "replace them with --overwrite"
         )
     others = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     if stale := sorted(set(others) - set(known)):
         raise DataError(
-            f"{command}: {folder} holds {len(stale)} files that this run would not write, the first is {stale[0]}: remove them and "
-            f"what belongs to them, or choose another folder"
+            f"{command}: {folder} contains {len(stale)} files that this run would not write, the first is {stale[0]}: "
+            "remove them and what belongs to them, or choose another folder"
         )
 
 
 def write_image(image: AnnotatedImage, link: Link, path: Path) -> None:
-    """Put an image where the result has it; nothing for ``'none'``."""
+    """Copy or link an image to ``path``; do nothing if ``link`` is ``'none'``."""
     if link != "none":
         replace_file(path, lambda partial: _put_image(image, link, partial))
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a json file, whole or not at all."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
 def _put_image(image: AnnotatedImage, link: Link, path: Path) -> None:

@@ -1,4 +1,7 @@
-"""YOLO's segmentation labels: a text file for each image, ``class x1 y1 x2 y2 ...`` a line, coordinates as shares of the sides."""
+"""Read YOLO's segmentation labels.
+
+Each image has a text file with a line ``class x1 y1 x2 y2 ...`` for each object; coordinates are shares of the sides.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -18,12 +21,12 @@ def read_yolo(source: Path, images: Path | None = None) -> Annotations:
     """Read YOLO's folders; an image without a label file, or with an empty one, is background.
 
     Args:
-        source: A folder with ``images/`` and ``labels/`` (subfolders too), or a data.yaml, or the folder of one. Class names come
-            from data.yaml or ``classes.txt``; without either, the numbers are the names.
-        images: The folder of images instead of ``images/``; ``source`` may then be the folder of labels itself.
+        source: A folder with ``images/`` and ``labels/`` (and subfolders), a data.yaml, or the folder of one. Class
+            names come from data.yaml or ``classes.txt``; without either, the class numbers are the names.
+        images: Folder of images in place of ``images/``; ``source`` may then be the folder of labels itself.
 
     Raises:
-        DataError: No such folders, or a data.yaml that cannot be used.
+        DataError: The folders do not exist, or data.yaml cannot be used.
     """
     given = source if source.is_file() else source / "data.yaml"
     config = _read_yaml(given) if given.is_file() else {}
@@ -70,7 +73,7 @@ def _add_regions(entry: AnnotatedImage, path: Path, names: dict[int, str]) -> No
         try:
             first, *coordinates = (float(word) for word in line.split())
         except ValueError:
-            entry.problems.append(f"{where} holds something else than numbers: {shorten(line)}")
+            entry.problems.append(f"{where} contains something other than numbers: {shorten(line)}")
             continue
         if not first.is_integer() or (names and first not in names):
             known = f"; known are 0 to {max(names)}" if names else ""
@@ -86,12 +89,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"data: {path} cannot be read as yaml: {error}") from error
     if not isinstance(content, dict):
-        raise DataError(f"data: {path} is no data.yaml: it holds {shorten(content)}")
+        raise DataError(f"data: {path} is not a data.yaml: it contains {shorten(content)}")
     return content
 
 
 def _names(config: dict[str, Any], given: Path, root: Path) -> dict[int, str]:
-    """Class names by number; empty if nothing tells them."""
+    """Read the class names by number; empty if no file has them."""
     names = config.get("names")
     if names is None:
         lists = [path for path in (root / "classes.txt", root / "labels" / "classes.txt") if path.is_file()]
@@ -100,12 +103,12 @@ def _names(config: dict[str, Any], given: Path, root: Path) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(isinstance(key, int) for key in names):
-        raise DataError(f"data: {given}: names is {shorten(names)}, neither a list nor numbers with names")
+        raise DataError(f"data: {given}: names is {shorten(names)}, neither a list nor a mapping of numbers to names")
     return {key: str(name) for key, name in names.items()}
 
 
 def _split_folders(config: dict[str, Any], given: Path) -> Iterator[tuple[Path, Path, PurePosixPath]]:
-    """Image folder, label folder and folder in the result, for each split that data.yaml names."""
+    """Yield image folder, label folder and folder of the result for each split that data.yaml names."""
     entries = [(split, config[split]) for split in _SPLITS if config.get(split)]
     if not entries:
         raise DataError(f"data: {given.parent} has no images/, and no {given.name} that names train, val or test")
@@ -114,11 +117,11 @@ def _split_folders(config: dict[str, Any], given: Path) -> Iterator[tuple[Path, 
         for text in value if isinstance(value, list) else [value]:
             folder = root / str(text)
             if not folder.is_dir() and str(text).startswith("../"):
-                folder = root / str(text)[3:]  # Roboflow writes ../train/images where the folder lies beside the yaml
+                folder = root / str(text)[3:]  # Roboflow writes ../train/images for a folder beside the yaml
             if not folder.is_dir():
-                raise DataError(f"data: {given}: {split} names {root / str(text)}, which is no folder")
+                raise DataError(f"data: {given}: {split} names {root / str(text)}, which is not a folder")
             parts = list(folder.parts)
             if "images" not in parts:
-                raise DataError(f"data: {given}: {split} names {folder}: it must lie in or be a folder called images")
+                raise DataError(f"data: {given}: {split} names {folder}: it must be, or be in, a folder called images")
             last = len(parts) - 1 - parts[::-1].index("images")
             yield folder, Path(*parts[:last], "labels", *parts[last + 1 :]), PurePosixPath(split)

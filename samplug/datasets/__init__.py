@@ -1,6 +1,6 @@
 """Datasets and their transforms.
 
-Names are imported when they are first asked for: reading files needs neither torch nor MMEngine.
+Names are imported on first use, so that code that only reads files imports neither torch nor MMEngine.
 """
 
 from importlib import import_module

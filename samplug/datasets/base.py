@@ -1,5 +1,6 @@
-"""What datasets of files have in common: files are found, looked at before the run, split and reported in the same way."""
+"""Base class of datasets of files: find the files, check them before the run, split them and report on them."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,33 +9,37 @@ from typing import Any, Literal
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from samplug.datasets.file_check import FileCheck, check_files
 from samplug.datasets.scan_cache import SAMPLED
 from samplug.datasets.split import Part, Split
 from samplug.utils.errors import ConfigError, DataError
-
-_LISTED = 20
+from samplug.utils.text import listed_lines
 
 
 class CheckedDataset(BaseDataset, ABC):
-    """Base of datasets whose samples are files. A subclass finds them, examines them, and makes the entries of the data list.
+    """Base class of datasets whose samples are files.
+
+    A subclass finds the files, checks them and makes the entries of the data list.
 
     Args:
-        data_root: Folder of the set.
-        folders: The folders that errors name.
-        check: ``'sample'``: 64 samples are read before the run, the others when their turn comes. ``'all'``: every one is.
-        on_error: ``'stop'``, or ``'skip'``: files that cannot be used are left out, counted and listed in ``skipped``; reads every
-            sample before the run.
-        name: Name of the set in logs and metrics; default: that of ``data_root``'s folder.
-        published: Facts of the published set, ``dict(images=..., split='test')``; another number of images is reported, and validating on a
-            published test set is said at the start.
-        part: None: all. ``'train'``, ``'val'`` or ``'test'``: see :class:`samplug.datasets.split.Split`.
+        data_root: Folder of the dataset.
+        folders: Folders that error messages name.
+        check: Samples to read before the run: ``'sample'`` reads 64 of them, ``'all'`` reads every one. The others are
+            checked when they are loaded.
+        on_error: ``'stop'`` raises an error for files that cannot be used. ``'skip'`` leaves them out, counts them and
+            lists them in ``skipped``; it reads every sample before the run.
+        name: Name of the dataset in logs and metrics; by default the name of the folder ``data_root``.
+        published: Facts about the published dataset, ``dict(images=..., split='test')``. A different number of images
+            is logged, and so is validation on a published test set.
+        part: ``'train'``, ``'val'`` or ``'test'`` selects one part, see :class:`samplug.datasets.split.Split`; None
+            uses all.
         val_fraction: Expected share of the ``'val'`` part.
         test_fraction: Expected share of the ``'test'`` part.
-        **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
+        **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
     """
 
     ITEMS = "images"
-    """What messages call the samples."""
+    """Name of the samples in messages."""
 
     def __init__(
         self,
@@ -64,22 +69,43 @@ class CheckedDataset(BaseDataset, ABC):
 
     @abstractmethod
     def _find(self) -> tuple[Sequence[Any], dict[str, str]]:
-        """The samples (see ``index.Item``) in their order, and what was found wrong: file or name -> what, and what to do."""
+        """Find the samples, see :class:`samplug.datasets.scan_cache.FileSample`.
+
+        Returns:
+            The samples in order, and the problems: file or name -> problem and remedy.
+        """
 
     @abstractmethod
     def _examine(self, items: Sequence[Any], sample: int | None) -> Mapping[str, Any]:
-        """Facts by name of all samples, or of a part of them; each has ``error``."""
+        """Read ``sample`` of the items (None: all). Return facts by name; each has the attribute ``error``."""
 
     @abstractmethod
     def _entry(self, item: Any) -> dict[str, Any]:
-        """What the data list holds for a sample."""
+        """Return the entry of the data list for a sample."""
 
     @abstractmethod
     def describe(self) -> str:
-        """What the files that were read are like, in one line."""
+        """Describe the files that were read, in one line."""
+
+    @classmethod
+    def check_files(cls, settings: Mapping[str, Any]) -> FileCheck:
+        """Read a dataset of this class whole, as the command ``check`` does.
+
+        Args:
+            settings: Its config.
+        """
+        return check_files(settings)
+
+    def summary(self) -> str:
+        """Return the number of samples that can be used and a description, for the title of a check."""
+        return f"{len(self)} sound {self.ITEMS}, {self.describe()}"
+
+    def remarks(self) -> list[str]:
+        """Return lines on samples that can be used and look wrong."""
+        return []
 
     def _group(self, item: Any) -> str:
-        """The name that decides in which part a sample is."""
+        """Return the name whose hash decides on the part of a sample."""
         return item.name
 
     def _reads_all(self) -> bool:
@@ -93,7 +119,8 @@ class CheckedDataset(BaseDataset, ABC):
         chosen = self.split.select(items, self._group)
         if items and not chosen:
             raise DataError(
-                f"data: part={self.part!r} of {len(items)} {self.ITEMS} in {self.folders[0]} is empty: change val_fraction or test_fraction"
+                f"data: part={self.part!r} of {len(items)} {self.ITEMS} in {self.folders[0]} is empty: change "
+                "val_fraction or test_fraction"
             )
         facts = dict(self._examine(chosen, None if self._reads_all() else SAMPLED))
         problems = problems | {name: fact.error for name, fact in facts.items() if fact.error}
@@ -112,8 +139,8 @@ class CheckedDataset(BaseDataset, ABC):
 
     def _stop(self, problems: Mapping[str, str]) -> None:
         raise DataError(
-            f"data: {len(problems)} problems in {self.name} ({', '.join(map(str, self.folders))}); mend them, or set on_error='skip' "
-            f"to leave these files out:\n{_listed(problems)}"
+            f"data: {len(problems)} problems in {self.name} ({', '.join(map(str, self.folders))}); fix them, or set "
+            f"on_error='skip' to leave these files out:\n{listed_lines(problems)}"
         )
 
     def _report(self, used: int) -> None:
@@ -122,17 +149,11 @@ class CheckedDataset(BaseDataset, ABC):
         print_log(f"{self.name}: {used} images{part}, {self.describe()}; {read} read", "current")
         expected = self.published.get("images")
         if expected is not None and expected != self.found:
-            print_log(
-                f"{self.name}: the published set has {expected} images, {self.found} {self.ITEMS} are here",
-                "current",
-                30,
-            )
+            text = f"{self.name}: the published dataset has {expected} images, this one has {self.found} {self.ITEMS}"
+            print_log(text, "current", logging.WARNING)
         if self.skipped:
-            print_log(f"{self.name}: {len(self.skipped)} files skipped:\n{_listed(self.skipped)}", "current", 30)
-
-
-def _listed(problems: Mapping[str, str]) -> str:
-    lines = [f"  {name}: {what}" for name, what in list(problems.items())[:_LISTED]]
-    if len(problems) > _LISTED:
-        lines.append(f"  and {len(problems) - _LISTED} more")
-    return "\n".join(lines)
+            print_log(
+                f"{self.name}: {len(self.skipped)} files skipped:\n{listed_lines(self.skipped)}",
+                "current",
+                logging.WARNING,
+            )

@@ -1,4 +1,4 @@
-"""Generated camouflage scenes as a dataset."""
+"""Dataset of generated camouflage scenes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,22 +14,22 @@ from samplug.utils.errors import ConfigError, check_choice
 
 @DATASETS.register_module()
 class CamouflageSceneDataset(BaseDataset):
-    """Endless binary segmentation data without files: see :func:`camouflage_scene`.
+    """Binary segmentation data that is generated, not read from files, see :func:`camouflage_scene`.
 
-    Scenes are a function of (seed, index) and made when asked for. Their mean quality does not depend on the index, so different
-    seeds, or different ranges of one seed, are training and test sets.
+    A scene is a function of (seed, index) and is generated when it is loaded. Scenes of all indexes have the same
+    distribution, so different seeds, or different ranges of one seed, can serve as training and test sets.
 
     Args:
         length: Number of scenes.
         size: Side of the square images in pixels.
-        seed: Names the sequence of scenes.
+        seed: Seed of the sequence of scenes.
         ground_textures: See :func:`camouflage_scene`.
         object_textures: See :func:`camouflage_scene`.
-        cache: Keep scenes in memory once they are made (28 KB each at 96 pixels).
-        **kwargs: ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
+        cache: Keep generated scenes in memory (28 KB each at 96 pixels).
+        **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
 
     Raises:
-        ConfigError: ``length`` below 1, or a texture that there is not.
+        ConfigError: ``length`` is below 1, or a texture is unknown.
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])

@@ -1,4 +1,4 @@
-"""Images of several objects, as mmdet's transforms take them."""
+"""Base class of datasets with several objects in an image, in the format of mmdet's transforms."""
 
 import random
 from abc import abstractmethod
@@ -31,23 +31,23 @@ class AnnotatedFile:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All."""
+        """Paths of the image and of all annotations."""
         return self.image, *self.annotations
 
 
 @dataclass(frozen=True)
 class ObjectFacts:
-    """What one image was found to be.
+    """Facts about one image and its objects.
 
     Attributes:
-        width: In pixels, after EXIF rotation.
-        height: Likewise.
-        objects: Number of those that are used.
-        empty: Masks without a pixel, which are left out.
-        other_areas: Objects left out because of ``min_area`` and ``max_area``.
-        smallest: Pixels of the smallest object that is used.
-        largest: Of the largest one.
-        error: Why the image cannot be used, if it cannot.
+        width: Width in pixels, after EXIF rotation.
+        height: Height in pixels, after EXIF rotation.
+        objects: Number of objects that are used.
+        empty: Number of masks without a pixel, which are left out.
+        other_areas: Number of objects left out because of ``min_area`` or ``max_area``.
+        smallest: Area in pixels of the smallest object that is used.
+        largest: Area in pixels of the largest object that is used.
+        error: Reason why the image cannot be used; None if it can.
     """
 
     width: int = 0
@@ -61,29 +61,34 @@ class ObjectFacts:
 
 
 class InstanceSegDataset(CheckedDataset):
-    """Base of datasets whose images have any number of objects without classes: what promptable models are trained on.
+    """Base class of datasets for promptable models: each image contains any number of objects without classes.
 
-    The data list holds paths only; annotations are parsed when a sample is made. ``get_data_info`` gives what mmdet's transforms take:
-    ``img_path``, ``img_id`` (the name), ``height``, ``width``, ``dataset_name`` and ``instances``, each with ``bbox`` (x0, y0, x1, y1 in pixels, x1 and y1
-    exclusive; the tight box of the mask), ``bbox_label`` 0, ``ignore_flag`` 0 and ``mask``, COCO's compressed run lengths in the size
-    of the image. Masks without a pixel are left out and counted. An image without objects is a sample with none; with
-    ``filter_cfg=dict(filter_empty_gt=True)`` it is left out of training, as in mmdet, for which every file is read before the run.
+    The data list contains only paths; annotations are parsed when a sample is loaded. ``get_data_info`` returns the
+    entries that mmdet's transforms take: ``img_path``, ``img_id`` (the name), ``height``, ``width``, ``dataset_name``
+    and ``instances``. Each instance has ``bbox`` (x0, y0, x1, y1 in pixels, x1 and y1 exclusive; the tight box of the
+    mask), ``bbox_label`` 0, ``ignore_flag`` 0 and ``mask``, COCO's compressed run lengths in the size of the image.
+    Masks without a pixel are left out and counted. An image without objects is a sample without instances; with
+    ``filter_cfg=dict(filter_empty_gt=True)`` it is left out of training, as in mmdet; every file is then read before
+    the run.
 
     A subclass finds the files (``_find``) and reads the masks of an image (``read_masks``).
 
     Args:
-        data_root: Folder of the set.
-        folders: The folders that errors name.
-        max_objects: At most so many objects a sample, drawn anew each time it is made, with Python's generator: behind
-            :class:`~samplug.datasets.seeding.SeededDataset` a function of (seed, epoch, sample). They stay in their order. None: all.
-        min_area: Smaller objects are left out. A whole number is pixels of the image, a float the share of the image's area.
-        max_area: Larger objects are left out; likewise. None: none are.
-        **kwargs: ``check``, ``on_error``, ``name``, ``published``, ``part``, ``val_fraction`` and ``test_fraction`` as in
-            :class:`BinarySegDataset`; ``pipeline`` and the rest of MMEngine's ``BaseDataset``.
+        data_root: Folder of the dataset.
+        folders: Folders that error messages name.
+        max_objects: Largest number of objects in a sample. If an image has more, a random subset is drawn each time the
+            sample is loaded, in the original order, with Python's generator; within
+            :class:`~samplug.datasets.seeding.SeededDataset` the subset is a function of (seed, epoch, sample). None
+            keeps all.
+        min_area: Leave out smaller objects. An int is an area in pixels, a float a share of the image's area.
+        max_area: Leave out larger objects, in the same units. None keeps all.
+        **kwargs: ``check``, ``on_error``, ``name``, ``published``, ``part``, ``val_fraction`` and ``test_fraction`` of
+            :class:`~samplug.datasets.base.CheckedDataset`; ``pipeline`` and the other arguments of MMEngine's
+            ``BaseDataset``.
 
     Raises:
-        ConfigError: An option of another value than those above.
-        DataError: Missing or empty folders, files without a partner, broken files.
+        ConfigError: An option has a value that is not listed above.
+        DataError: Folders are missing or empty, a file has no partner, or a file is broken.
     """
 
     METAINFO = dict(classes=("object",), palette=[[220, 20, 60]])
@@ -106,24 +111,33 @@ class InstanceSegDataset(CheckedDataset):
         self.max_objects = max_objects
         self.min_area, self.max_area = min_area, max_area
         with quiet_optional_operators():
-            import mmdet.datasets.transforms  # noqa: F401  # pipelines name them; their first import would complain
+            import mmdet.datasets.transforms  # noqa: F401  # pipelines use them; their first import warns
         super().__init__(data_root, folders, **kwargs)
+
+    @staticmethod
+    def memory_advice(cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        most = cfg["train_dataloader"]["dataset"].get("max_objects")
+        if most == 1:
+            return []
+        now = f" instead of {most}" if most else "; now all of them are"
+        return [f"train_dataloader.dataset.max_objects={most // 2 if most else 8}: objects of an image in a step{now}"]
 
     @abstractmethod
     def read_masks(self, annotations: Sequence[Path], size: Size, image: Path) -> list[RLE]:
-        """The masks of an image in a fixed order, empty ones included.
+        """Read the masks of an image in a fixed order, empty ones included.
 
         Args:
-            annotations: The files that belong to the image.
-            size: Height and width of the image; masks have the same.
-            image: The image's file, for messages.
+            annotations: Annotation files of the image.
+            size: (height, width) of the image and of the masks.
+            image: File of the image, for messages.
 
         Raises:
-            DataError: They cannot be read, or are of another size.
+            DataError: The annotations cannot be read, or have another size.
         """
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """All objects of an image whose area is in range; see the class.
+        """Return the entry of an image with all objects whose area is in range, see the class.
 
         Raises:
             DataError: The annotations cannot be read, or do not fit the image.
@@ -142,7 +156,7 @@ class InstanceSegDataset(CheckedDataset):
         return info
 
     def prepare_data(self, idx: int) -> Any:
-        # The draw is here and not in get_data_info, which samplers and metrics may call as often as they like.
+        # Sample here and not in get_data_info: samplers and metrics may call that any number of times.
         info = self.get_data_info(idx)
         objects = info["instances"]
         if self.max_objects is not None and len(objects) > self.max_objects:
@@ -155,15 +169,15 @@ class InstanceSegDataset(CheckedDataset):
         kept = [info for info in self.data_list if self.facts[info["img_id"]].objects]
         if not kept:
             raise DataError(
-                f"data: no image of {self.name} ({self.folders[0]}) has an object that is used: change min_area or max_area, or "
-                "leave out filter_empty_gt"
+                f"data: no image of {self.name} ({self.folders[0]}) has an object in range: change min_area or "
+                "max_area, or leave out filter_empty_gt"
             )
         return kept
 
     def describe(self) -> str:
         facts = [fact for fact in self.facts.values() if not fact.error]
         if not facts:
-            return "no sound image"
+            return "no valid image"
         counts = [fact.objects for fact in facts]
         sizes = sorted({(fact.width * fact.height, f"{fact.width}x{fact.height}") for fact in facts})
         text = " to ".join(dict.fromkeys([sizes[0][1], sizes[-1][1]]))
@@ -197,7 +211,7 @@ class InstanceSegDataset(CheckedDataset):
         return examine_files(items, self._facts_of, ObjectFacts, self._settings(), sample)
 
     def _settings(self) -> list[Any]:
-        """What facts depend on beside the files, ready for json."""
+        """Return the settings that the facts depend on besides the files, ready for JSON."""
         return [type(self).__name__, self.min_area, self.max_area]
 
     def _facts_of(self, item: AnnotatedFile) -> ObjectFacts:
@@ -212,7 +226,7 @@ class InstanceSegDataset(CheckedDataset):
         return ObjectFacts(width, height, len(used), empty, len(areas) - len(used) - empty, smallest, largest)
 
     def _in_range(self, areas: NDArray[np.int64], size: Size) -> NDArray[np.bool_]:
-        """(N,) bool: the masks of these areas that are used on an image of this size."""
+        """Select the masks that are used in an image of this size by their areas (N,): (N,) bool."""
         pixels = size[0] * size[1]
         lowest, highest = (
             area * pixels if isinstance(area, float) else area for area in (self.min_area, self.max_area)
@@ -222,7 +236,8 @@ class InstanceSegDataset(CheckedDataset):
     def _check_area(self, key: str, area: Any) -> None:
         if isinstance(area, float) and not 0 <= area <= 1:
             raise ConfigError(
-                f"{type(self).__name__}: {key}={area!r} is no share of the image's area, 0 to 1; write a whole number for pixels"
+                f"{type(self).__name__}: {key}={area!r} is not a share of the image's area in [0, 1]; write an int for "
+                "pixels"
             )
         if not (isinstance(area, int | float) and area >= 0) and (key, area) != ("max_area", None):
             raise ConfigError(
@@ -231,10 +246,10 @@ class InstanceSegDataset(CheckedDataset):
 
 
 def size_error(found: Size, size: Size, annotation: str | Path, image: Path) -> DataError:
-    """The error for an annotation of another size (height, width) than its image."""
+    """Make the error for an annotation whose size (height, width) differs from its image."""
     rotated = ""
     if found == size[::-1]:
-        rotated = ", or the picture has an EXIF rotation that the annotation lacks: save both upright"
+        rotated = ", or the image has an EXIF rotation that the annotation lacks: save both upright"
     return DataError(
         f"data: {annotation} is for {found[1]}x{found[0]}, its image {image} is {size[1]}x{size[0]} (width x height): "
         f"annotations must have the size of their images{rotated}"
@@ -242,5 +257,5 @@ def size_error(found: Size, size: Size, annotation: str | Path, image: Path) -> 
 
 
 def _areas(masks: Sequence[RLE]) -> NDArray[np.int64]:
-    # One by one: pycocotools 2.0 counts a list in 8 bits and stops at 256 masks.
+    # Call it for each mask: for a list, pycocotools 2.0 counts in 8 bits and stops at 256 masks.
     return np.array([coco_mask.area(mask) for mask in masks], np.int64)

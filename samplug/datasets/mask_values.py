@@ -1,4 +1,4 @@
-"""Which values of a mask mean foreground."""
+"""Meaning of mask values: foreground, background, ignored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,37 +16,39 @@ from samplug.utils.errors import ConfigError, DataError
 BACKGROUND, FOREGROUND, IGNORED = 0, 1, 255
 
 Labels = NDArray[np.uint8]
-# A rule by name, or a mapping of the lists foreground, background and ignore.
+# The name of a rule, or a mapping with the lists foreground, background and ignore.
 MaskSpec = str | dict[str, Any]
 
 _SHOWN = 8
-_SMALL_LABEL = 31  # blurred or compressed edges have brighter greys than this, label maps have not
-_WHITE = 200  # of 255: a mask of black and white comes at least as near to white as this
+_SMALL_LABEL = 31  # blurred or compressed edges contain brighter greys, label maps do not
+_WHITE = 200  # of 255; the brightest value of a black and white mask is at least this
 _HUE_MARGIN = _NEARLY_BLACK = 64
 _COLOUR_HINT = (
     "for colours use mask_values='red', 'green', 'blue' or 'red/green', or list them, as in "
-    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]]); if it is a photograph, the folders of images and masks are "
-    "swapped: exchange them"
+    "mask_values=dict(foreground=[[255, 0, 0]], background=[[0, 0, 0]]); if it is a photograph, the folders of images "
+    "and masks are swapped: exchange them"
 )
 
 
 @dataclass(frozen=True)
 class MaskValues:
-    """Which values of a mask mean foreground; build it with :meth:`parse`.
+    """Rule that maps mask values to labels; build it with :meth:`parse`.
 
     Specs:
-        ``'0/255'``: foreground above 128 (16 bits: above 128 * 257), so that anti-aliased edges are cut in the middle.
-        ``'0/1'``: foreground is 1; a value above 1 is an error.
-        ``'red'``, ``'green'``, ``'blue'``, ``'red/green'``: foreground is where the channel (the sum of both) is above 128 and it
-            (the higher one) is more than 64 above the channels that are not named; all else is background, other pure colours
-            too: they are other classes. JPEG blurs edges, so a thin line of any colour is accepted. An area of 7 x 7 pixels that
-            is neither pure red, green or blue nor nearly black (white, yellow, grey, dark red) is an error: nothing says what
-            it means.
-        ``dict(foreground=[1, 2], background=[0], ignore=[255])``: exact grey values, palette indices or, as ``[r, g, b]``, colours.
-            Background is ``[0]`` or ``[[0, 0, 0]]`` if not given, ignore is empty. A value that none lists is an error.
+        ``'0/255'``: values above 128 (16 bits: above 128 * 257) are foreground, so that anti-aliased edges are cut in
+            the middle.
+        ``'0/1'``: 1 is foreground; a value above 1 is an error.
+        ``'red'``, ``'green'``, ``'blue'``, ``'red/green'``: a pixel is foreground if the named channel (the sum of two)
+            is above 128 and exceeds the other channels by more than 64 (the higher of two does). Everything else is
+            background, other pure colours too: they are other classes. JPEG blurs edges, so a thin line of any colour
+            is accepted. An area of 7 x 7 pixels that is neither pure red, green or blue nor nearly black (white,
+            yellow, grey, dark red) is an error, because its meaning is unknown.
+        ``dict(foreground=[1, 2], background=[0], ignore=[255])``: exact grey values, palette indexes or colours
+            ``[r, g, b]``. By default background is ``[0]`` or ``[[0, 0, 0]]`` and ignore is empty. A value that is in
+            no list is an error.
 
     Attributes:
-        spec: What it was parsed from, of plain types: it pickles and goes to JSON.
+        spec: The spec in plain types, which can be pickled and written as JSON.
     """
 
     spec: str | dict[str, list[Any]]
@@ -56,7 +58,7 @@ class MaskValues:
         """Check a spec.
 
         Raises:
-            ConfigError: It is none of those above, or lists a value twice.
+            ConfigError: The spec is not one of those above, or lists a value twice.
         """
         if isinstance(spec, MaskValues):
             return spec
@@ -65,37 +67,38 @@ class MaskValues:
         if isinstance(spec, str) and spec in _NAMED:
             return cls(spec)
         raise ConfigError(
-            f"mask_values={spec!r} is not {', '.join(map(repr, _NAMED))} or dict(foreground=[...], background=[...], ignore=[...])"
+            f"mask_values={spec!r} is not {', '.join(map(repr, _NAMED))} or dict(foreground=[...], background=[...], "
+            "ignore=[...])"
         )
 
     def labels(self, raw: NDArray[Any], path: str | Path) -> Labels:
-        """What each pixel of a mask is.
+        """Map the values of a mask to labels.
 
         Args:
-            raw: What :func:`read_mask` returned: (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB.
-            path: The mask's file, for messages.
+            raw: Mask as :func:`read_mask` returns it: (H, W) uint8 or uint16, or (H, W, 3) uint8 RGB.
+            path: File of the mask, for messages.
 
         Returns:
             (H, W) uint8: 1 foreground, 0 background, 255 ignored.
 
         Raises:
-            DataError: Values that this spec gives no meaning.
+            DataError: The mask contains values to which the spec gives no meaning.
         """
         return _NAMED[self.spec](raw, path) if isinstance(self.spec, str) else _by_lists(raw, path, **self.spec)
 
 
-def decide(paths: Sequence[Path]) -> str:
-    """Whether masks are ``'0/1'`` or ``'0/255'``; masks of background alone fit both and count as ``'0/255'``.
+def decide_mask_values(paths: Sequence[Path]) -> str:
+    """Decide whether masks are ``'0/1'`` or ``'0/255'``. Masks of background alone fit both; they count as ``'0/255'``.
 
     Args:
-        paths: The masks to look at. Those that cannot be read say nothing: reading them is an error when their turn comes.
+        paths: Masks to read. Files that cannot be read are passed over here; loading them raises an error later.
 
     Raises:
-        DataError: They are of mixed kinds, or neither: colours, or more labels than two.
+        DataError: The masks are of mixed kinds, or of neither kind (colours, or more than two labels).
     """
     kinds: dict[str, Path] = {}
     seen: set[int] = set()
-    greys: set[int] = set()  # what lies between black and white
+    greys: set[int] = set()  # values between black and white
     for path in paths:
         try:
             raw = read_mask(path)
@@ -114,20 +117,22 @@ def decide(paths: Sequence[Path]) -> str:
         greys |= found
         if found:
             kinds.setdefault("grey", path)
-    # Blurred or compressed edges take greys of all sizes; a single mask may by chance have only small ones, a sample has not.
+    # Blurred or compressed edges contain greys of all levels. One mask may have only dark ones by chance, a sample of
+    # masks not.
     if greys and max(greys) <= _SMALL_LABEL:
         kinds.setdefault("labels", kinds["grey"])
     if "labels" in kinds:
         ignore = [255] if 255 in seen and seen - {0, 255} else []
         raise DataError(
             f"data: mask {kinds['labels']} is neither 0/1 nor 0/255 (values of the masks looked at: "
-            f"{_shorten(sorted(seen))}): say what they mean, as in mask_values=dict(foreground=["
-            f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if all above "
-            f"128 is foreground"
+            f"{_shorten(sorted(seen))}): give their meaning, as in mask_values=dict(foreground=["
+            f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if "
+            "all above 128 is foreground"
         )
     if {"0/1", "0/255"} <= kinds.keys():
         raise DataError(
-            f"data: {kinds['0/1']} is a 0/1 mask and {kinds['0/255']} is not: one dataset must be of one kind, or set mask_values"
+            f"data: {kinds['0/1']} is a 0/1 mask and {kinds['0/255']} is not: one dataset must be of one kind, or set "
+            "mask_values"
         )
     return "0/1" if "0/1" in kinds else "0/255"
 
@@ -136,11 +141,12 @@ def _by_threshold(raw: NDArray[Any], path: str | Path) -> Labels:
     _check_grey(raw, path, "0/255")
     highest = int(raw.max())
     if highest == 1:
-        raise DataError(f"data: mask {path} holds 0/1 in a dataset of 0/255 masks: set mask_values or mend it")
+        raise DataError(f"data: mask {path} contains 0/1 in a dataset of 0/255 masks: set mask_values or fix it")
     if 0 < highest <= _SMALL_LABEL or (raw.dtype == np.uint16 and 0 < highest <= 255):
         raise DataError(
-            f"data: {raw.itemsize * 8}-bit mask {path} holds {_listing(raw.ravel())} and nothing brighter in a dataset of 0/255 "
-            f"masks: say what they mean with mask_values=dict(foreground=[...], background=[...]), or set noise to 0"
+            f"data: {raw.itemsize * 8}-bit mask {path} holds {_listing(raw.ravel())} and nothing brighter in a dataset "
+            "of 0/255 masks: give their meaning with mask_values=dict(foreground=[...], background=[...]), or set "
+            "noise to 0"
         )
     return (raw > (128 if raw.dtype == np.uint8 else 128 * 257)).astype(np.uint8)
 
@@ -150,7 +156,7 @@ def _by_one(raw: NDArray[Any], path: str | Path) -> Labels:
     highest = int(raw.max())
     if highest > 1:
         raise DataError(
-            f"data: mask {path} has values up to {highest} in a dataset of 0/1 masks: set mask_values or mend it"
+            f"data: mask {path} has values up to {highest} in a dataset of 0/1 masks: set mask_values or fix it"
         )
     return raw.astype(np.uint8, copy=False)
 
@@ -167,8 +173,8 @@ def _by_hue(channels: tuple[int, ...]) -> Callable[[NDArray[Any], str | Path], L
         if raw.ndim == 2:
             if raw.any():
                 raise DataError(
-                    f"data: mask {path} holds grey values or palette indices ({_listing(raw.ravel())}), not colours: use "
-                    f"mask_values='0/255', '0/1' or dict(foreground=[...], background=[...])"
+                    f"data: mask {path} holds grey values or palette indices ({_listing(raw.ravel())}), not colours: "
+                    "use mask_values='0/255', '0/1' or dict(foreground=[...], background=[...])"
                 )
             return np.zeros(raw.shape, np.uint8)  # all black
         planes: Any = cv2.split(raw)
@@ -222,8 +228,8 @@ def _by_lists(raw: NDArray[Any], path: str | Path, foreground: list, background:
             unlisted &= ~here
     if unlisted.any():
         raise DataError(
-            f"data: mask {path} holds {_listing(raw[unlisted])} which mask_values does not list: add it to foreground, background or "
-            f"ignore"
+            f"data: mask {path} contains {_listing(raw[unlisted])} which mask_values does not list: add it to "
+            "foreground, background or ignore"
         )
     return labels
 
@@ -260,14 +266,14 @@ def _code(colour: Sequence[int]) -> int:
 
 
 def _codes(raw: NDArray[Any]) -> NDArray[np.int64]:
-    """A number for each colour of (H, W, 3), or for each grey value or index as if it were the grey colour of that value."""
+    """Encode each colour of (H, W, 3) as a number; a value v of (H, W) counts as the colour [v, v, v]."""
     planes = raw.astype(np.int64)
     red, green, blue = np.moveaxis(planes, -1, 0) if raw.ndim == 3 else (planes, planes, planes)
     return (red << 16) | (green << 8) | blue
 
 
 def _listing(pixels: NDArray[Any]) -> str:
-    """The most frequent of values (N,) or colours (N, 3), with their counts."""
+    """List the most frequent values (N,) or colours (N, 3) with their counts."""
     coloured = pixels.ndim == 2
     values, counts = np.unique(_codes(pixels[None]) if coloured else pixels, return_counts=True)
     order = np.argsort(-counts, kind="stable")[: _SHOWN + 1]

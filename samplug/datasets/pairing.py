@@ -1,4 +1,4 @@
-"""Which image belongs to which mask."""
+"""Pair images with masks by name."""
 
 import os
 import unicodedata
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from samplug.imaging.files import IMAGE_SUFFIXES
 from samplug.utils.errors import DataError
+from samplug.utils.text import listed
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class Pair:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Both."""
+        """Paths of image and mask."""
         return self.image, self.mask
 
 
 @dataclass
 class Pairs:
-    """Pairs by name, and what was found wrong: file or name -> what, and what to do."""
+    """Pairs in order of their names, and problems: file or name -> problem and remedy."""
 
     pairs: list[Pair] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
@@ -36,12 +37,17 @@ class Pairs:
 def list_files(
     folder: Path, suffix: str | None = None, recursive: bool = False
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """The image files of a folder by name, and what cannot be one of them: files that share a name, folders.
+    """List the image files of a folder.
 
     Args:
-        folder: Where.
-        suffix: Ending of the file names, which is no part of the name (``'.jpg'``, ``'_mask.png'``); None: any image suffix.
-        recursive: Look into subfolders too; the name then has the folders in it.
+        folder: Folder to list.
+        suffix: Ending of the file names that is not part of the name (``'.jpg'``, ``'_mask.png'``); None accepts any
+            image suffix.
+        recursive: List subfolders too; their names are then part of the name.
+
+    Returns:
+        Name -> file, and problems (path -> problem and remedy): files that share a name, and folders with the name of
+        an image.
 
     Raises:
         DataError: The folder does not exist or cannot be read.
@@ -52,7 +58,7 @@ def list_files(
     try:
         found = list(_entries(folder, recursive))
     except OSError as error:
-        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; mend that first") from error
+        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; fix that first") from error
     start = len(os.path.join(folder, ""))
     for entry in found:
         ending = os.path.splitext(entry.name)[1] if suffix is None else suffix
@@ -62,7 +68,7 @@ def list_files(
             continue
         path = Path(entry.path)
         if entry.is_dir():
-            problems[str(path)] = "is a folder that is called like an image: rename or remove it"
+            problems[str(path)] = "is a folder with the name of an image: rename or remove it"
             continue
         name = entry.path[start:].replace(os.sep, "/").removesuffix(ending)
         first = files.setdefault(name, path)
@@ -75,7 +81,7 @@ def list_files(
 
 
 def _entries(folder: str | Path, recursive: bool) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds, in order of the names; links to folders are not followed."""
+    """Yield the entries of a folder in order of their names; links to folders are not followed."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
@@ -85,24 +91,24 @@ def _entries(folder: str | Path, recursive: bool) -> Iterator[os.DirEntry[str]]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise a DataError that names what is there instead, if there is no such folder."""
+    """Raise a DataError if the folder does not exist; it lists the folders that do."""
     if not folder.is_dir():
         raise DataError(f"data: the folder {folder} does not exist{_similar(folder)}: correct its path")
 
 
 def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
-    """Subfolders of pairs, which are there in both folders, as problems: without them the set is not whole."""
+    """Report subfolders that exist in both folders and contain images: their pairs would be missing."""
     problems = {}
     inside = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in (image_dir, mask_dir)]
     for name in sorted(set.intersection(*inside)):
         if not name.startswith(".") and any(p.suffix.lower() in IMAGE_SUFFIXES for p in (image_dir / name).rglob("*")):
             problems[str(image_dir / name)] = (
-                f"is not looked into, nor is {mask_dir / name}: set recursive=True, or move both away"
+                f"is not searched, nor is {mask_dir / name}: set recursive=True, or move both away"
             )
     return problems
 
 
-def match(
+def match_files(
     images: Mapping[str, Path],
     masks: Mapping[str, Path],
     include: str = "*",
@@ -115,10 +121,10 @@ def match(
     Args:
         images: Name -> file.
         masks: Name -> file.
-        include: Shell pattern of the names that are wanted.
-        extra_masks: Masks without an image are those of another split, and no problem.
-        partner: What messages call a mask, where it is something else.
-        option: What they call ``extra_masks``; empty: nothing.
+        include: Shell pattern; other names are left out.
+        extra_masks: Accept masks without an image (they belong to another split).
+        partner: Word for a mask in messages.
+        option: Name of the option ``extra_masks`` in messages; if empty, messages do not mention it.
     """
     result = Pairs()
     wanted = {name: path for name, path in images.items() if fnmatchcase(name, include)}
@@ -138,9 +144,10 @@ def match(
 
 
 def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    """Names, and the file among the others or beside them that was perhaps meant.
+    """Yield each name with a hint at a file among the others, or beside them, that was perhaps meant.
 
-    It has the name in capitals, with blanks, with more at its end, of other bytes for the same letters, or a suffix that is not read.
+    Such a file has the name in capitals, with blanks, with more characters at its end, in another Unicode form, or with
+    a suffix that is not read.
     """
     heads: dict[str, str] = {}
     for folder in sorted({path.parent for path in others.values()}) if files else ():
@@ -161,13 +168,13 @@ def _plain(name: str) -> str:
 def read_list(
     path: Path, root: Path, image_dir: Path, mask_dir: Path, img_suffix: str | None, seg_map_suffix: str | None
 ) -> Pairs:
-    """Pairs that a text file lists, a line each; empty lines and lines that begin with ``#`` do not count.
+    """Read a text file that lists one pair a line; empty lines and lines that begin with ``#`` do not count.
 
-    A line is ``IMAGE MASK``, two files separated by a tab, a comma or blanks, relative to ``root`` (a leading slash is none); or one name:
-    of an image file, or of a pair without its suffixes, in the two folders.
+    A line is ``IMAGE MASK``, two files relative to ``root``, separated by a tab, a comma or blanks (a leading slash is
+    ignored); or it is one name, of an image file or of a pair without suffixes, in ``image_dir`` and ``mask_dir``.
 
     Raises:
-        DataError: The file is missing, no text, or empty.
+        DataError: The file is missing, not UTF-8 text, or empty.
     """
     lines = read_lines(path, "pair")
     folders: dict[str, Path] = {}
@@ -179,7 +186,7 @@ def read_list(
     else:
         ambiguous = {}
     result = Pairs()
-    seen: set[str | Path] = set()  # a pair may be listed by its name and by its files
+    seen: set[str | Path] = set()  # names and files: a pair may be listed by either
     for number, line in enumerate(lines, start=1):
         where = f"{path}, entry {number}"
         fields = _fields(line, root)
@@ -200,7 +207,7 @@ def read_list(
             result.problems[where] = f"{line!r} has {found} parts: write IMAGE<tab>MASK or one name"
             continue
         if missing:
-            result.problems[where] = f"there is no file {' and no '.join(missing)}: mend the list or add the files"
+            result.problems[where] = f"there is no file {' and no '.join(missing)}: correct the list or add the files"
         elif not seen.isdisjoint((name, image)):
             result.problems[where] = f"{name} is listed twice: remove one line"
         elif str(image) in ambiguous or str(mask) in ambiguous:
@@ -212,14 +219,14 @@ def read_list(
 
 
 def read_lines(path: Path, item: str) -> list[str]:
-    """The lines of a list, stripped; empty ones and those that begin with ``#`` do not count.
+    """Read the stripped lines of a list; empty lines and lines that begin with ``#`` are left out.
 
     Args:
         path: Text file.
-        item: What a line stands for, in messages.
+        item: Word for the item of a line, in messages.
 
     Raises:
-        DataError: The file is missing, no text, or empty.
+        DataError: The file is missing, not UTF-8 text, or empty.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -227,7 +234,7 @@ def read_lines(path: Path, item: str) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise DataError(f"data: the list {path} is no UTF-8 text ({error.reason}): save it as UTF-8") from error
+        raise DataError(f"data: the list {path} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise DataError(f"data: the list {path} is empty: it needs a line for each {item}")
@@ -235,7 +242,7 @@ def read_lines(path: Path, item: str) -> list[str]:
 
 
 def _fields(line: str, root: Path) -> list[str]:
-    """The parts of a line; blanks separate only if there is no tab or comma and the whole line is no file."""
+    """Split a line at tabs or else commas; at blanks only if it contains neither and the whole line is not a file."""
     for separator in ("\t", ","):
         if separator in line:
             return [part.strip() for part in line.split(separator)]
@@ -250,9 +257,9 @@ def _bare(name: str, suffix: str | None) -> str:
 
 
 def _similar(folder: Path) -> str:
-    """What the parent holds, where one exists: most often the folder has another name or sits one level deeper."""
+    """List the folders in the nearest existing parent: most often a folder is misspelt or one level deeper."""
     for parent in folder.parents:
         if parent.is_dir():
             inside = sorted(item.name for item in parent.iterdir() if item.is_dir() and not item.name.startswith("."))
-            return f"; {parent} holds {', '.join(inside[:8]) or 'no folders'}{', ...' if len(inside) > 8 else ''}"
+            return f"; {parent} contains {listed(inside, 8) or 'no folders'}"
     return ""

@@ -1,4 +1,4 @@
-"""Images with a json each, as the SA-1B set has them."""
+"""Dataset in the layout of SA-1B: a JSON file beside each image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from samplug.converters.annotations import read_json
 from samplug.converters.coco import segmentation_shape
 from samplug.converters.shapes import shorten
 from samplug.datasets.instance_seg import AnnotatedFile, InstanceSegDataset, Size, size_error
-from samplug.datasets.pairing import list_files, match
+from samplug.datasets.pairing import list_files, match_files
 from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
 from samplug.utils.rle import RLE
@@ -18,24 +18,25 @@ _SUFFIX = ".json"
 
 @DATASETS.register_module()
 class SA1BDataset(InstanceSegDataset):
-    """SA-1B, or a set in its layout: beside each image a json of its name, ``{"image": {...}, "annotations": [...]}``.
+    """SA-1B, or a dataset in its layout: beside each image a JSON file ``{"image": {...}, "annotations": [...]}``.
 
-    Of an annotation its ``segmentation`` is read: COCO's run lengths (``size`` and ``counts``, compressed or a list), or polygons. Area
-    and box are those of the mask, whatever the file says. ``height`` and ``width`` of ``image`` may be absent; they must be the image's.
+    Only ``segmentation`` of an annotation is read: COCO's run lengths (``size`` and ``counts``, compressed or a list),
+    or polygons. Area and box are computed from the mask, not read. ``height`` and ``width`` of ``image`` may be
+    missing; if they are there, they must be the size of the image.
 
     Args:
-        data_root: Folder that holds both.
+        data_root: Folder that contains images and JSON files.
         image_dir: Folder of images under ``data_root``.
-        ann_dir: Folder of json files under ``data_root``; may be the same.
-        recursive: Look into subfolders; they are part of the name.
-        include: Shell pattern of the names that belong to the set.
-        extra_annotations: A json without an image is that of another split, not an error.
-        **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the rest of :class:`InstanceSegDataset`.
+        ann_dir: Folder of JSON files under ``data_root``; may equal ``image_dir``.
+        recursive: Search subfolders; their names become part of the name of a sample.
+        include: Shell pattern; only names that match belong to the dataset.
+        extra_annotations: Accept JSON files without an image (they belong to another split).
+        **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the other arguments of :class:`InstanceSegDataset`.
 
     Raises:
-        ConfigError: An option of another value than those above.
-        DataError: Missing or empty folders; an image without a json or the reverse; two images of one name; broken files; run lengths of
-            another size than the image.
+        ConfigError: An option has a value that is not listed above.
+        DataError: Folders are missing or empty, an image has no JSON file or the reverse, two images share a name, a
+            file is broken, or run lengths have another size than the image.
     """
 
     def __init__(
@@ -56,17 +57,20 @@ class SA1BDataset(InstanceSegDataset):
     def _find(self) -> tuple[list[AnnotatedFile], dict[str, str]]:
         images, problems = list_files(self.image_dir, None, self.recursive)
         annotations, others = list_files(self.ann_dir, _SUFFIX, self.recursive)
-        found = match(images, annotations, self.include, self.extra_annotations, "annotation", "extra_annotations")
+        found = match_files(
+            images, annotations, self.include, self.extra_annotations, "annotation", "extra_annotations"
+        )
         if not found.pairs and not found.problems:
-            subfolders = "" if self.recursive else "; recursive=True looks into its subfolders"
+            subfolders = "" if self.recursive else "; recursive=True searches its subfolders"
             raise DataError(
-                f"data: none of the {len(images)} images in {self.image_dir} matches include={self.include!r}{subfolders}"
+                f"data: none of the {len(images)} images in {self.image_dir} matches "
+                f"include={self.include!r}{subfolders}"
                 if images
-                else f"data: {self.image_dir} holds no images: set image_dir, or add them{subfolders}"
+                else f"data: {self.image_dir} contains no images: set image_dir, or add them{subfolders}"
             )
         problems = found.problems | problems | others
         files = [AnnotatedFile(pair.name, pair.image, (pair.mask,)) for pair in found.pairs]
-        # Which of two images of a name is meant, nobody knows: neither is used.
+        # If two images share a name, the annotation is ambiguous: use neither.
         return [file for file in files if problems.keys().isdisjoint(map(str, file.files))], problems
 
     def read_masks(self, annotations: Sequence[Path], size: Size, image: Path) -> list[RLE]:
@@ -76,8 +80,8 @@ class SA1BDataset(InstanceSegDataset):
         if not isinstance(entries, list):
             found = f"the keys {', '.join(content)}" if isinstance(content, dict) else shorten(content)
             raise DataError(
-                f"data: {path} has no list of annotations, it holds {shorten(found)}: SA-1B's json files do; move it away if it is "
-                "another one"
+                f"data: {path} has no list of annotations, it contains {shorten(found)}: SA-1B's JSON files have one; "
+                "move it away if it is not one of them"
             )
         stated = content.get("image")
         if isinstance(stated, dict) and {"height", "width"} <= stated.keys():
@@ -89,11 +93,11 @@ class SA1BDataset(InstanceSegDataset):
 
 def _mask(entry: Any, size: Size, where: str) -> RLE:
     if not isinstance(entry, dict) or "segmentation" not in entry:
-        raise DataError(f"data: {where} has no segmentation, it is {shorten(entry)}: mend it or remove it")
+        raise DataError(f"data: {where} has no segmentation, it is {shorten(entry)}: correct or remove it")
     segmentation = entry["segmentation"]
-    if segmentation == []:  # nothing is inside
+    if segmentation == []:  # an empty mask
         segmentation = {"size": list(size), "counts": [size[0] * size[1]]}
     shape = segmentation_shape(segmentation)
     if problem := shape.problem(size):
-        raise DataError(f"data: {where} {problem}: mend it or remove it")
+        raise DataError(f"data: {where} {problem}: correct or remove it")
     return shape.rle(size)

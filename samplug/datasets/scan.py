@@ -1,4 +1,4 @@
-"""What is to be known of images with binary masks before the run: what is broken, and what is worth saying."""
+"""Check images and binary masks before the run: find broken files and suspicious masks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from samplug.datasets.mask_values import MaskSpec
 from samplug.datasets.pairing import Pair
 from samplug.datasets.scan_cache import SAMPLED, examine_files
-from samplug.datasets.transforms.loading import SizeMismatch, labels_of
+from samplug.datasets.transforms.loading import SizeMismatch, labels_from_mask
 from samplug.imaging.files import read_image, read_mask
 from samplug.utils.errors import DataError
 
@@ -21,15 +21,15 @@ _MOSTLY_GREY = 0.2
 
 @dataclass(frozen=True)
 class PairFacts:
-    """What one pair was found to be.
+    """Facts about one pair of image and mask.
 
     Attributes:
-        width: Of the image in pixels, after EXIF rotation.
-        height: Of the image.
-        foreground: Share of the foreground among the pixels that are not ignored.
-        ignored: Share of ignored pixels.
-        grey: Share of values that are far from both black and white, in masks that should be black and white.
-        error: Why the pair cannot be used, if it cannot.
+        width: Width of the image in pixels, after EXIF rotation.
+        height: Height of the image in pixels, after EXIF rotation.
+        foreground: Share of foreground among the pixels that are not ignored, in [0, 1].
+        ignored: Share of ignored pixels, in [0, 1].
+        grey: Share of pixels far from both black and white, in masks that should be black and white.
+        error: Reason why the pair cannot be used; None if it can.
     """
 
     width: int = 0
@@ -41,7 +41,7 @@ class PairFacts:
 
     @property
     def suspicion(self) -> str | None:
-        """What a person should look at, if anything."""
+        """Reason why a person should look at the mask; None if there is none."""
         if self.error:
             return None
         if self.ignored == 1:
@@ -55,12 +55,12 @@ class PairFacts:
         return f"foreground over {_NEARLY_ALL:.0%}" if self.foreground > _NEARLY_ALL else None
 
 
-def examine(pair: Pair, spec: MaskSpec, size_mismatch: SizeMismatch) -> PairFacts:
-    """Read both files of a pair."""
+def examine_pair(pair: Pair, spec: MaskSpec, size_mismatch: SizeMismatch) -> PairFacts:
+    """Read both files of a pair and return its facts."""
     try:
         height, width = read_image(pair.image).shape[:2]
         raw = read_mask(pair.mask)
-        labels = labels_of(raw, pair.mask, (height, width), pair.image, spec, size_mismatch)
+        labels = labels_from_mask(raw, pair.mask, (height, width), pair.image, spec, size_mismatch)
         grey = _share_of_grey(raw) if spec == "0/255" else 0.0
     except DataError as error:
         return PairFacts(error=str(error).removeprefix("data: "))
@@ -70,48 +70,48 @@ def examine(pair: Pair, spec: MaskSpec, size_mismatch: SizeMismatch) -> PairFact
 
 
 def _share_of_grey(raw: NDArray[Any]) -> float:
-    """Share of the pixels in the middle three quarters of the range."""
+    """Compute the share of pixels in the middle three quarters of the range."""
     white = np.iinfo(raw.dtype).max
     return float(np.mean((raw > white // 8) & (raw < white - white // 8)))
 
 
-def scan(
+def scan_pairs(
     pairs: Sequence[Pair], spec: MaskSpec, size_mismatch: SizeMismatch, sample: int | None = SAMPLED
 ) -> dict[str, PairFacts]:
-    """Facts of the pairs by name, or of a seeded sample of them.
+    """Read pairs and return their facts by name.
 
     Args:
-        pairs: All pairs of the set.
-        spec: What mask values mean.
+        pairs: All pairs of the dataset.
+        spec: Meaning of the mask values.
         size_mismatch: See ``LoadBinaryMask``.
-        sample: Number of pairs to read; None: all.
+        sample: Number of pairs to read, a seeded random sample; None reads all.
     """
     return examine_files(
-        pairs, lambda pair: examine(pair, spec, size_mismatch), PairFacts, [spec, size_mismatch], sample
+        pairs, lambda pair: examine_pair(pair, spec, size_mismatch), PairFacts, [spec, size_mismatch], sample
     )
 
 
-def describe(facts: Mapping[str, PairFacts]) -> str:
-    """Sizes, share of foreground and suspicious masks of the sound pairs, in one line."""
-    sound = {name: fact for name, fact in facts.items() if not fact.error}
-    if not sound:
-        return "no sound pair"
-    smallest = min(sound.values(), key=lambda fact: fact.width * fact.height)
-    largest = max(sound.values(), key=lambda fact: fact.width * fact.height)
+def describe_pairs(facts: Mapping[str, PairFacts]) -> str:
+    """Describe the valid pairs in one line: sizes, share of foreground, suspicious masks."""
+    valid = {name: fact for name, fact in facts.items() if not fact.error}
+    if not valid:
+        return "no valid pair"
+    smallest = min(valid.values(), key=lambda fact: fact.width * fact.height)
+    largest = max(valid.values(), key=lambda fact: fact.width * fact.height)
     sizes = f"{smallest.width}x{smallest.height}"
     if (smallest.width, smallest.height) != (largest.width, largest.height):
         sizes += f" to {largest.width}x{largest.height}"
-    shares = [fact.foreground for fact in sound.values()]
+    shares = [fact.foreground for fact in valid.values()]
     text = f"{sizes}, foreground {np.mean(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
-    if ignored := np.mean([fact.ignored for fact in sound.values()]):
+    if ignored := np.mean([fact.ignored for fact in valid.values()]):
         text += f", ignored {ignored:.1%}"
-    for suspicion, names in by_suspicion(sound).items():
+    for suspicion, names in by_suspicion(valid).items():
         text += f"; {len(names)} of the masks {suspicion} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
     return text
 
 
 def by_suspicion(facts: Mapping[str, PairFacts]) -> dict[str, list[str]]:
-    """Names of the pairs that a person should look at, by the reason."""
+    """Group the names of suspicious pairs by the reason."""
     groups: dict[str, list[str]] = {}
     for name, fact in sorted(facts.items()):
         if fact.suspicion:

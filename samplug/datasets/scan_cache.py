@@ -1,15 +1,15 @@
-"""Reading a set's files once, ahead of the run, and remembering what was found.
+"""Check the files of a dataset before the run, and cache the results on disk.
 
-Results are kept in an index file. An entry counts only as long as all files of a sample have the size and the modification time they had.
+A cached entry is used as long as no file of the sample changes its size or modification time.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,14 +17,16 @@ from typing import Any, Protocol, TypeVar
 from rich.progress import track
 
 from samplug.utils.cache import cache_dir
+from samplug.utils.errors import DataError
+from samplug.utils.files import write_text
 
 SAMPLED = 64
 _SHOW_PROGRESS_FROM = 500
 _VERSION = 3
 
 
-class Item(Protocol):
-    """A sample of a set, by its files."""
+class FileSample(Protocol):
+    """A sample that consists of files: ``name`` and ``files``."""
 
     @property
     def name(self) -> str: ...
@@ -33,58 +35,58 @@ class Item(Protocol):
     def files(self) -> tuple[Path, ...]: ...
 
 
-_Item = TypeVar("_Item", bound=Item)
+_Sample = TypeVar("_Sample", bound=FileSample)
 _Facts = TypeVar("_Facts")
 
 
 def examine_files(
-    items: Sequence[_Item],
-    examine: Callable[[_Item], _Facts],
+    items: Sequence[_Sample],
+    examine: Callable[[_Sample], _Facts],
     facts_type: Callable[..., _Facts],
     settings: Any,
     sample: int | None = SAMPLED,
 ) -> dict[str, _Facts]:
-    """Facts of the items by name, or of a seeded sample of them.
+    """Read samples and return their facts by name.
 
     Args:
-        items: All samples of the set, of different names.
-        examine: Reads the files of one; called from several threads.
-        facts_type: The dataclass that it returns, with fields that json knows.
-        settings: What the facts depend on beside the files, ready for json.
-        sample: Number of items to read; None: all.
+        items: All samples of the dataset, with unique names.
+        examine: Function that reads the files of a sample; called from several threads.
+        facts_type: Dataclass that ``examine`` returns, with fields that JSON can represent.
+        settings: Settings that the facts depend on besides the files, ready for JSON.
+        sample: Number of items to read, a seeded random sample; None reads all.
     """
     if sample is not None and len(items) > sample:
         items = random.Random(0).sample(list(items), sample)
-    index = _Index(items, [facts_type.__name__, settings])
+    cache = _ScanCache(items, [facts_type.__name__, settings])
     stamps = {item.name: _stamp(item) for item in items}
     facts: dict[str, Any] = {}
     for item in items:
-        known = index.get(item.name, stamps[item.name])
+        known = cache.get(item.name, stamps[item.name])
         facts[item.name] = None if known is None else facts_type(**known)
     unknown = [item for item in items if facts[item.name] is None]
     if unknown:
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # OpenCV decodes without the interpreter's lock
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # OpenCV releases the interpreter's lock
             found = threads.map(examine, unknown)
             quiet = len(unknown) < _SHOW_PROGRESS_FROM
             for item, result in zip(
                 unknown, track(found, "checking files", total=len(unknown), disable=quiet, transient=True), strict=True
             ):
                 facts[item.name] = result
-        index.update({item.name: (stamps[item.name], facts[item.name]) for item in unknown})
+        cache.update({item.name: (stamps[item.name], facts[item.name]) for item in unknown})
     return facts
 
 
-class _Index:
-    """Facts of an earlier run, in a file named by the set's files' folders and settings."""
+class _ScanCache:
+    """Facts of earlier runs, in a file named by a hash of the folders and the settings."""
 
-    def __init__(self, items: Sequence[Item], settings: Any) -> None:
+    def __init__(self, items: Sequence[FileSample], settings: Any) -> None:
         folders = sorted({str(path.parent.absolute()) for item in items for path in item.files})
         identity = json.dumps([_VERSION, folders, settings], sort_keys=True)
         self.path = cache_dir() / "index" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
         self.entries: dict[str, Any] = {}
         try:
             self.entries = json.loads(self.path.read_text())
-        except (OSError, ValueError):  # none yet, or not readable: made anew
+        except (OSError, ValueError):  # missing or not readable: start anew
             self.entries = {}
 
     def get(self, name: str, stamp: list[int] | None) -> dict[str, Any] | None:
@@ -95,18 +97,12 @@ class _Index:
         for name, (stamp, facts) in found.items():
             if stamp is not None:
                 self.entries[name] = {"stamp": stamp, "facts": asdict(facts)}
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(self.entries))
-            os.replace(partial, self.path)
-        except OSError:  # no place to keep it: the next run reads the files again
-            with contextlib.suppress(OSError):
-                partial.unlink()
+        with suppress(DataError):  # if it cannot be written, the next run reads the files again
+            write_text(self.path, json.dumps(self.entries))
 
 
-def _stamp(item: Item) -> list[int] | None:
-    """Size and modification time of all files; None if one cannot be asked."""
+def _stamp(item: FileSample) -> list[int] | None:
+    """Return size and modification time of all files; None if one cannot be read."""
     try:
         stats = [path.stat() for path in item.files]
     except OSError:

@@ -1,7 +1,8 @@
-"""Random augmentation as a function of (seed, epoch, sample), whatever the workers, batches and ranks.
+"""Make random augmentation a function of (seed, epoch, sample), independent of workers, batches and ranks.
 
-A worker's random state depends on how many workers there are and on what it has done before. Here the sampler says with each
-index in which epoch it is drawn, and the dataset seeds the generators from that for the one sample.
+The random state of a worker depends on the number of workers and on the samples it has loaded before. Here the sampler
+yields each index together with its epoch, and the dataset seeds the generators from seed, epoch and index for that one
+sample.
 """
 
 import random
@@ -20,18 +21,18 @@ from samplug.registry import DATA_SAMPLERS, DATASETS
 
 
 class SeededIndex(int):
-    """The index of a sample, and the epoch in which it is drawn.
+    """Index of a sample with the epoch in which it is used.
 
-    It is an ``int`` with an attribute: batch samplers that look the index up (mmdet's ``AspectRatioBatchSampler``) need not know.
-    Two draws of one index are equal, whatever their epochs.
+    It is an ``int`` with the attribute ``epoch``, so batch samplers that use the index (mmdet's
+    ``AspectRatioBatchSampler``) work unchanged. Equal indexes compare equal, whatever their epochs.
     """
 
     epoch: int
 
     def __new__(cls, index: int, epoch: int) -> "SeededIndex":
-        draw = super().__new__(cls, index)
-        draw.epoch = epoch
-        return draw
+        seeded_index = super().__new__(cls, index)
+        seeded_index.epoch = epoch
+        return seeded_index
 
     def __getnewargs__(self) -> tuple[int, int]:  # type: ignore[override]  # int's is (int,)
         return int(self), self.epoch
@@ -41,17 +42,18 @@ class SeededIndex(int):
 
 
 class SeededSampler(Sampler[SeededIndex]):
-    """Any sampler of indices, which come out as :class:`SeededIndex`.
+    """Wrapper of any sampler that yields its indexes as :class:`SeededIndex`.
 
-    The epoch is the sampler's own ``epoch`` where it has one (``DefaultSampler``). A sampler without (``InfiniteSampler``) is
-    taken as one stream that goes on with each ``iter()``; its epochs are the passes over the dataset, counted over all ranks.
-    All else (``set_epoch``, ``dataset``, ``shuffle``, ...) is the sampler's. ``start`` is the number of draws that the next pass
-    leaves out (resuming within an epoch); the passes after it are whole.
+    The epoch is the ``epoch`` of the sampler if it has one (``DefaultSampler``). A sampler without one
+    (``InfiniteSampler``) is one stream that continues with each ``iter()``; its epochs are the passes over the dataset,
+    counted over all ranks. All other attributes (``set_epoch``, ``dataset``, ``shuffle``, ...) are those of the
+    sampler. ``start`` is the number of indexes that the next pass leaves out (to resume within an epoch); later passes
+    are complete.
 
     Args:
         sampler: Sampler, or its config.
-        dataset: What it samples from; a config of a sampler gets it.
-        seed: For the config of a sampler.
+        dataset: Dataset to sample from; passed to the sampler if that is a config.
+        seed: Seed of the sampler, passed to it if it is a config.
     """
 
     def __init__(self, sampler: Sampler[int] | Mapping[str, Any], dataset: Sized, seed: int | None = None) -> None:
@@ -76,8 +78,9 @@ class SeededSampler(Sampler[SeededIndex]):
 
     @property
     def skip(self) -> Callable[[int], None]:
-        """``skip(n)``: go to position ``n`` of this rank's stream. MMEngine asks whether a sampler has it, so it is there only
-        where the sampler has it.
+        """``skip(n)`` moves to position ``n`` of this rank's stream.
+
+        The attribute exists only if the sampler has it, because MMEngine tests for it.
         """
         skip = self.sampler.skip
 
@@ -92,40 +95,49 @@ class SeededSampler(Sampler[SeededIndex]):
 
 
 class SeededDataset:
-    """A map-style dataset whose random transforms depend on (seed, epoch, index) alone.
+    """Wrapper of a map-style dataset whose random transforms then depend only on (seed, epoch, index).
 
-    Each sample is made with Python's, NumPy's and torch's CPU generator seeded, and their states are put back: without workers
-    they are also the model's. Generators that a transform owns are not reached. All but the items is the dataset's; attributes
-    that are set are set on it.
+    Python's, NumPy's and torch's CPU generators are seeded for each sample and their states restored afterwards:
+    without workers the model uses the same generators. Generators that a transform owns are not affected. All
+    attributes are read from, and set on, the wrapped dataset.
 
     Args:
         dataset: Dataset, or its config.
-        seed: At least 0, the same in all ranks.
+        seed: Seed of at least 0, the same in all ranks.
     """
 
     def __init__(self, dataset: Any, seed: int) -> None:
-        # Names that no dataset has: everything public is the dataset's own, `dataset.seed` and `dataset.dataset` too.
+        # Names that no dataset uses: public attributes, such as `dataset.seed` and `dataset.dataset`, are the dataset's
+        # own.
         object.__setattr__(self, "_drawn", DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset)
         object.__setattr__(self, "_seed", seed)
+        object.__setattr__(self, "_step", None)
 
-    def __getitem__(self, draw: int) -> Any:
-        """The sample of a :class:`SeededIndex`; a plain index is drawn in epoch 0."""
-        epoch = draw.epoch if isinstance(draw, SeededIndex) else 0
-        with seeded(self._seed, epoch, int(draw)):
+    def set_step(self, step: Callable[[Any], None] | None) -> None:
+        """Call ``step(item)`` with each finished sample, in the process that makes it; None: no step."""
+        object.__setattr__(self, "_step", step)
+
+    def __getitem__(self, index: int) -> Any:
+        """Load the sample of a :class:`SeededIndex`; a plain index belongs to epoch 0."""
+        epoch = index.epoch if isinstance(index, SeededIndex) else 0
+        index = int(index)
+        with seeded(self._seed, epoch, index):
             try:
-                item = self._drawn[int(draw)]
+                item = self._drawn[index]
             except Exception as error:
-                error.add_note(f"sample {int(draw)}: {self._path(int(draw))}")  # transforms do not name the file
+                error.add_note(f"sample {index}: {self._path(index)}")  # transforms do not name the file
                 raise
-        # What a model draws for a sample, such as prompts, can depend on the same three numbers.
+        # Random choices of the model for a sample, such as prompts, can depend on the same three numbers.
         sample = item.get("data_samples") if isinstance(item, Mapping) else None
         if isinstance(sample, BaseDataElement):
-            sample.set_metainfo(dict(sample_seed=(self._seed, epoch, int(draw))))
+            sample.set_metainfo(dict(sample_seed=(self._seed, epoch, index)))
+        if self._step is not None:
+            self._step(item)
         return item
 
     @property
     def augmentation_seed(self) -> int:
-        """The seed of all samples."""
+        """Seed that all samples share."""
         return self._seed
 
     def _path(self, index: int) -> str:
@@ -148,17 +160,17 @@ class SeededDataset:
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's CPU generator inside, and put their states back afterwards.
+    """Seed Python's, NumPy's and torch's CPU generators within the block, and restore their states afterwards.
 
     Args:
-        entropy: Numbers of at least 0; every one of them counts.
+        entropy: Integers of at least 0; the seeds depend on each of them.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    # Python and NumPy have the same kind of generator: from the same words they would draw the same numbers.
+    # Python and NumPy use the same kind of generator: from equal words they would produce equal numbers.
     words = np.random.SeedSequence(entropy).generate_state(4, np.uint64).tolist()
     random.seed(words[0])
     np.random.seed([word & 0xFFFFFFFF for word in words[1:3]])
-    torch.default_generator.manual_seed(words[3])  # torch.manual_seed would reach into the GPU's too
+    torch.default_generator.manual_seed(words[3])  # torch.manual_seed would seed the GPUs' too
     try:
         yield
     finally:
@@ -168,7 +180,8 @@ def seeded(*entropy: int) -> Iterator[None]:
 
 
 def _delegated(owner: Any, field: str, name: str) -> Any:
-    # Special methods are looked up here while pickling, copying, and by DataLoader (__getitems__, which would go past the seeds).
+    # Do not delegate special methods: pickling and copying look them up, and DataLoader asks for __getitems__, which
+    # would # load samples without seeding.
     if name == field or name.startswith("__"):
         raise AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}")
     return getattr(getattr(owner, field), name)

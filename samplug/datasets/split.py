@@ -1,4 +1,4 @@
-"""A split by the hash of names: the same on every machine, and stable when files are added."""
+"""Split a dataset by the hash of names: the same on every machine, and stable when files are added."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a set, or the whole.
+    """Selection of one part of a dataset, or of all of it.
 
     Args:
-        part: None: everything.
+        part: ``'train'``, ``'val'`` or ``'test'``; None selects everything.
         val_fraction: Expected share of the ``'val'`` part.
         test_fraction: Expected share of the ``'test'`` part.
 
     Raises:
-        ConfigError: An unknown part, or fractions or their sum not between 0 and 1.
+        ConfigError: The part is unknown, or a fraction or the sum of both is not between 0 and 1.
     """
 
     part: Part | None = None
@@ -34,15 +34,15 @@ class Split:
         val, test = self.val_fraction, self.test_fraction
         if not (0 < val < 1 and 0 <= test < 1 and val + test < 1):
             raise ConfigError(
-                f"data: val_fraction={val!r} and test_fraction={test!r} must be between 0 and 1, and so their sum"
+                f"data: val_fraction={val!r} and test_fraction={test!r} and their sum must be between 0 and 1"
             )
 
     def select(self, items: Sequence[_T], name: Callable[[_T], str]) -> list[_T]:
-        """The items of the part, in their order; those of one name are in one part."""
+        """Select the items of the part in their order; items of one name are in the same part."""
         return [item for item in items if self.part is None or self.part_of(name(item)) == self.part]
 
     def part_of(self, name: str) -> Part:
-        """Where a name belongs."""
+        """Return the part of a name."""
         place = _unit_hash(name)
         if place < self.val_fraction:
             return "val"
@@ -50,5 +50,5 @@ class Split:
 
 
 def _unit_hash(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+    """Map a name to a number in [0, 1)."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2.0**64

@@ -1,4 +1,4 @@
-"""Folders of frames with label maps, as DAVIS, SA-V and MOSE have them."""
+"""Dataset of video frames with label maps, in the layout of DAVIS, SA-V and MOSE."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,29 +13,32 @@ from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
 from samplug.utils.rle import RLE, from_labels
 
-_SUFFIX = ".png"  # lossless: in a JPEG, values that nobody drew surround every object
+_SUFFIX = ".png"  # lossless; JPEG would surround every object with values that nobody drew
 
 
 @DATASETS.register_module()
 class VideoFolderDataset(InstanceSegDataset):
-    """Frames ``JPEGImages/<video>/00000.jpg`` with label maps ``Annotations/<video>/00000.png``; each frame is an image of its own.
+    """Frames ``JPEGImages/<video>/00000.jpg`` with label maps ``Annotations/<video>/00000.png``.
 
-    Every value of a map but 0 is an object: grey values, or indices where the file has a palette; a mask of 0 and 255 is one object.
-    With subfolders, ``Annotations/<video>/<object>/00000.png`` (SA-V), each file is one object: what is not 0. Frames without an
-    annotation are left out; ``unannotated`` is their number. ``part`` puts all frames of a video into the same part.
+    Each frame is one sample.
+    Every value of a map except 0 is an object: a grey value, or a palette index if the file has a palette; a mask of 0
+    and 255 is one object. With subfolders, ``Annotations/<video>/<object>/00000.png`` (SA-V), each file is one object:
+    its pixels that are not 0. Frames without an annotation are left out and counted in ``unannotated``. ``part`` puts
+    all frames of a video into one part.
 
     Args:
-        data_root: Folder that holds both.
+        data_root: Folder that contains images and annotations.
         image_dir: Folder of videos under ``data_root``, each a folder of frames.
         ann_dir: Folder of annotations under ``data_root``.
-        ann_file: Text file of the videos that belong to the set, one a line, under ``data_root``; empty: all folders of ``image_dir``.
-        ignore_values: Values of label maps that are no object, such as (255,) for undecided borders.
-        **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the rest of :class:`InstanceSegDataset`.
+        ann_file: Text file under ``data_root`` that lists the videos of the dataset, one a line; None uses all folders
+            of ``image_dir``.
+        ignore_values: Values of label maps that are not objects, such as (255,) for undecided borders.
+        **kwargs: ``max_objects``, ``min_area``, ``max_area`` and the other arguments of :class:`InstanceSegDataset`.
 
     Raises:
-        ConfigError: An option of another value than those above.
-        DataError: Missing or empty folders; a video without annotations or the reverse; an annotation without a frame; broken files; maps of
-            colours, or of another size than their frames.
+        ConfigError: An option has a value that is not listed above.
+        DataError: Folders are missing or empty, a video has no annotations or the reverse, an annotation has no frame,
+            a file is broken, or a map has colours or another size than its frame.
     """
 
     def __init__(
@@ -71,7 +74,8 @@ class VideoFolderDataset(InstanceSegDataset):
         for video in wanted:
             if video not in annotated:
                 problems[str(self.image_dir / video)] = (
-                    f"has no annotations, {self.ann_dir / video}: add them, or remove the video or list the others in ann_file"
+                    f"has no annotations, {self.ann_dir / video}: add them, remove the video, or list the others in "
+                    "ann_file"
                 )
                 continue
             frames, wrong = list_files(self.image_dir / video)
@@ -88,31 +92,30 @@ class VideoFolderDataset(InstanceSegDataset):
                     files.append(file)
         if not files and not problems:
             raise DataError(
-                f"data: {self.image_dir} holds no folder of frames that are annotated in {self.ann_dir}: set image_dir and ann_dir"
+                f"data: {self.image_dir} contains no folder of frames that are annotated in {self.ann_dir}: set "
+                "image_dir and ann_dir"
             )
         return files, problems
 
     def _listed(self, present: set[str], problems: dict[str, str]) -> list[str]:
-        """The videos of the list, sorted; lines that name none, or one twice, become problems."""
+        """Read the list of videos, sorted; lines that name a missing video, or one twice, become problems."""
         listed: set[str] = set()
         for number, video in enumerate(read_lines(Path(self.ann_file), "video"), start=1):
             where = f"{self.ann_file}, entry {number}"
             if video not in present:
-                problems[where] = f"there is no folder {video} in {self.image_dir}: mend the list or add the video"
+                problems[where] = f"there is no folder {video} in {self.image_dir}: correct the list or add the video"
             elif video in listed:
                 problems[where] = f"{video} is listed twice: remove one line"
             listed.add(video)
         return sorted(listed & present)
 
     def _annotations(self, video: str) -> tuple[dict[str, list[Path]], dict[str, str]]:
-        """Files by frame, and what is wrong with the folder."""
+        """Find the annotation files by frame, and the problems of the folder."""
         folder = self.ann_dir / video
         objects = sorted(_subfolders(folder))
         maps, problems = list_files(folder, _SUFFIX)
         if objects and maps:
-            problems[str(folder)] = (
-                "holds label maps and folders of objects: which are meant is not clear, remove one kind"
-            )
+            problems[str(folder)] = "contains label maps and folders of objects: remove one kind"
             return {}, problems
         by_frame = {frame: [path] for frame, path in maps.items()}
         for name in objects:
@@ -133,7 +136,7 @@ class VideoFolderDataset(InstanceSegDataset):
         for path in annotations:
             labels = read_mask(path)
             if labels.ndim == 3:
-                raise DataError(f"data: {path} holds colours: a label map has grey values or a palette; convert it")
+                raise DataError(f"data: {path} contains colours: a label map has grey values or a palette; convert it")
             if labels.shape != size:
                 raise size_error((labels.shape[0], labels.shape[1]), size, path, image)
             of_one_object = path.parent.parent != self.ann_dir

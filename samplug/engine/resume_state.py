@@ -8,7 +8,8 @@ import torch
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch.distributed.fsdp import FullyShardedDataParallel
+
+from samplug.engine.fsdp import gathered, is_sharded, sharded_like
 
 STATE_KEY = "samplug_state"
 
@@ -70,17 +71,12 @@ def _accumulated_gradients(runner: Runner) -> dict[str, torch.Tensor]:
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return {}
-    if isinstance(runner.model, FullyShardedDataParallel):
-        runner.logger.warning(
-            f"checkpoint after iteration {runner.iter + 1}: the gradients that have been accumulated so far are sharded and not in it; a run "
-            f"resumed from it begins the step anew. Let CheckpointHook's interval be a multiple of accumulative_counts"
-        )
-        return {}
     gradients = {
-        name: parameter.grad.clone()
-        for name, parameter in runner.bare_model.named_parameters()
-        if parameter.grad is not None
+        name: parameter.grad for name, parameter in runner.bare_model.named_parameters() if parameter.grad is not None
     }
+    if is_sharded(runner.model):  # summed over the ranks already
+        return gathered(gradients)
+    gradients = {name: gradient.clone() for name, gradient in gradients.items()}
     for gradient in gradients.values():
         all_reduce(gradient, "mean")
     return {name: gradient.cpu() for name, gradient in gradients.items()}
@@ -90,4 +86,5 @@ def set_accumulated_gradients(model: torch.nn.Module, gradients: dict[str, torch
     """Put saved gradients back, so that the step that had begun is finished."""
     parameters = dict(model.named_parameters())
     for name, gradient in gradients.items():
-        parameters[name].grad = torch.empty_like(parameters[name]).copy_(gradient)
+        parameter = parameters[name]
+        parameter.grad = torch.empty_like(parameter).copy_(sharded_like(gradient, parameter))

@@ -13,6 +13,7 @@ from samplug.checkpoints import (
     WeightsError,
     digest,
     fetch,
+    filled_names,
     load_pretrained,
     load_state,
     outside_state,
@@ -50,7 +51,7 @@ def load_for_evaluation(
         for value in model.state_dict().values():
             broadcast(value)  # each process drew its own
     elif source == FROM_INIT_CFG:
-        missing = set(model.state_dict()) - load_pretrained(model)
+        missing = set(model.state_dict()) - load_pretrained(model) - filled_names(model)
         if missing:
             raise WeightsError(
                 f"weights: no checkpoint was given and init_cfg supplies no weights for {len(missing)} entries of "
@@ -61,7 +62,7 @@ def load_for_evaluation(
         on_read(checkpoint)
         report = apply_checkpoint(model, checkpoint, source)
         # Pretrained files are read only for what the checkpoint lacks: a whole checkpoint needs no other file.
-        if pretrained_names(model) - set(report.loaded):
+        if pretrained_names(model) - filled_names(model) - set(report.loaded):
             load_pretrained(model)
             apply_checkpoint(model, checkpoint, source)
         check_omitted(model, checkpoint, source)

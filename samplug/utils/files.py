@@ -1,6 +1,7 @@
-"""Write files whole or not at all."""
+"""Write files and folders whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,33 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path``; rename it to ``path`` when the block ends without an error.
+
+    A folder that is at ``path`` already is removed after it was replaced. After an error nothing is left.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = Path(path)
+    partial, replaced = (path.with_name(f".{uuid4().hex}.partial") for _ in range(2))
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if path.exists():
+            os.replace(path, replaced)
+        try:
+            os.replace(partial, path)
+        except OSError:
+            if replaced.exists():
+                os.replace(replaced, path)
+            raise
+    finally:
+        for folder in (partial, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_file(path: str | Path, write: Callable[[Path], Any]) -> None:

@@ -1,4 +1,4 @@
-"""Shorten lists in messages."""
+"""Format lists and sizes in messages."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,9 +10,19 @@ def listed(items: Iterable[str], limit: int = 10) -> str:
     return ", ".join(items[:limit]) + more
 
 
-def listed_lines(problems: Mapping[str, str], limit: int = 20) -> str:
+def listed_lines(problems: Mapping[str, str] | Iterable[tuple[str, str]], limit: int = 20) -> str:
     """Join the first ``limit`` problems, an indented line each: ``  name: problem``; the last line counts the rest."""
-    lines = [f"  {name}: {problem}" for name, problem in list(problems.items())[:limit]]
-    if len(problems) > limit:
-        lines.append(f"  and {len(problems) - limit} more")
-    return "\n".join(lines)
+    pairs = problems.items() if isinstance(problems, Mapping) else problems
+    return indented((f"{name}: {problem}" for name, problem in pairs), limit)
+
+
+def indented(lines: Iterable[str], limit: int = 20) -> str:
+    """Join the first ``limit`` lines, indented; the last line counts the rest."""
+    lines = list(lines)
+    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "\n".join(f"  {line}" for line in lines[:limit] + more)
+
+
+def gib(size: float) -> str:
+    """Format bytes as GiB, or as MiB if they are few."""
+    return f"{size / 2**30:.1f} GiB" if size >= 0.05 * 2**30 else f"{size / 2**20:.0f} MiB"

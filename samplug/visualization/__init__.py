@@ -1,3 +1,5 @@
+"""Draw overlays, sheets of images, and curves."""
+
 from samplug.visualization.overlay import (
     add_caption,
     compare_sheet,

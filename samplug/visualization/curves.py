@@ -1,4 +1,4 @@
-"""Curves of runs."""
+"""Plot curves of training runs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _COLUMNS = 3
 _PANEL = (4.6, 3.0)  # inches
 _DPI = 110
-_MARKED = 40  # of fewer points each is marked
+_MARKED = 40  # curves with fewer points get markers
 
 
 def draw_curves(
@@ -23,19 +23,20 @@ def draw_curves(
     title: str = "",
     x_label: str = "iteration",
 ) -> None:
-    """Write a picture with a panel for each key and a colour for each run.
+    """Write an image with a panel for each key and a colour for each run.
 
     Args:
-        runs: Run -> key -> (steps, values); the same keys for every run, in the order of the panels; curves may be empty.
-        path: Of the picture; its folder is made.
-        smooth: Key -> number of values that are averaged, itself and those before; the values themselves are drawn pale.
-        title: Above the panels.
-        x_label: Below them.
+        runs: Run -> key -> (steps, values). Every run has the same keys, in the order of the panels; curves may be
+            empty.
+        path: Image file to write; its folder is made.
+        smooth: Key -> window of the moving average, see :func:`moving_mean`; the values themselves are drawn pale.
+        title: Title above the panels.
+        x_label: Label of the horizontal axes.
     """
     keys = list(next(iter(runs.values())))
     columns = min(_COLUMNS, len(keys))
     rows = math.ceil(len(keys) / columns)
-    # Without pyplot: no window system is asked for, and no state of the caller's changes.
+    # Do not use pyplot: it may need a window system, and it would change the caller's state.
     figure = Figure(figsize=(columns * _PANEL[0], rows * _PANEL[1] + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     for panel, key in enumerate(keys):
@@ -54,7 +55,7 @@ def draw_curves(
         axes.grid(alpha=0.3)
     if title:
         figure.suptitle(title)
-    # The first panel's lines stand for all: each run has one, even if it is empty.
+    # Take the legend from the first panel, where each run has a line, even if it is empty.
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4), fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,9 +63,9 @@ def draw_curves(
 
 
 def moving_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
-    """Means (N,) float64 of each value and up to ``window - 1`` before it; values that are not finite are left out of the means.
+    """Average each value with up to ``window - 1`` values before it: (N,) float64.
 
-    Where nothing finite is in the window the mean is NaN.
+    Values that are not finite are left out; the mean of a window without finite values is NaN.
     """
     array = np.asarray(values, np.float64)
     finite = np.isfinite(array)

@@ -1,4 +1,4 @@
-"""Pictures of images, truths and predictions side by side."""
+"""Draw masks on images, and arrange images in sheets."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 _RED, _GREEN, _GREY = (60, 60, 230), (90, 200, 60), (128, 128, 128)
 _IGNORED = 255
 _GAP = 4
-_CAPTION = 20  # height of a line
-_CHARACTER = 7.5  # width, about
+_CAPTION = 20  # height of a line in pixels
+_CHARACTER = 7.5  # approximate width of a character in pixels
 
 
 def draw_overlay(
@@ -22,7 +22,7 @@ def draw_overlay(
     gt: NDArray[np.bool_] | None = None,
     ignored: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Tint the prediction, outline the truth, hatch what is ignored.
+    """Tint the prediction, outline the ground truth and hatch ignored pixels.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -47,17 +47,17 @@ def draw_overlay(
 
 
 def draw_classes(image: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """Tint every class in a colour of its own, the same in every picture, and outline it.
+    """Tint each class in its own colour, the same in every image, and outline it.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        labels: (H, W) class indexes; 255 (ignored) stays as it is.
+        labels: (H, W) class indexes; ignored pixels (255) are not tinted.
 
     Returns:
         (H, W, 3) uint8 BGR.
     """
     index = np.arange(_IGNORED)
-    # Hues a golden angle apart: neighbours in number are far apart in colour.
+    # Hues differ by the golden angle, so that classes with adjacent indexes get distinct colours.
     hues = np.stack([index * 0.618034 % 1 * 180, 150 + index % 3 * 50, 230 - index % 2 * 60], axis=-1).astype(np.uint8)
     colours = cv2.cvtColor(hues[None], cv2.COLOR_HSV2BGR)[0]
     known = labels != _IGNORED
@@ -71,11 +71,11 @@ def draw_classes(image: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> 
 
 
 def number_objects(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint16]:
-    """Objects as one map of their numbers from 1, (H, W) uint16: small ones over large ones, 0 where there is none.
+    """Number objects from 1 in one map, (H, W) uint16; small objects cover large ones, 0 is background.
 
     Args:
-        masks: (H, W) bool each.
-        shape: (H, W).
+        masks: Masks of the objects, (H, W) bool each.
+        shape: (H, W) of the map.
     """
     numbers = np.zeros(shape, np.uint16)
     for index in sorted(range(len(masks)), key=lambda index: -int(masks[index].sum())):
@@ -84,10 +84,10 @@ def number_objects(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -
 
 
 def compare_sheet(rows: Sequence[Mapping[str, NDArray[np.uint8]]], height: int = 160) -> NDArray[np.uint8]:
-    """A sheet with a row for each image and a captioned column for each kind of picture.
+    """Make a sheet with a row for each sample and a captioned column for each kind of image.
 
     Args:
-        rows: For each image, caption -> picture, (H, W) or (H, W, 3) uint8 BGR; the same captions in every row.
+        rows: For each sample, caption -> image, (H, W) or (H, W, 3) uint8 BGR; the same captions in every row.
         height: Height of each row in pixels.
 
     Returns:
@@ -98,7 +98,7 @@ def compare_sheet(rows: Sequence[Mapping[str, NDArray[np.uint8]]], height: int =
         cells = []
         for caption, picture in row.items():
             colour: np.ndarray = picture if picture.ndim == 3 else cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
-            # Squares line up whatever the shapes of the images.
+            # Square cells align images of any shape.
             cell = _fit(colour, height, height)
             cells.append(_spaced(add_caption(cell, [caption]) if index == 0 else cell))
         lines.append(np.hstack(cells))
@@ -108,12 +108,13 @@ def compare_sheet(rows: Sequence[Mapping[str, NDArray[np.uint8]]], height: int =
 def contact_sheet(
     pictures: Sequence[tuple[NDArray[np.uint8], Sequence[str]]], height: int = 240, width: int = 1400
 ) -> NDArray[np.uint8]:
-    """A grid of captioned pictures.
+    """Arrange captioned images in a grid.
 
     Args:
-        pictures: At least one (picture, lines of its caption), pictures (H, W, 3) uint8 BGR; the same number of lines for each.
-        height: Height of a picture in pixels; the widest (up to 3:1) decides on the width of all cells.
-        width: Of the sheet: as many cells in a row as fit, at least one.
+        pictures: At least one pair of an image, (H, W, 3) uint8 BGR, and the lines of its caption; all captions have
+            equally many lines.
+        height: Height of an image in pixels. All cells are as wide as the widest image, up to 3:1.
+        width: Width of the sheet in pixels; a row has as many cells as fit, at least one.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -127,7 +128,7 @@ def contact_sheet(
 
 
 def add_caption(picture: NDArray[np.uint8], lines: Sequence[str]) -> NDArray[np.uint8]:
-    """Lines of black text above a picture, (H, W, 3) uint8 BGR; the ends of lines that are too long are kept."""
+    """Add lines of black text above an image, (H, W, 3) uint8 BGR; long lines are cut at their start."""
     header = np.full((_CAPTION * len(lines), picture.shape[1], 3), 255, np.uint8)
     room = int(picture.shape[1] / _CHARACTER)
     for number, line in enumerate(lines):
@@ -138,20 +139,20 @@ def add_caption(picture: NDArray[np.uint8], lines: Sequence[str]) -> NDArray[np.
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture, (H, W) or (H, W, 3) uint8 BGR, as what the suffix says; its folder is made.
+    """Write an image, (H, W) or (H, W, 3) uint8 BGR, in the format of the suffix; its folder is made.
 
     Raises:
-        OSError: The file cannot be written (``cv2.imwrite`` would be silent).
+        OSError: The file cannot be written (``cv2.imwrite`` would not raise an error).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_picture(picture, path.suffix))
 
 
 def encode_picture(picture: NDArray[Any], suffix: str) -> bytes:
-    """The bytes of a picture file, (H, W) or (H, W, 3) BGR, of the format that a suffix such as ``'.png'`` means.
+    """Encode an image, (H, W) or (H, W, 3) BGR, in the format of a suffix such as ``'.png'``.
 
     Raises:
-        OSError: The format cannot hold it.
+        OSError: The format cannot store the image.
     """
     try:
         done, content = cv2.imencode(suffix, picture)
@@ -163,7 +164,7 @@ def encode_picture(picture: NDArray[Any], suffix: str) -> bytes:
 
 
 def _fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture as large as it fits, in the middle of a white cell."""
+    """Scale an image to fit a white cell and centre it there."""
     scale = min(height / picture.shape[0], width / picture.shape[1])
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)

@@ -201,7 +201,7 @@ def test_an_image_that_no_frame_holds_does_not_lose_the_others(cfg, checkpoint, 
     found = inferencer([folder / "images/photo 0.png", thread, folder / "images/photo 1.png"], on_error="skip")
     assert [prediction.name for prediction in found] == ["photo 0", "photo 1"]
     assert list(inferencer.failures) == ["000001"]
-    assert "000001: 3000x1 pixels cannot be made ready" in inferencer.failures["000001"]
+    assert "000001: the test pipeline fails on 3000x1 pixels" in inferencer.failures["000001"]
 
 
 def test_a_model_from_training_is_put_into_evaluation(cfg, checkpoint, folder, inferencer):

@@ -2,13 +2,13 @@
 
 import csv
 import json
-import sys
 
 import cv2
 import numpy as np
 import pytest
 
 from samplug.commands import analyze_clicks
+from samplug.commands.run import main
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
 from samplug.evaluation.baselines import box_fill, grabcut_box
@@ -42,8 +42,8 @@ def written(path, ious, name="a.png"):
 
 
 def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["analyze_clicks.py", *map(str, arguments)])
-    analyze_clicks.main()
+    monkeypatch.setenv("SAMPLUG_TRACEBACK", "1")
+    assert main("analyze-clicks", list(map(str, arguments))) == 0
     return capsys.readouterr().out
 
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import sys
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from samplug.commands import analyze_logs
 from samplug.commands.common import build_runner
+from samplug.commands.run import main
 from samplug.commands.run_logs import Point, read_run
 from samplug.utils.errors import ConfigError, DataError
 from samplug.visualization.curves import draw_curves, moving_mean
@@ -42,8 +42,8 @@ def values(run, key):
 
 
 def command(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["analyze_logs.py", *map(str, arguments)])
-    analyze_logs.main()
+    monkeypatch.setenv("SAMPLUG_TRACEBACK", "1")
+    assert main("analyze-logs", list(map(str, arguments))) == 0
 
 
 def test_resumed_segments_are_one_run(tmp_path):

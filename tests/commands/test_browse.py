@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from samplug.apis import init_model
-from samplug.commands import browse_dataset as module
 from samplug.commands import interaction_pictures
-from samplug.commands.browse_dataset import browse, time_loader
+from samplug.commands import sample_pictures as module
+from samplug.commands.sample_pictures import browse, time_loader
 from samplug.config import load_config
 from samplug.datasets import DataError
 from samplug.datasets.synthetic import camouflage_scene

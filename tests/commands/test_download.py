@@ -1,13 +1,11 @@
-"""tools/download.py: what a name needs, from a loopback server."""
+"""The command that downloads the weights that a name needs, from a loopback server."""
 
 import hashlib
-import sys
 
 import pytest
 
 from samplug.checkpoints import fetch
-from samplug.commands import download as command
-from samplug.commands.run import run
+from samplug.commands.run import main
 from samplug.model_index import Model, names
 from tests.server import FileServer
 
@@ -35,8 +33,7 @@ def server(tmp_path, monkeypatch):
 def call(monkeypatch, capsys):
     def call(*arguments):
         monkeypatch.delenv("SAMPLUG_TRACEBACK", raising=False)
-        monkeypatch.setattr(sys, "argv", ["download.py", *map(str, arguments)])
-        code = run(command.main)
+        code = main("download", list(map(str, arguments)))
         printed = capsys.readouterr()
         return code, printed.out.splitlines(), printed.err
 

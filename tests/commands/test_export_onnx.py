@@ -1,7 +1,5 @@
 """The ONNX file answers as the model does, for any number of objects and points, boxes, and with and without a mask."""
 
-import runpy
-import sys
 from functools import cache
 
 import pytest
@@ -9,14 +7,13 @@ import torch
 from mmengine.config import Config
 
 from samplug.apis.model import init_model
-from samplug.commands.export_onnx import PromptDecoder, export_onnx
-from samplug.commands.run import run
+from samplug.commands.prompt_decoder_onnx import PromptDecoder, export_onnx
+from samplug.commands.run import main
 from samplug.models import Prompts
 from samplug.utils.errors import ConfigError, UserError
 from tests.builders import tiny_tssam_cfg
 from tests.checkpoints.test_loading import randomised
 from tests.commands.test_export_weights import SAM, SAM2
-from tests.conftest import ROOT
 
 KINDS = {"sam": SAM, "sam2": SAM2}
 PADDING = torch.tensor([[[0.0, 0.0]]])
@@ -94,10 +91,7 @@ def exported(request, tmp_path_factory):
     torch.save({"state_dict": model.state_dict()}, folder / "trained.pth")
     (folder / "cfg.py").write_text(f"model = {KINDS[kind]!r}\n")
     arguments = [folder / "cfg.py", folder / "trained.pth", "--out", folder / "out" / "decoder.onnx"]
-    with pytest.MonkeyPatch.context() as patch:
-        options = ["--multimask"] if multimask else []
-        patch.setattr(sys, "argv", ["tools/export_onnx.py", *map(str, arguments), *options])
-        assert run(runpy.run_path(str(ROOT / "tools/export_onnx.py"))["main"]) == 0
+    assert main("export-onnx", [*map(str, arguments), *(["--multimask"] if multimask else [])]) == 0
     assert [path.name for path in (folder / "out").iterdir()] == ["decoder.onnx"]
     return kind, multimask, model, features, folder / "out" / "decoder.onnx"
 
@@ -155,10 +149,10 @@ def test_mistakes(tmp_path, monkeypatch):
     config = Config(dict(model=tiny_tssam_cfg()))
     with pytest.raises(UserError, match=r"there\.onnx exists already"):
         export_onnx(config, "untrained", tmp_path / "there.onnx")
-    monkeypatch.setattr("samplug.commands.export_onnx.find_spec", lambda name: None)
+    monkeypatch.setattr("samplug.commands.prompt_decoder_onnx.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"need onnx and onnxscript: pip install 'samplug\[onnx\]'"):
         export_onnx(config, "untrained", tmp_path / "new.onnx")
-    monkeypatch.setattr("samplug.commands.export_onnx.find_spec", lambda name: True)
+    monkeypatch.setattr("samplug.commands.prompt_decoder_onnx.find_spec", lambda name: True)
     with pytest.raises(ConfigError, match="TSSAM has a decoder FeatureFusionDecoder"):
         export_onnx(config, "untrained", tmp_path / "new.onnx")
     assert not (tmp_path / "new.onnx").exists()

@@ -1,8 +1,5 @@
 """Exported weights: read by transformers and by samplug itself, equal bit for bit; LoRA merged; nothing half written."""
 
-import runpy
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -12,15 +9,14 @@ from safetensors import SafetensorError
 
 from samplug.apis.model import init_model
 from samplug.checkpoints import WeightsError, load_weights, read_checkpoint
-from samplug.commands.export_weights import export_weights
-from samplug.commands.run import run
+from samplug.commands.published_weights import export_weights
+from samplug.commands.run import main
 from samplug.models import Prompts
 from samplug.models.input_geometry import InputGeometry
 from samplug.utils.errors import ConfigError, UserError
 from tests.builders import TINY_ARCH, TINY_HIERA, save_encoder, tiny_segmentor_cfg, tiny_tssam_cfg
 from tests.checkpoints.test_loading import randomised
 from tests.checkpoints.test_sam2_files import VIDEO
-from tests.conftest import ROOT
 
 SAM = dict(type="PromptableSAM", backbone=dict(type="SAMViT", arch=TINY_ARCH, img_size=64))
 SAM2 = dict(
@@ -218,7 +214,7 @@ def test_unknown_layout(tmp_path):
 def test_entries_without_a_place_are_named(trained, tmp_path, monkeypatch):
     config, checkpoint, model = trained(SAM)
     model.scale = torch.nn.Parameter(torch.ones(1))
-    monkeypatch.setattr("samplug.commands.export_weights.init_model", lambda *args: model)
+    monkeypatch.setattr("samplug.commands.published_weights.init_model", lambda *args: model)
     with pytest.raises(WeightsError, match=r"no place for 1 entries of the model \(scale\)"):
         export_weights(config, checkpoint, tmp_path / "out.pth")
 
@@ -264,7 +260,7 @@ def test_only_overwrite_replaces(trained, tmp_path, layout):
     ("layout", "writer", "error"),
     [
         ("official", "torch.save", RuntimeError),
-        ("hf", "samplug.commands.export_weights.save_file", SafetensorError),
+        ("hf", "samplug.commands.published_weights.save_file", SafetensorError),
         ("hf", "pathlib.Path.write_text", OSError),
     ],
 )
@@ -284,17 +280,15 @@ def test_what_was_there_stays_when_writing_fails(trained, tmp_path, monkeypatch,
     assert not list(tmp_path.rglob(".export-*"))
 
 
-def test_command(trained, tmp_path, monkeypatch, capsys):
+def test_command(trained, tmp_path, capsys):
     _, checkpoint, model = trained(SAM2)
     (tmp_path / "cfg.py").write_text(f"model = {SAM2!r}\n")
     arguments = [tmp_path / "cfg.py", checkpoint, "--layout", "official", "--out", tmp_path / "out.pt"]
-    monkeypatch.setattr(sys, "argv", ["tools/export_weights.py", *map(str, arguments)])
-    main = runpy.run_path(str(ROOT / "tools/export_weights.py"))["main"]
-    assert run(main) == 0
+    assert main("export-weights", list(map(str, arguments))) == 0
     printed = capsys.readouterr().out
     assert (
         f"{len(model.state_dict())} entries written to {tmp_path / 'out.pt'}\nnote: without the entries of the video"
         in printed
     )
-    assert run(main) == 1
+    assert main("export-weights", list(map(str, arguments))) == 1
     assert "exists already" in capsys.readouterr().err

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from samplug.checkpoints import WeightsError
-from samplug.commands import predict as module
-from samplug.commands.predict import Settings, class_names, predict
+from samplug.commands import folder_predictions as module
+from samplug.commands.folder_predictions import Settings, class_names, predict
 from samplug.config import load_config
 from samplug.converters import read_annotations, to_masks
 from samplug.datasets import DataError

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from samplug.converters import LabelledImage, export, read_annotations, to_masks
-from samplug.converters.outlines import components, outline
+from samplug.converters import LabelledImage, export_annotations, read_annotations, to_masks
+from samplug.converters.outlines import connected_parts, outline_polygon
 from samplug.converters.shapes import LabelmeShape, Polygons
 from samplug.datasets import DataError
 
@@ -38,7 +38,7 @@ def images(folder, masks):
 
 
 def there_and_back(folder, format, masks):
-    export(images(folder, masks), folder / format, format, CLASSES)
+    export_annotations(images(folder, masks), folder / format, format, CLASSES)
     source = folder / format / "annotations.json" if format == "coco" else folder / format
     to_masks(read_annotations(source), folder / "back")
     read = {name: cv2.imread(str(folder / "back/masks" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) for name in masks}
@@ -67,8 +67,8 @@ def test_outlines_without_tolerance(seed):
     mask = noise(seed, 20 + seed, 40 - seed)
     for edges in (True, False):
         drawn = np.zeros_like(mask)
-        for part, corner in components(mask):
-            points = outline(part, 0, edges) + corner
+        for part, corner in connected_parts(mask):
+            points = outline_polygon(part, 0, edges) + corner
             shape = Polygons([points.ravel().tolist()]) if edges else LabelmeShape("polygon", points.tolist())
             assert shape.problem(mask.shape) is None
             drawn |= shape.raster(mask.shape)
@@ -78,7 +78,7 @@ def test_outlines_without_tolerance(seed):
 
 def test_outlines_are_short():
     part = smooth()[:, :205]
-    assert len(outline(part, 1.0)) < 100 < len(outline(part, 0.0))
+    assert len(outline_polygon(part, 1.0)) < 100 < len(outline_polygon(part, 0.0))
 
 
 def test_classes_are_kept(tmp_path):
@@ -87,7 +87,7 @@ def test_classes_are_kept(tmp_path):
     (image,) = images(tmp_path, {"a": labels})
     names = ("other", "cat", "dog", "fish")
     for format in ("coco", "labelme", "yolo"):
-        assert export([image], tmp_path / format, format, names) == 2
+        assert export_annotations([image], tmp_path / format, format, names) == 2
         source = tmp_path / format / "annotations.json" if format == "coco" else tmp_path / format
         (read,) = read_annotations(source).images
         assert {region.category: int(region.shape.raster((40, 60)).sum()) for region in read.regions} == {
@@ -99,7 +99,7 @@ def test_classes_are_kept(tmp_path):
 def test_coco_states_boxes_and_areas(tmp_path):
     mask = np.zeros((20, 30), bool)
     mask[4:9, 10:18] = True
-    export(images(tmp_path, {"a": mask}), tmp_path / "coco", "coco", CLASSES)
+    export_annotations(images(tmp_path, {"a": mask}), tmp_path / "coco", "coco", CLASSES)
     content = json.loads((tmp_path / "coco/annotations.json").read_text())
     assert content["images"] == [{"id": 1, "file_name": "a.jpg", "height": 20, "width": 30}]
     assert content["annotations"][0] | {"segmentation": None} == {
@@ -110,12 +110,12 @@ def test_coco_states_boxes_and_areas(tmp_path):
 def test_corrections_are_not_overwritten_and_broken_runs_leave_nothing(tmp_path):
     (tmp_path / "yolo").mkdir()
     with pytest.raises(DataError, match="exists, perhaps with corrections"):
-        export([], tmp_path / "yolo", "yolo", CLASSES)
+        export_annotations([], tmp_path / "yolo", "yolo", CLASSES)
 
     def broken():
         yield from images(tmp_path, {"a": smooth()})
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        export(broken(), tmp_path / "labelme", "labelme", CLASSES)
+        export_annotations(broken(), tmp_path / "labelme", "labelme", CLASSES)
     assert {path.name for path in tmp_path.iterdir()} == {"yolo", "photos"}

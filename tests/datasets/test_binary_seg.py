@@ -89,7 +89,7 @@ def test_recursive_and_include(tmp_path):
             write(tmp_path / kind / part / f"1.{suffix}", np.eye(*SHAPE) * 255)
     assert len(build(tmp_path, recursive=True)) == 2
     assert len(build(tmp_path, recursive=True, include="y/*")) == 1
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="contains no images"):
         build(tmp_path)
 
 
@@ -185,8 +185,8 @@ def test_index_follows_the_files(folder, tmp_path_factory, monkeypatch):
 
     monkeypatch.setenv("SAMPLUG_CACHE", str(tmp_path_factory.mktemp("cache")))
     read = []
-    examine = scan.examine
-    monkeypatch.setattr(scan, "examine", lambda pair, *rest: (read.append(pair.name), examine(pair, *rest))[1])
+    examine = scan.examine_pair
+    monkeypatch.setattr(scan, "examine_pair", lambda pair, *rest: (read.append(pair.name), examine(pair, *rest))[1])
     build(folder, check="all", mask_values="0/255")
     assert sorted(read) == [f"a{index}" for index in range(10)]
     read.clear()
@@ -220,9 +220,9 @@ def test_start_up_lines(folder, capsys):
     write(folder / "images" / "a9.jpg", picture(shape=(40, 50)))
     write_mask(folder, "a9.png", np.zeros((40, 50)))
     dataset = build(folder, name="mine", published=dict(images=12))
-    from samplug.datasets.scan import describe
+    from samplug.datasets.scan import describe_pairs
 
-    text = describe(dataset.facts)
+    text = describe_pairs(dataset.facts)
     assert "30x20 to 50x40" in text
     assert "2 of the masks empty (a1, a9)" in text
     assert "1 of the masks foreground over 95% (a2)" in text
@@ -232,10 +232,10 @@ def test_start_up_lines(folder, capsys):
 
 def test_masks_that_are_no_masks_are_pointed_out(folder):
     """Grey photographs and probability maps pass a threshold without an error."""
-    from samplug.datasets.scan import describe
+    from samplug.datasets.scan import describe_pairs
 
     write_mask(folder, "a4.png", np.linspace(0, 255, 600).reshape(SHAPE))
-    assert "1 of the masks mostly grey, as photographs and probability maps are (a4)" in describe(
+    assert "1 of the masks mostly grey, as photographs and probability maps are (a4)" in describe_pairs(
         build(folder, mask_values="0/255").facts
     )
 

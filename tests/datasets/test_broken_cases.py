@@ -10,7 +10,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from samplug.datasets import BinarySegDataset, DataError
-from samplug.datasets.scan import by_suspicion, describe
+from samplug.datasets.scan import by_suspicion, describe_pairs
 from samplug.datasets.scan_cache import SAMPLED
 from samplug.utils.errors import UserError
 from tests.datasets.broken import CONTENTS, NAMES, SHAPE, VICTIM, mask, picture, save, sound_set
@@ -157,7 +157,7 @@ def test_suspicious_masks_are_named(tmp_path, values, what):
     dataset = build(tmp_path, mask_values=dict(foreground=[255], background=[0], ignore=[7]))
     assert len(dataset) == 8
     assert by_suspicion(dataset.facts) == {what: [VICTIM]}
-    assert f"1 of the masks {what} ({VICTIM})" in describe(dataset.facts)
+    assert f"1 of the masks {what} ({VICTIM})" in describe_pairs(dataset.facts)
 
 
 def test_a_broken_file_outside_the_sample_is_named_by_a_loader_of_processes(tmp_path):

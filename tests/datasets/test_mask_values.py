@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samplug.datasets.mask_values import MaskValues, decide
+from samplug.datasets.mask_values import MaskValues, decide_mask_values
 from samplug.datasets.transforms import LoadBinaryMask
 from samplug.datasets.transforms.loading import load_labels
 from samplug.imaging.files import read_mask
@@ -46,7 +46,7 @@ def test_grey_rules():
     ("spec", "values", "dtype", "message"),
     [
         ("0/1", [0, 1, 2], np.uint8, r"m\.png has values up to 2 in a dataset of 0/1"),
-        ("0/255", [0, 1], np.uint8, r"m\.png holds 0/1 in a dataset of 0/255"),
+        ("0/255", [0, 1], np.uint8, r"m\.png contains 0/1 in a dataset of 0/255"),
         (
             "0/255",
             [0, 1, 2, 2],
@@ -62,11 +62,11 @@ def test_grey_rules():
             dict(foreground=[1, 2]),
             [0, 1, 3, 3, 9],
             np.uint8,
-            r"m\.png holds 3 \(2 pixels\), 9 \(1 pixels\) which .* not list",
+            r"m\.png contains 3 \(2 pixels\), 9 \(1 pixels\) which .* not list",
         ),
-        (dict(foreground=[RED]), [BLACK, RED, GREEN], np.uint8, r"m\.png holds \[0, 255, 0\] \(1 pixels\) which"),
-        (dict(foreground=[RED]), [0, 7], np.uint8, r"m\.png holds 7 \(1 pixels\) which"),
-        (dict(foreground=[WHITE]), [0, 256], np.uint16, r"m\.png holds 256 \(1 pixels\) which"),
+        (dict(foreground=[RED]), [BLACK, RED, GREEN], np.uint8, r"m\.png contains \[0, 255, 0\] \(1 pixels\) which"),
+        (dict(foreground=[RED]), [0, 7], np.uint8, r"m\.png contains 7 \(1 pixels\) which"),
+        (dict(foreground=[WHITE]), [0, 256], np.uint16, r"m\.png contains 256 \(1 pixels\) which"),
     ],
 )
 def test_values_without_meaning(spec, values, dtype, message):
@@ -181,13 +181,13 @@ def masks(tmp_path):
 
 
 def test_decide(masks):
-    assert decide(masks([0, 0], [0, 1], [1, 1])) == "0/1"
-    assert decide(masks([0, 0], [0, 255], [255, 255])) == "0/255"
-    assert decide(masks([0, 0], [0, 0])) == "0/255"
-    assert decide(masks(np.uint16([0, 65535]), [0, 255])) == "0/255"
-    assert decide(masks([0, 40, 130, 255])) == "0/255"
+    assert decide_mask_values(masks([0, 0], [0, 1], [1, 1])) == "0/1"
+    assert decide_mask_values(masks([0, 0], [0, 255], [255, 255])) == "0/255"
+    assert decide_mask_values(masks([0, 0], [0, 0])) == "0/255"
+    assert decide_mask_values(masks(np.uint16([0, 65535]), [0, 255])) == "0/255"
+    assert decide_mask_values(masks([0, 40, 130, 255])) == "0/255"
     # Compressed: one mask shows small values only, as a label map would, the sample shows what they are.
-    assert decide(masks([0, 11, 255], [0, 3, 80, 250])) == "0/255"
+    assert decide_mask_values(masks([0, 11, 255], [0, 3, 80, 250])) == "0/255"
 
 
 @pytest.mark.parametrize(
@@ -207,20 +207,20 @@ def test_decide(masks):
 )
 def test_decide_refuses(masks, values, message):
     with pytest.raises(DataError, match=message):
-        decide(masks(*values))
+        decide_mask_values(masks(*values))
 
 
 def test_real_label_maps_and_noisy_masks(test_data):
     pets = sorted((test_data / "data/oxford_pets/annotations/label").iterdir())
     with pytest.raises(DataError, match=r"0, 1, 2, 255\).*foreground=\[1, 2\], background=\[0\], ignore=\[255\]"):
-        decide(pets)
+        decide_mask_values(pets)
     spec = dict(foreground=[1, 2], background=[0], ignore=[255])
     for path in pets:
         raw = read_mask(path)
         found = MaskValues.parse(spec).labels(raw, path)
         np.testing.assert_array_equal(found == 255, raw == 255)
         np.testing.assert_array_equal(found == 1, (raw == 1) | (raw == 2))
-    assert decide(sorted((test_data / "data/cvc_clinicdb/CVC-ClinicDB/Ground Truth").iterdir())) == "0/255"
+    assert decide_mask_values(sorted((test_data / "data/cvc_clinicdb/CVC-ClinicDB/Ground Truth").iterdir())) == "0/255"
 
 
 def test_load_labels_checks_the_pair(masks):

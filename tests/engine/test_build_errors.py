@@ -125,7 +125,7 @@ class Sequence:
             accepted_keys()
         if broken == "lookup":
             {}["key"]
-        self.parts = [build_model_from_cfg(part, MODELS, dict(number=number)) for number, part in enumerate(parts)]
+        self.parts = [MODELS.build(part, default_args=dict(number=number)) for number, part in enumerate(parts)]
         self.adapter = adapter and MODELS.build(adapter)
 
 

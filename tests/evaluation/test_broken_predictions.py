@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samplug.commands import evaluate_masks
-from samplug.commands.run import run
+from samplug.commands.run import main
 from samplug.utils.errors import UserError
 from tests.datasets.broken import CONTENTS, NAMES, SHAPE, VICTIM, mask, picture, save
 
@@ -42,8 +41,7 @@ def evaluate(root: Path, monkeypatch, *arguments: Any) -> int:
         root / "out.json",
         *arguments,
     ]
-    monkeypatch.setattr("sys.argv", ["evaluate_masks.py", *map(str, words)])
-    return run(evaluate_masks.main)
+    return main("evaluate", list(map(str, words)))
 
 
 def check(root: Path, monkeypatch, capsys, name: str, says: str, left: list[str], *arguments: Any) -> None:
@@ -176,11 +174,11 @@ def test_all_methods_are_scored_on_the_same_images(root, monkeypatch):
         "--out",
         root / "out.json",
     ]
-    monkeypatch.setattr("sys.argv", ["evaluate_masks.py", *map(str, words)])
+    words = list(map(str, words))
+    monkeypatch.setenv("SAMPLUG_TRACEBACK", "1")
     with pytest.raises(UserError, match=rf"1 files of pred .*\n.*{VICTIM}\.png is empty"):
-        evaluate_masks.main()
-    monkeypatch.setattr("sys.argv", ["evaluate_masks.py", *map(str, words), "--on-error", "skip"])
-    evaluate_masks.main()
+        main("evaluate", words)
+    assert main("evaluate", [*words, "--on-error", "skip"]) == 0
     for name, why in (("pred", "is empty"), ("better", "left out: another method")):
         report = json.loads((root / f"out.{name}.json").read_text())
         assert list(report["images"]) == OTHERS

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from samplug.commands import evaluate_masks
+from samplug.commands.run import main
 from samplug.evaluation import baselines
 from samplug.evaluation.folders import evaluate
 from samplug.evaluation.protocols import Overlap, Saliency, Shadow
@@ -48,8 +48,8 @@ def root(tmp_path):
 
 
 def command(monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["evaluate_masks.py", *map(str, arguments)])
-    evaluate_masks.main()
+    monkeypatch.setenv("SAMPLUG_TRACEBACK", "1")
+    assert main("evaluate", list(map(str, arguments))) == 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])

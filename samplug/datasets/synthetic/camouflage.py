@@ -1,4 +1,4 @@
-"""Generated camouflage: a textured object on a textured ground of the same colours and brightness."""
+"""Generate camouflage scenes: a textured object on a textured ground of the same colours and brightness."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 
 from samplug.datasets.synthetic.textures import TEXTURES
 
-# Grounds are made of grains and fibres, as soil, gravel and grass are; objects carry bands and meshes, as animals do. Spots
-# and blotches fit both and are left out: name them for harder scenes.
+# Grounds consist of grains and fibres, like soil, gravel and grass; objects have bands and meshes, like animals. Spots
+# and # blotches fit both; by default they are left out. Pass them for harder scenes.
 GROUND_TEXTURES = ("fractal", "fibres", "cells", "speckle", "mosaic")
 OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "rings", "bricks")
 
@@ -21,18 +21,18 @@ def camouflage_scene(
     ground_textures: Sequence[str] = GROUND_TEXTURES,
     object_textures: Sequence[str] = OBJECT_TEXTURES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scene number ``index`` of an endless sequence.
+    """Generate scene ``index`` of an endless sequence.
 
-    Object and ground get textures of two families, the same palette, mean and contrast, one lighting and one noise: neither
-    colour nor brightness nor place gives the object away, only its texture and outline do.
+    Object and ground have textures of two families, but the same palette, mean, contrast, lighting and noise. Colour,
+    brightness and place do not reveal the object, only its texture and outline do.
 
     Args:
-        seed: Names the sequence.
-        index: Place in the sequence.
-        size: Side of the square image in pixels, 32 at least.
+        seed: Seed of the sequence.
+        index: Index in the sequence.
+        size: Side of the square image in pixels, at least 32.
         ground_textures: Families (keys of ``TEXTURES``) to draw the ground from.
-        object_textures: Families to draw the object from. Where both share families, only the odd one out is the object,
-            which is much harder to learn.
+        object_textures: Families to draw the object from. If both share families, no texture marks the object as such,
+            only the difference to its surroundings does, which is much harder to learn.
 
     Returns:
         Image (size, size, 3) uint8 BGR and mask (size, size) uint8 in {0, 1}.
@@ -45,7 +45,7 @@ def camouflage_scene(
     object_name = rng.choice([name for name in object_textures if name != ground_name])
     ground, figure = TEXTURES[ground_name](rng, size), TEXTURES[object_name](rng, size)
     alpha = gaussian_filter(mask.astype(np.float32), 0.6)
-    grey = ground * (1 - alpha) + _match(figure, ground, mask, rng) * alpha
+    grey = ground * (1 - alpha) + _match_contrast(figure, ground, mask, rng) * alpha
 
     image = _palette(rng, grey)
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
@@ -55,9 +55,9 @@ def camouflage_scene(
 
 
 def object_mask(rng: Generator, size: int) -> np.ndarray:
-    """One object anywhere in the frame, possibly cut by its border: (size, size) uint8 in {0, 1}.
+    """Generate one object anywhere in the image, possibly cut by the border: (size, size) uint8 in {0, 1}.
 
-    The outline is a circle bent by random harmonics, stretched and turned; 7 % to 40 % of the image.
+    Its outline is a circle bent by random harmonics, stretched and rotated. It covers 7 % to 40 % of the image.
     """
     y, x = np.mgrid[:size, :size] / size
     while True:
@@ -74,15 +74,15 @@ def object_mask(rng: Generator, size: int) -> np.ndarray:
             return mask.astype(np.uint8)
 
 
-def _match(figure: np.ndarray, ground: np.ndarray, mask: np.ndarray, rng: Generator) -> np.ndarray:
-    """Give the object's texture the mean and contrast of the ground that it hides, up to a small error."""
+def _match_contrast(figure: np.ndarray, ground: np.ndarray, mask: np.ndarray, rng: Generator) -> np.ndarray:
+    """Give the object's texture the mean and contrast of the ground, up to a small random error."""
     inside, outside = figure[mask > 0], ground[mask == 0]
     scale = outside.std() / (inside.std() + 1e-6) * rng.uniform(0.85, 1.15)
     return (figure - inside.mean()) * scale + outside.mean() + rng.normal(0, 0.15)
 
 
 def _palette(rng: Generator, grey: np.ndarray) -> np.ndarray:
-    """Colour a standardised grey map along a random ramp of three neighbouring earthy colours: (H, W, 3) float in 0..255."""
+    """Colour a standardised grey map with a random ramp of earthy colours: (H, W, 3) float in 0..255."""
     base = rng.uniform(85, 165, 3)
     contrast = rng.uniform(60, 95)
     bend = rng.normal(0, 12, 3)

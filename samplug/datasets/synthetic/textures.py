@@ -1,4 +1,7 @@
-"""Procedural grey textures: every family is a function (rng, size) -> (size, size) float32 map with mean 0 and variance 1."""
+"""Procedural grey textures.
+
+Each family is a function (rng, size) -> (size, size) float32 map with mean 0 and variance 1.
+"""
 
 from collections.abc import Callable
 
@@ -20,7 +23,7 @@ def _family(function: Texture) -> Texture:
 
 
 def _rotated_grid(rng: Generator, size: int, warp: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel coordinates (u, v) in a randomly turned frame, bent by smooth noise of ``warp`` pixels."""
+    """Return pixel coordinates (u, v) in a randomly rotated system, bent by smooth noise of ``warp`` pixels."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     if warp:
         x += warp * _smooth_noise(rng, size, size / 8)
@@ -30,7 +33,7 @@ def _rotated_grid(rng: Generator, size: int, warp: float = 0.0) -> tuple[np.ndar
 
 
 def _smooth_noise(rng: Generator, size: int, sigma: float) -> np.ndarray:
-    """White noise blurred to ``sigma`` pixels, standardised; wraps around the borders."""
+    """Return standardised white noise, blurred by ``sigma`` pixels, that wraps around the borders."""
     frequency = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.rfftfreq(size)[None] ** 2
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * np.exp(-2 * (np.pi * sigma) ** 2 * frequency)
     noise = np.fft.irfft2(spectrum, s=(size, size))
@@ -38,7 +41,7 @@ def _smooth_noise(rng: Generator, size: int, sigma: float) -> np.ndarray:
 
 
 def _period(rng: Generator, size: int, low: float = 0.045, high: float = 0.1) -> float:
-    """A wavelength in pixels, log-uniform between shares of the image side, at least 4 px."""
+    """Draw a wavelength in pixels, log-uniform between shares of the image side, at least 4 pixels."""
     return max(4.0, size * float(np.exp(rng.uniform(np.log(low), np.log(high)))))
 
 
@@ -91,7 +94,7 @@ def fibres(rng: Generator, size: int) -> np.ndarray:
 
 
 def _sites(rng: Generator, size: int, spacing: float) -> np.ndarray:
-    """(size, size) bool, True at jittered grid points about ``spacing`` pixels apart."""
+    """Return (size, size) bool, True at jittered grid points about ``spacing`` pixels apart."""
     steps = np.arange(0, size + spacing, spacing)
     grid = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
     points: np.ndarray = grid + rng.uniform(-0.35, 0.35, grid.shape) * spacing
@@ -111,7 +114,7 @@ def cells(rng: Generator, size: int) -> np.ndarray:
 
 @_family
 def mosaic(rng: Generator, size: int) -> np.ndarray:
-    """Cells of one random grey each: gravel, patchwork."""
+    """Cells, each of one random grey: gravel, patchwork."""
     index = distance_transform_edt(~_sites(rng, size, _period(rng, size)), return_distances=False, return_indices=True)
     return rng.standard_normal((size, size))[index[0], index[1]]
 

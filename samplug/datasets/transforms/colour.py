@@ -1,4 +1,4 @@
-"""Transforms of the image that leave the mask alone."""
+"""Transforms that change the image but not the mask."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from samplug.utils.errors import ConfigError
 
 @TRANSFORMS.register_module()
 class RandomGaussianBlur(BaseTransform):
-    """Blurs ``img``, (H, W, 3) uint8, with a Gaussian of random width; the size stays.
+    """Blur ``img``, (H, W, 3) uint8, with a Gaussian of random width; the size does not change.
 
     Args:
-        prob: Share of the images that are blurred, in [0, 1].
+        prob: Probability that an image is blurred, in [0, 1].
         sigma: Smallest and largest standard deviation in pixels, drawn uniformly.
 
     Raises:
-        ConfigError: ``prob`` is no share, or ``sigma`` no range above 0.
+        ConfigError: ``prob`` is not in [0, 1], or ``sigma`` is not a range above 0.
     """
 
     def __init__(self, prob: float, sigma: tuple[float, float] = (0.1, 2.0)) -> None:
@@ -33,11 +33,11 @@ class RandomGaussianBlur(BaseTransform):
         self.sigma = sigma
 
     @cache_randomness
-    def _draw_sigma(self) -> float | None:
+    def _random_sigma(self) -> float | None:
         return np.random.uniform(*self.sigma) if np.random.rand() < self.prob else None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        sigma = self._draw_sigma()
+        sigma = self._random_sigma()
         if sigma is not None:
             results["img"] = cv2.GaussianBlur(results["img"], (0, 0), sigma)
         return results
@@ -48,16 +48,16 @@ class RandomGaussianBlur(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ColorJitter(BaseTransform):
-    """Scales brightness, contrast and saturation of ``img``, (H, W, 3) uint8 BGR, by random factors in random order.
+    """Scale brightness, contrast and saturation of ``img``, (H, W, 3) uint8 BGR, by random factors in random order.
 
-    The same operations as torchvision's ``ColorJitter`` on PIL images: brightness about black, contrast about the mean grey, saturation
-    about the picture in grey. A factor is drawn uniformly from [max(0, 1 - x), 1 + x]; 0 leaves that property out.
+    The operations are those of torchvision's ``ColorJitter`` on PIL images: brightness is scaled about black, contrast
+    about the mean grey, saturation about the grey image. Each factor is drawn uniformly from [max(0, 1 - x), 1 + x].
 
     Args:
-        brightness, contrast, saturation: x of each, at least 0.
+        brightness, contrast, saturation: Value x of each property, at least 0; 0 leaves the property unchanged.
 
     Raises:
-        ConfigError: One is below 0.
+        ConfigError: A value is below 0.
     """
 
     def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0) -> None:
@@ -67,13 +67,13 @@ class ColorJitter(BaseTransform):
                 raise ConfigError(f"ColorJitter: {name}={amount!r} is below 0")
 
     @cache_randomness
-    def _draw(self) -> list[tuple[str, float]]:
+    def _random_factors(self) -> list[tuple[str, float]]:
         used = [(name, np.random.uniform(max(0.0, 1 - x), 1 + x)) for name, x in self.amounts.items() if x]
         return [used[index] for index in np.random.permutation(len(used))]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         image = Image.fromarray(cv2.cvtColor(results["img"], cv2.COLOR_BGR2RGB))
-        for name, factor in self._draw():
+        for name, factor in self._random_factors():
             image = _ENHANCERS[name](image).enhance(factor)
         results["img"] = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
         return results

@@ -9,17 +9,17 @@ with quiet_optional_operators():
     from mmseg.datasets.transforms import PackSegInputs as _PackSegInputs
 
 META_KEYS = (
-    "img_path", "seg_map_path", "dataset_name", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip", "flip_direction",
-    "reduce_zero_label",
+    "img_path", "seg_map_path", "dataset_name", "ori_shape", "img_shape", "pad_shape", "scale_factor", "flip",
+    "flip_direction", "reduce_zero_label",
 )  # fmt: skip
 
 
 @TRANSFORMS.register_module()
 class PackSegInputs(_PackSegInputs):
-    """mmseg's, which also passes on ``dataset_name``: metrics give each set its own row.
+    """mmseg's ``PackSegInputs`` that also keeps ``dataset_name``, so that metrics can report each dataset.
 
     Args:
-        meta_keys: Entries of ``results`` that go into the sample's metainfo; those that are absent are left out.
+        meta_keys: Entries of ``results`` to copy into the metainfo of the sample; missing ones are left out.
     """
 
     def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:

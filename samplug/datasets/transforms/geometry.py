@@ -1,4 +1,4 @@
-"""Transforms that move the pixels of image and truth alike."""
+"""Transforms that move the pixels of image and ground truth together."""
 
 import math
 from typing import Any
@@ -19,22 +19,25 @@ with quiet_optional_operators():
 
 @TRANSFORMS.register_module()
 class RandomRotateShear(BaseTransform):
-    """Turns and shears image and truth about the image's centre, as SAM 2's training does; the size stays.
+    """Rotate and shear image and ground truth about the centre of the image, as in SAM 2's training.
 
-    Angles are drawn uniformly. A draw that would push an object out of the image is not used: after ``attempts`` such draws the sample
-    stays as it is. ``mmdet.RandomAffine`` moves boxes only.
+    The size of the image does not change.
+    Angles are drawn uniformly. Angles that would move an object out of the image are rejected; after ``attempts``
+    rejections the sample stays unchanged. (``mmdet.RandomAffine`` moves boxes only.)
 
-    Changes ``img``, (H, W, 3) uint8, by bilinear interpolation, and by nearest neighbour what there is of ``gt_seg_map`` (H, W) uint8 and
-    ``gt_masks`` (``BitmapMasks``); what comes into them from outside is 0, background. ``gt_bboxes`` become the tight boxes of the masks.
+    ``img``, (H, W, 3) uint8, is interpolated bilinearly. ``gt_seg_map``, (H, W) uint8, and ``gt_masks``,
+    ``BitmapMasks``, are interpolated by nearest neighbour if present; pixels from outside become 0, background.
+    ``gt_bboxes`` become the tight boxes of the masks.
 
     Args:
-        angle: Largest angle of the turn, degrees in [0, 180].
-        shear: Largest angle that the vertical leans by, degrees in [0, 90).
-        attempts: Draws for a sample, at least 1.
-        fill: Colour of what comes from outside the image, in 0..255 and the image's order of channels; by default ImageNet's mean in BGR.
+        angle: Largest rotation in degrees, in [0, 180].
+        shear: Largest shear of the vertical axis in degrees, in [0, 90).
+        attempts: Number of draws for a sample, at least 1.
+        fill: Colour of pixels from outside the image, in 0..255 and in the channel order of the image; by default
+            ImageNet's mean in BGR.
 
     Raises:
-        ConfigError: An angle is out of its range, or ``attempts`` below 1.
+        ConfigError: An angle is out of its range, or ``attempts`` is below 1.
     """
 
     def __init__(
@@ -52,18 +55,18 @@ class RandomRotateShear(BaseTransform):
         self.fill = fill
 
     @cache_randomness
-    def _draw(self) -> list[tuple[float, float]]:
+    def _random_angles(self) -> list[tuple[float, float]]:
         limits = np.radians([self.angle, self.shear])
         return [tuple(np.random.uniform(-limits, limits)) for _ in range(self.attempts)]
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         height, width = results["img"].shape[:2]
-        for angle, shear in self._draw():
+        for angle, shear in self._random_angles():
             matrix = rotation_and_shear(angle, shear, (height, width))
-            truth = _moved_truth(results, matrix)
-            if truth is not None:
+            ground_truth = _moved_ground_truth(results, matrix)
+            if ground_truth is not None:
                 results["img"] = _warp(results["img"], matrix, cv2.INTER_LINEAR, self.fill)
-                results.update(truth)
+                results.update(ground_truth)
                 break
         return results
 
@@ -72,10 +75,10 @@ class RandomRotateShear(BaseTransform):
 
 
 def rotation_and_shear(angle: float, shear: float, size: tuple[int, int]) -> np.ndarray:
-    """Where pixels go, (2, 3) float64, on coordinates (x, y) with pixel centres at whole numbers.
+    """Return the affine matrix, (2, 3) float64, that maps coordinates (x, y); pixel centres are at integers.
 
-    First the vertical leans by ``shear``, then everything turns clockwise by ``angle`` (radians), both about the centre of an image of
-    ``size`` (H, W), as torchvision's ``affine`` does.
+    First the vertical axis is sheared by ``shear``, then the image is rotated clockwise by ``angle`` (both in radians),
+    about the centre of an image of ``size`` (H, W), as in torchvision's ``affine``.
     """
     cos, sin = math.cos(angle), math.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1.0, -math.tan(shear)], [0.0, 1.0]])
@@ -83,8 +86,8 @@ def rotation_and_shear(angle: float, shear: float, size: tuple[int, int]) -> np.
     return np.column_stack([linear, centre - linear @ centre])
 
 
-def _moved_truth(results: dict[str, Any], matrix: np.ndarray) -> dict[str, Any] | None:
-    """The entries of the truth after the move; None if an object is lost by it."""
+def _moved_ground_truth(results: dict[str, Any], matrix: np.ndarray) -> dict[str, Any] | None:
+    """Move the entries of the ground truth; return None if an object would leave the image."""
     moved: dict[str, Any] = {}
     if "gt_seg_map" in results:
         before = results["gt_seg_map"]

@@ -1,4 +1,4 @@
-"""Loading transforms."""
+"""Transforms that load images and masks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ SizeMismatch = Literal["stop", "resize_mask"]
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Reads ``img_path``, unless the dataset made the image.
+    """Read ``img_path``, unless the dataset generated the image.
 
     Adds ``img`` (H, W, 3) uint8 BGR, ``img_shape`` and ``ori_shape`` (H, W).
     """
@@ -32,13 +32,14 @@ class LoadImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadBinaryMask(BaseTransform):
-    """Reads ``seg_map_path``, unless the dataset made the mask.
+    """Read ``seg_map_path``, unless the dataset generated the mask.
 
-    Adds ``gt_seg_map`` (H, W) uint8, 1 = foreground, 0 = background, 255 = ignored. The dataset supplies ``mask_values``, a spec of
-    :class:`samplug.datasets.mask_values.MaskValues`, and may supply ``size_mismatch``: ``'stop'`` (default) or ``'resize_mask'``.
+    Adds ``gt_seg_map`` (H, W) uint8: 1 foreground, 0 background, 255 ignored. The dataset provides ``mask_values``, a
+    spec of :class:`samplug.datasets.mask_values.MaskValues`, and may provide ``size_mismatch``: ``'stop'`` (default) or
+    ``'resize_mask'``.
 
     Raises:
-        DataError: A mask of another size than its image, or of values that ``mask_values`` gives no meaning.
+        DataError: A mask has another size than its image, or a value to which ``mask_values`` gives no meaning.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -61,27 +62,27 @@ def load_labels(
     spec: str | Mapping[str, Any] | MaskValues,
     size_mismatch: SizeMismatch = "stop",
 ) -> Labels:
-    """The labels of an image's mask file.
+    """Read a mask file and map its values to labels.
 
     Args:
         mask_path: File of the mask.
         image_shape: (H, W) of the image.
-        image_path: The image's file, for messages.
-        spec: Which values mean foreground, see :class:`MaskValues`.
-        size_mismatch: ``'resize_mask'``: a mask of another size is resized to the image, by the nearest pixel; ``'stop'``: it is an
-            error.
+        image_path: File of the image, for messages.
+        spec: Meaning of the mask values, see :class:`MaskValues`.
+        size_mismatch: ``'stop'`` raises an error if mask and image differ in size; ``'resize_mask'`` resizes the mask
+            to the image by nearest neighbour.
 
     Returns:
         (H, W) uint8: 1 foreground, 0 background, 255 ignored.
 
     Raises:
-        ConfigError: A wrong spec or ``size_mismatch``.
-        DataError: The mask cannot be read, has another size than its image, or values without meaning.
+        ConfigError: ``spec`` or ``size_mismatch`` is invalid.
+        DataError: The mask cannot be read, has another size than its image, or has values without a meaning.
     """
-    return labels_of(read_mask(mask_path), mask_path, image_shape, image_path, spec, size_mismatch)
+    return labels_from_mask(read_mask(mask_path), mask_path, image_shape, image_path, spec, size_mismatch)
 
 
-def labels_of(
+def labels_from_mask(
     raw: NDArray[Any],
     mask_path: str | Path,
     image_shape: tuple[int, int],
@@ -89,7 +90,7 @@ def labels_of(
     spec: str | Mapping[str, Any] | MaskValues,
     size_mismatch: SizeMismatch = "stop",
 ) -> Labels:
-    """:func:`load_labels` of a mask that has been read: ``raw`` is what ``read_mask`` returned for ``mask_path``."""
+    """Do the work of :func:`load_labels` for a mask ``raw`` that ``read_mask`` has read from ``mask_path``."""
     if size_mismatch not in ("stop", "resize_mask"):
         raise ConfigError(f"size_mismatch={size_mismatch!r} is not 'stop' or 'resize_mask'")
     values = MaskValues.parse(spec)
@@ -98,10 +99,10 @@ def labels_of(
         if size_mismatch == "stop":
             rotated = ""
             if raw.shape[:2] == (width, height):
-                rotated = ", or the picture has an EXIF rotation that the mask lacks: save both upright"
+                rotated = ", or the image has an EXIF rotation that the mask lacks: save both upright"
             raise DataError(
-                f"data: mask {mask_path} is {raw.shape[1]}x{raw.shape[0]}, its image {image_path} is {width}x{height}: masks must "
-                f"have the size of their images (size_mismatch='resize_mask' resizes them){rotated}"
+                f"data: mask {mask_path} is {raw.shape[1]}x{raw.shape[0]}, its image {image_path} is {width}x{height}: "
+                f"masks must have the size of their images (size_mismatch='resize_mask' resizes them){rotated}"
             )
         raw = cv2.resize(raw, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return values.labels(raw, mask_path)

@@ -1,5 +1,7 @@
 from samplug.engine.hooks.checkpoint import CheckpointHook
+from samplug.engine.hooks.deferred_losses import RuntimeInfoHook
 from samplug.engine.hooks.early_stopping import EarlyStoppingHook
+from samplug.engine.hooks.features import FeatureReaderHook
 from samplug.engine.hooks.memory import MemoryHook
 from samplug.engine.hooks.non_finite import NonFiniteHook
 from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
@@ -14,6 +16,7 @@ __all__ = [
     "OMITTED_KEY",
     "CheckpointHook",
     "EarlyStoppingHook",
+    "FeatureReaderHook",
     "MemoryHook",
     "NonFiniteHook",
     "OmitFrozenHook",
@@ -21,6 +24,7 @@ __all__ = [
     "ParamSchedulerHook",
     "ProgressHook",
     "RunRecordHook",
+    "RuntimeInfoHook",
     "SplitLeakageHook",
     "UnusedParametersHook",
 ]

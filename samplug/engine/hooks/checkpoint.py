@@ -1,6 +1,5 @@
 """Save checkpoints in an order that loses none."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from samplug.engine.resume_state import STATE_KEY, training_state
 from samplug.evaluation.directions import rule_of
 from samplug.registry import HOOKS
 from samplug.utils.errors import ConfigError
+from samplug.utils.files import write_text
 
 
 @HOOKS.register_module()
@@ -65,10 +65,7 @@ class CheckpointHook(_CheckpointHook):
         )
         if not is_main_process():
             return
-        record = Path(runner.work_dir) / "last_checkpoint"
-        partial = record.with_name(".last_checkpoint.partial")
-        partial.write_text(str(self.last_ckpt))
-        os.replace(partial, record)
+        write_text(Path(runner.work_dir) / "last_checkpoint", str(self.last_ckpt))
         if outdated is not None:
             self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(outdated)))
 

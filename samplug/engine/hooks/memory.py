@@ -7,8 +7,9 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from samplug.engine.run_errors import fixed_bytes, gib, used_bytes
+from samplug.engine.run_errors import fixed_bytes, used_bytes
 from samplug.registry import HOOKS
+from samplug.utils.text import gib
 
 
 @HOOKS.register_module()

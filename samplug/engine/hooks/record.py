@@ -110,7 +110,7 @@ def _facts(runner: Runner) -> dict[str, Any]:
         deterministic=runner.deterministic,
         launcher=runner.launcher,
         world_size=runner.world_size,
-        parameters=getattr(runner, "parameter_counts", None) or count_parameters(runner.model),
+        parameters=count_parameters(runner.model),
         data={name: summarise(loop.dataloader.dataset) for name, loop in loops.items() if isinstance(loop, BaseLoop)},
     )
 

@@ -1,6 +1,6 @@
 """Saying at the start when training or model selection uses images that a score will be reported on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from samplug.datasets.configs import datasets_of
 from samplug.registry import HOOKS
 
 # What says which samples of a folder a dataset reads.
@@ -30,7 +31,7 @@ class SplitLeakageHook(Hook):
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
     """What is wrong with the choice of sets in a config, from the settings alone: no dataset is built."""
     train, val, test = (
-        list(sets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
+        list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
     )
     warnings = []
     for dataset in val:
@@ -52,18 +53,6 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
         if _is_published_test(dataset):
             warnings.append(f"data: {_name(dataset)}, a published test set, is trained on")
     return list(dict.fromkeys(warnings))
-
-
-def sets_of(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    """Configs of the datasets within wrappers (concatenated, repeated)."""
-    if not isinstance(dataset, Mapping):
-        return
-    inner = dataset.get("datasets") or ([dataset["dataset"]] if "dataset" in dataset else [])
-    if inner:
-        for part in inner:
-            yield from sets_of(part)
-    else:
-        yield dataset
 
 
 def _is_published_test(dataset: Mapping[str, Any]) -> bool:

@@ -6,8 +6,8 @@ from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch.distributed.fsdp import FullyShardedDataParallel
 
+from samplug.engine.fsdp import is_sharded
 from samplug.registry import HOOKS
 from samplug.utils.errors import ConfigError
 
@@ -30,7 +30,7 @@ class UnusedParametersHook(Hook):
         self._handles: list[Any] | None = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        if self._handles is None and not isinstance(runner.model, FullyShardedDataParallel):
+        if self._handles is None and not is_sharded(runner.model):
             self._handles = [
                 parameter.register_post_accumulate_grad_hook(lambda _, name=name: self._reached.add(name))
                 for name, parameter in self._model(runner).named_parameters()
@@ -52,7 +52,7 @@ class UnusedParametersHook(Hook):
             return
         listed = ", ".join(unused[:_LISTED]) + (f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else "")
         message = f"train: the loss does not depend on {len(unused)} trained parameters: {listed}"
-        if is_distributed() and not runner.cfg.get("find_unused_parameters"):
+        if is_distributed() and not getattr(runner.model, "find_unused_parameters", False):
             raise ConfigError(f"{message}. Freeze or remove them, or set find_unused_parameters=True (slower)")
         runner.logger.warning(f"{message}. They stay as they are")
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.datasets.mask_values import MaskSpec, MaskValues, decide
+from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
 from samplug.evaluation import functional as F
 from samplug.evaluation.baselines import BASELINES, NEEDS_IMAGE
 from samplug.evaluation.functional.counts import Map, Mask
@@ -123,7 +123,7 @@ class ForegroundProtocol(FileProtocol[Map, Labels]):
         spec = self.mask_values
         if spec == "auto":
             masks = [path for (path,) in found.files.values()]
-            spec = decide(masks[:: max(1, len(masks) // _SAMPLED)])
+            spec = decide_mask_values(masks[:: max(1, len(masks) // _SAMPLED)])
         return GroundTruths(found.folder, found.files, partial(_read_labels, spec=spec), recursive)
 
     def find_predictions(

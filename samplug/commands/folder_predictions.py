@@ -1,0 +1,238 @@
+"""Predict images without ground truth into a folder: masks, probabilities, overlays and exported annotations."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from samplug.apis.inferencer import Inferencer
+from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
+from samplug.config import load_config
+from samplug.converters.from_masks import LabelledImage, export_annotations
+from samplug.datasets.configs import datasets_of
+from samplug.imaging.files import read_mask
+from samplug.imaging.rasters import Bands
+from samplug.imaging.sources import Source, find_sources
+from samplug.registry import DATASETS
+from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.files import write_text
+from samplug.utils.text import indented
+
+_SETTINGS = "predict.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the predictions of a folder depend on, beside the images.
+
+    Attributes:
+        config: Config file.
+        checkpoint: See :func:`samplug.apis.init_model`.
+        cfg_options: Changes of the config.
+        tile: See :class:`samplug.apis.Inferencer`; likewise ``overlap``, ``threshold`` and ``bands``.
+        overlap: Least share of a tile that it has in common with its neighbour.
+        threshold: Probability above which a pixel is foreground.
+        bands: Numbers of the bands of TIFF files that are read as red, green, blue.
+    """
+
+    config: str
+    checkpoint: str
+    cfg_options: Mapping[str, Any] = field(default_factory=dict)
+    tile: int | Literal["auto"] | None = None
+    overlap: float = 0.25
+    threshold: float | None = None
+    bands: Bands | None = None
+
+    def stamp(self, cfg: Any) -> dict[str, Any]:
+        """Return the values for json, with what may change behind the names: the loaded config, the checkpoint's size and time."""
+        path = Path(self.checkpoint).expanduser()
+        state = path.stat() if path.is_file() else None
+        content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+        values = {
+            **asdict(self),
+            "content_of_config": hashlib.sha256(content.encode()).hexdigest(),
+            "state_of_checkpoint": [state.st_size, state.st_mtime_ns] if state else None,
+        }
+        return json.loads(json.dumps(values, default=str))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of :func:`predict`.
+
+    Attributes:
+        predicted: Number of images that were predicted.
+        present: Number of images that an earlier run had finished.
+        failures: File -> reason why it could not be predicted.
+        objects: Format -> number of exported objects.
+    """
+
+    predicted: int
+    present: int
+    failures: Mapping[str, str]
+    objects: Mapping[str, int]
+
+
+def predict(
+    settings: Settings,
+    images: Sequence[str | Path],
+    out_dir: str | Path,
+    device: str | None = None,
+    batch_size: int = 1,
+    recursive: bool = False,
+    overlay: bool = True,
+    formats: Sequence[str] = (),
+    overwrite: bool = False,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Outcome:
+    """Predict images into ``masks/``, ``maps/`` and ``overlays/``, see :meth:`samplug.apis.Prediction.save`.
+
+    Images whose result files all exist and are not older than the image are left alone. Files appear when they are whole, so an
+    interrupted run goes on where it was. ``predict.json`` keeps the settings, so that predictions of two models are never mixed.
+
+    Args:
+        settings: Model and options.
+        images: Files and folders.
+        out_dir: Folder of the results.
+        device: torch device; None: the GPU if there is one.
+        batch_size: Images or tiles in a forward pass.
+        recursive: Look into subfolders of folders, and keep them in the names.
+        overlay: Write overlays.
+        formats: Names of :data:`samplug.converters.EXPORTS`; all masks are exported to a folder ``FORMAT/`` each.
+        overwrite: Predict all again, and replace exports.
+        on_error: ``'skip'``: images that cannot be read are left out. ``'stop'``: they raise an error when all others are done.
+
+    Raises:
+        DataError: No images, two of one name, images that cannot be read, results that are in the way or cannot be written.
+        ConfigError: ``out_dir`` lies in a folder of images, or holds predictions of other settings.
+        WeightsError: See :func:`samplug.apis.init_model`.
+    """
+    out = Path(out_dir).expanduser()
+    sources = _plan(images, out, recursive)
+    exports = {format: out / format for format in formats}
+    for folder in exports.values():
+        if folder.exists() and not overwrite:
+            raise DataError(f"predict: {folder} exists, perhaps with corrections: move it away, or pass --overwrite")
+    cfg = load_config(settings.config, settings.cfg_options)
+    stamp = settings.stamp(cfg)
+    begun = _begun(stamp, out, overwrite)
+    waiting = [source for source in sources if not _is_finished(source, out, overlay, begun)]
+    failures: dict[str, str] = {}
+    if waiting:
+        inferencer = Inferencer(
+            cfg, settings.checkpoint, device, batch_size, settings.tile, settings.overlap, settings.threshold,
+            settings.bands,
+        )  # fmt: skip
+        if begun == math.inf:  # written once the model is built: settings that give no model have no predictions
+            write_text(out / _SETTINGS, json.dumps(stamp, indent=1) + "\n")
+        console = Console(stderr=True)
+        for prediction in track(
+            inferencer.stream(waiting, on_error="skip"), "predicting", len(waiting), console=console,
+            disable=not console.is_terminal,
+        ):  # fmt: skip
+            prediction.save(out, overlay)
+        failures = inferencer.failures
+    objects = {}
+    for format, folder in exports.items():
+        labelled = _labelled(sources, out, failures, _is_binary(cfg))
+        objects[format] = export_annotations(labelled, folder, format, class_names(cfg), overwrite)
+    if failures and on_error == "stop":
+        raise DataError(
+            f"predict: {len(failures)} of {len(sources)} images could not be predicted, all others are in {out}; mend them, or "
+            f"pass --on-error skip:\n{indented(failures.values())}"
+        )
+    return Outcome(len(waiting) - len(failures), len(sources) - len(waiting), failures, objects)
+
+
+def class_names(cfg: Any) -> Sequence[str]:
+    """Return the class names of a config's test set by index; ``class_N`` where it states none."""
+    if _is_binary(cfg):
+        return ("background", "foreground")
+    dataset: Any = next(datasets_of((cfg.get("test_dataloader") or {}).get("dataset")), {})
+    stated = (dataset.get("metainfo") or {}).get("classes")
+    kind = dataset.get("type")  # a class in configs of Python's imports
+    with DATASETS.switch_scope_and_registry(cfg.get("default_scope", "samplug")) as registry:
+        known = registry.get(kind) if isinstance(kind, str) else kind
+    names = stated or getattr(known, "METAINFO", {}).get("classes") or ()
+    number = _channels(cfg)
+    return names if len(names) == number else [f"class_{index}" for index in range(number)]
+
+
+def _is_binary(cfg: Any) -> bool:
+    return _channels(cfg) == 1
+
+
+def _channels(cfg: Any) -> int:
+    """Return the number of logits per pixel that samplug's model states, or the (last) head of mmseg's."""
+    heads = cfg.model.get("decode_head") or {}
+    head = heads[-1] if isinstance(heads, list) else heads
+    return cfg.model.get("num_classes") or head.get("out_channels") or head.get("num_classes") or 1
+
+
+def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Source]:
+    """Return all images; raise an error where two would share their results."""
+    for path in map(Path, images):
+        if recursive and path.expanduser().resolve() in (out / MASKS).resolve().parents:
+            raise ConfigError(
+                f"predict: {out} lies in {path}, a later run would predict masks: choose another --out-dir"
+            )
+    sources = list(find_sources(images, recursive))
+    names: dict[str, Source] = {}
+    for source in sources:
+        first = names.setdefault(source.name, source)
+        if first is not source:
+            raise DataError(
+                f"predict: {first.path} and {source.path} would both be written as {source.name}: predict them into different "
+                f"folders, or rename one"
+            )
+    return sources
+
+
+def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
+    """Return the time (seconds) from which on the folder's predictions have these settings; infinity if none have."""
+    path = out / _SETTINGS
+    if overwrite or not path.is_file():
+        return math.inf
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name in stamp if before.get(name) != stamp[name]]
+    if changed:
+        raise ConfigError(
+            f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose another "
+            f"--out-dir, or pass --overwrite"
+        )
+    return path.stat().st_mtime
+
+
+def _is_finished(source: Source, out: Path, overlay: bool, begun: float) -> bool:
+    """Return True if all result files exist and are newer than the settings and the image."""
+    assert source.path is not None
+    files = [_existing(out / kind / source.name) for kind in (MASKS, MAPS)]
+    if overlay:
+        files.append(_existing(out / OVERLAYS / source.name, (".jpg",)))
+    if not source.path.is_file():
+        return False  # an error that is reported when its turn comes
+    since = max(begun, source.path.stat().st_mtime)
+    return all(file is not None and file.stat().st_mtime >= since for file in files)
+
+
+def _existing(stem: Path, suffixes: Sequence[str] = (".png", ".tif")) -> Path | None:
+    paths = (stem.with_name(stem.name + suffix) for suffix in suffixes)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _labelled(
+    sources: Sequence[Source], out: Path, failures: Mapping[str, str], binary: bool
+) -> Iterator[LabelledImage]:
+    for source in sources:
+        mask = _existing(out / MASKS / source.name)
+        if source.path is None or mask is None or str(source.path) in failures:
+            continue
+        labels = read_mask(mask)
+        yield LabelledImage(source.name, source.path, (labels > 127).astype(np.uint8) if binary else labels)

@@ -1,0 +1,65 @@
+"""Read a dataset of files whole, and compare it with the published one."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from samplug.registry import DATASETS
+from samplug.utils.errors import DataError
+
+if TYPE_CHECKING:
+    from samplug.datasets.base import CheckedDataset
+
+_LISTED = 10
+
+
+@dataclass
+class FileCheck:
+    """Result of reading a dataset whole.
+
+    Attributes:
+        title: Name and summary.
+        problems: Reasons why it cannot be used or is not the published dataset.
+        remarks: Things that a person should look at.
+    """
+
+    title: str
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def check_files(settings: Mapping[str, Any]) -> FileCheck:
+    """Build a :class:`~samplug.datasets.base.CheckedDataset` from its config without pipeline, and read every file."""
+    settings = {key: value for key, value in settings.items() if key != "pipeline"}
+    settings |= dict(check="all", on_error="skip", part=None, lazy_init=True)
+    dataset: CheckedDataset = DATASETS.build(settings)
+    result = FileCheck(dataset.name)
+    try:
+        dataset.full_init()
+    except DataError as error:
+        result.problems.append(str(error).removeprefix("data: "))
+        return result
+    result.title += f": {dataset.summary()}"
+    result.problems = [f"{name}: {problem}" for name, problem in list(dataset.skipped.items())[:_LISTED]]
+    if len(dataset.skipped) > _LISTED:
+        result.problems.append(f"and {len(dataset.skipped) - _LISTED} more")
+    result.problems += _differences(dataset)
+    result.remarks = dataset.remarks()
+    return result
+
+
+def _differences(dataset: "CheckedDataset") -> list[str]:
+    """Compare the number and the sizes of the images with those of the published dataset."""
+    lines = []
+    expected = dataset.published
+    if "images" in expected and expected["images"] != dataset.found:
+        lines.append(f"the published set has {expected['images']} images, {dataset.found} {dataset.ITEMS} are here")
+    if "size" in expected:
+        sizes = Counter((fact.width, fact.height) for fact in dataset.facts.values() if not fact.error)
+        del sizes[tuple(expected["size"])]
+        if sizes:
+            width, height = expected["size"]
+            found = ", ".join(f"{number} of {w}x{h}" for (w, h), number in list(sizes.items())[:3])
+            lines.append(f"published images are {width}x{height}; {found} are here")
+    return lines

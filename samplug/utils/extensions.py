@@ -1,0 +1,54 @@
+"""Parts that are found by name, of samplug and of other installed packages."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from samplug.utils.errors import ConfigError, did_you_mean
+
+
+class Extensions:
+    """Objects by name, imported when they are asked for. Other packages add theirs through an entry point group.
+
+    Args:
+        kind: The word for one of them in messages, such as ``'command'``.
+        group: Entry point group that other packages use. A name of samplug's own cannot be replaced.
+        own: Name -> ``'module'`` or ``'module:attribute'``.
+        description: What they are for, as the docstring of the whole.
+    """
+
+    def __init__(self, kind: str, group: str, own: Mapping[str, str], description: str = "") -> None:
+        self.kind = kind
+        self.group = group
+        self.__doc__ = description
+        self._own = {name: EntryPoint(name, place, group) for name, place in own.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield all names, samplug's own first."""
+        yield from self._all()
+
+    def load(self, name: str) -> Any:
+        """Import and return the object of a name.
+
+        Raises:
+            ConfigError: There is no such name; similar ones are given.
+        """
+        entry = self._own.get(name) or self._all().get(name)
+        if entry is None:
+            known = list(self)
+            hint = did_you_mean(name, known, cutoff=0.4) or f"; there are {', '.join(known)}"
+            raise ConfigError(f"no {self.kind} is called {name!r}{hint}")
+        return entry.load()
+
+    def summary(self, name: str) -> str:
+        """Return the first line of the docstring of a name; for one of another package that cannot be imported, the reason."""
+        try:
+            return (self.load(name).__doc__ or "").strip().partition("\n")[0].rstrip(".")
+        except Exception as error:
+            if name in self._own:
+                raise
+            return f"(cannot be imported: {error})"
+
+    def _all(self) -> dict[str, EntryPoint]:
+        others = {entry.name: entry for entry in entry_points(group=self.group)}
+        return {**self._own, **{name: others[name] for name in sorted(others.keys() - self._own.keys())}}
