@@ -44,6 +44,7 @@ MODULES = {
     "samplug.models.prompts.given": "samplug.models.prompts.structures",
     "samplug.models.sessions": "samplug.models.interaction",
     "samplug.models.test_time": "samplug.models.tta",
+    "samplug.utils.foreground": "samplug.utils.model_outputs",
     "samplug.utils.options": "samplug.commands.options",
 }
 # Registered types that have another name now; registries name the new one when a config asks for the old one.

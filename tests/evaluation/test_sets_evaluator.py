@@ -26,10 +26,8 @@ class Collected(BaseMetric):
     default_prefix = "got"
 
     def process(self, data_batch, data_samples):
-        assert data_batch is None or len(data_batch["inputs"]) == len(data_samples)
-        self.results += [
-            (int(image.max()), sample["value"]) for image, sample in zip(data_batch["inputs"], data_samples, strict=True)
-        ]
+        pairs = zip(data_batch["inputs"], data_samples, strict=True)
+        self.results += [(int(image.max()), sample["value"]) for image, sample in pairs]
 
     def compute_metrics(self, results):
         assert all(image == value for image, value in results)

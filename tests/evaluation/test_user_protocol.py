@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from samplug.commands import evaluate_masks
+from samplug.commands.run import main
 from samplug.evaluation.directions import rule_of
 from samplug.evaluation.protocols import PROTOCOLS, FileProtocol, Protocol, register_protocol
 from samplug.utils.errors import ConfigError, DataError
@@ -80,8 +80,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def command(monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["evaluate_masks.py", *map(str, arguments)])
-    evaluate_masks.main()
+    monkeypatch.setenv("SAMPLUG_TRACEBACK", "1")
+    assert main("evaluate", list(map(str, arguments))) == 0
 
 
 @pytest.mark.parametrize("workers", [0, 2])

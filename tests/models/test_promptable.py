@@ -136,7 +136,7 @@ def test_prediction_has_the_size_of_the_image(size):
         (found,) = model.predict(images(1), [sample(size=size)])
         assert found.seg_logits.data.shape == found.pred_sem_seg.data.shape == (1, *size)
         assert torch.equal(found.pred_sem_seg.data, (found.seg_logits.data > 0).long())
-        assert found.pred_instances.scores.shape == (1, 1)
+        assert found.pred_clicks.scores.shape == (1, 1)
 
 
 def test_prediction_is_the_predictors():

@@ -1,12 +1,13 @@
 """Write pictures and masks of a test."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from numpy.typing import NDArray
@@ -118,26 +119,38 @@ def _colours(numbers: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def _file_names(dataset: Any) -> dict[tuple[str, str], str]:
-    """Decide the names of all files of a test, so that none is found to clash in the middle of it.
+    """Decide the names of all files of a test, so that no clash is found in the middle of it.
 
     Args:
-        dataset: Dataset of the loader; one without ``get_data_info`` or image paths has no names.
+        dataset: Dataset of the loader; parts of it that cannot tell their image paths get no names.
 
     Returns:
-        Set ('': the samples name none) and path of the image -> name, with the set's folder where there are several sets.
+        Set and path of the image -> name, in the set's folder where there are several sets. For samples that do not say their set, '' and the path
+        name the first set that has it.
     """
-    if not hasattr(dataset, "get_data_info"):
-        return {}
     sets: dict[str, dict[str, None]] = {}
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        if path := info.get("img_path"):
-            sets.setdefault(info.get("dataset_name") or "", {})[path] = None
+    for entry in _entries(dataset):
+        if path := entry.get("img_path"):
+            sets.setdefault(entry.get("dataset_name") or "", {})[path] = None
     names: dict[tuple[str, str], str] = {}
     for name, paths in sets.items():
         folder = f"{name}/" if len(sets) > 1 and name else ""
-        names |= {(name, path): f"{folder}{file}.png" for path, file in zip(paths, _distinct(list(paths)), strict=True)}
+        for path, file in zip(paths, _distinct(list(paths)), strict=True):
+            names[name, path] = f"{folder}{file}.png"
+            names.setdefault(("", path), names[name, path])
     return names
+
+
+def _entries(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the entry of each sample in its dataset's list, without reading annotations."""
+    if parts := getattr(dataset, "datasets", None):
+        for part in parts:
+            yield from _entries(part)
+    elif hasattr(dataset, "get_data_info"):
+        # MMEngine's reads the list only; a subclass's may open files.
+        plain = hasattr(dataset, "serialize_data")
+        for index in range(len(dataset)):
+            yield BaseDataset.get_data_info(dataset, index) if plain else dataset.get_data_info(index)
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
