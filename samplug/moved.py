@@ -27,9 +27,11 @@ MODULES = {
     "samplug.datasets.index": "samplug.datasets.scan_cache",
     "samplug.datasets.instances": "samplug.datasets.instance_seg",
     "samplug.datasets.io": "samplug.imaging.files",
+    "samplug.engine.base_runner": "samplug.engine.runner",
     "samplug.engine.building": "samplug.engine.build_errors",
     "samplug.engine.cli": "samplug.commands.common",
     "samplug.engine.failures": "samplug.engine.run_errors",
+    "samplug.engine.hooks.record": "samplug.engine.hooks.run_record",
     "samplug.engine.hooks.failure": "samplug.engine.hooks.on_failure",
     "samplug.engine.hooks.selection": "samplug.engine.hooks.split_leakage",
     "samplug.engine.sharded": "samplug.engine.fsdp",
@@ -42,11 +44,13 @@ MODULES = {
     "samplug.models.prompts.given": "samplug.models.prompts.structures",
     "samplug.models.sessions": "samplug.models.interaction",
     "samplug.models.test_time": "samplug.models.tta",
+    "samplug.utils.foreground": "samplug.utils.model_outputs",
     "samplug.utils.options": "samplug.commands.options",
 }
 # Registered types that have another name now; registries name the new one when a config asks for the old one.
 TYPES = {
     "SelectionHook": "SplitLeakageHook",
+    "ShardedRunner": "SamplugRunner",
 }
 
 

@@ -63,7 +63,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "samplug.en
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 
 METRICS = _child(root.METRICS, "samplug.evaluation.metrics")
-EVALUATOR = _child(root.EVALUATOR)
+EVALUATOR = _child(root.EVALUATOR, "samplug.evaluation.sets_evaluator")
 
 TASK_UTILS = _child(root.TASK_UTILS)
 FUNCTIONS = _child(root.FUNCTIONS)

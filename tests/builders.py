@@ -74,6 +74,11 @@ def tiny_segmentor(**kwargs: Any):
     return MODELS.build(tiny_segmentor_cfg(**kwargs))
 
 
+def tiny_promptable(backbone: dict | None = None, **kwargs: Any):
+    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": 64, **(backbone or {})}
+    return MODELS.build(dict(type="PromptableSAM", backbone=backbone, **kwargs))
+
+
 def from_fixture(entry: dict) -> dict:
     """Config of the TS-SAM that a reference file was made with."""
     mode = entry["config"]["encoder_mode"]

@@ -12,6 +12,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     selection=dict(type='SplitLeakageHook'),
+    features=dict(type='FeatureReaderHook'),
     non_finite=dict(type='NonFiniteHook'),
     unused_parameters=dict(type='UnusedParametersHook'),
     memory=dict(type='MemoryHook'),

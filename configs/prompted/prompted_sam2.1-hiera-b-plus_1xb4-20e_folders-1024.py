@@ -12,7 +12,7 @@ batch_size = 4
 lr = 5e-6
 weight_decay = 0.1
 with_cp = True
-model = dict(backbone=dict(img_size=_base_.img_size, with_cp=with_cp))
+model = dict(backbone=dict(img_size=_base_.img_size, frozen=False, with_cp=with_cp))
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys=dict(backbone=dict(lr_mult=0.6)), bias_decay_mult=0.0, norm_decay_mult=0.0, layer_decay=0.9))

@@ -15,7 +15,7 @@ base_batch_size = 1
 lr = 5e-6
 weight_decay = 0.1
 with_cp = True
-model = dict(backbone=dict(img_size=_base_.img_size, with_cp=with_cp))
+model = dict(backbone=dict(img_size=_base_.img_size, frozen=False, with_cp=with_cp))
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),

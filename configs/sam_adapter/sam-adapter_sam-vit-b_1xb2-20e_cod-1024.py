@@ -4,7 +4,7 @@
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.
 _base_ = [
     '../_base_/schedules/sam-adapter.py',
-    '../_base_/datasets/cod.py',
+    '../_base_/datasets/cod_tssam-scores.py',
     '../_base_/models/segmentor_sam-vit-b.py',
 ]
 

@@ -5,7 +5,7 @@
 # Loss and decay are the paper's. Learning rate, warm-up and number of epochs are ours: 8e-4 is a rate for fresh layers, not for SAM's.
 _base_ = [
     '../_base_/schedules/ts-sam.py',
-    '../_base_/datasets/cod.py',
+    '../_base_/datasets/cod_tssam-scores.py',
     '../_base_/models/ts-sam_sam-vit-h.py',
 ]
 

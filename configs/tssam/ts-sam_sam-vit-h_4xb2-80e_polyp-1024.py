@@ -4,7 +4,7 @@
 # Validation: a twentieth of the training images. Published result: none. Memory: not measured.
 _base_ = [
     '../_base_/schedules/ts-sam.py',
-    '../_base_/datasets/polyp.py',
+    '../_base_/datasets/polyp_tssam-scores.py',
     '../_base_/models/ts-sam_sam-vit-h.py',
 ]
 

@@ -4,7 +4,7 @@
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.
 _base_ = [
     '../_base_/schedules/ts-sam.py',
-    '../_base_/datasets/sod.py',
+    '../_base_/datasets/sod_tssam-scores.py',
     '../_base_/models/ts-sam_sam-vit-h.py',
 ]
 

@@ -18,7 +18,8 @@ model = dict(
     backbone=dict(
         type='SAMViT',
         arch=dict(embed_dims=192, depth=6, num_heads=6, global_attn_indexes=(2, 5), window_size=8, patch_size=16),
-        img_size=img_size),
+        img_size=img_size,
+        frozen=False),
     decode_head=dict(type='SAMMaskDecoder', prompts=True),
     train_prompts=dict(type='PromptSimulator', num_correction_points=3),
     test_prompts=dict(

@@ -21,8 +21,8 @@ from samplug.imaging.rasters import Bands, Raster
 from samplug.imaging.sources import Source, find_sources
 from samplug.imaging.tiles import Canvas, Tile, cut
 from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.foreground import foreground_logits
 from samplug.utils.imports import quiet_optional_operators
+from samplug.utils.model_outputs import as_logits, outputs_of
 from samplug.utils.text import indented
 
 with quiet_optional_operators():
@@ -175,7 +175,7 @@ class Inferencer:
         complete = []
         for (job, tile, _), sample in zip(items, samples, strict=True):
             sample = sample.cpu()
-            sample.seg_logits.data = foreground_logits(sample.seg_logits.data, sample.pred_sem_seg.data)
+            sample.seg_logits.data = as_logits(sample.seg_logits.data, outputs_of(self.model))
             job.done += 1
             if len(job.tiles) > 1:
                 job.canvas.add(tile, sample.seg_logits.data.float())

@@ -19,8 +19,7 @@ from rich.progress import track
 from samplug.commands.common import add_cfg_options
 from samplug.config import load_config
 from samplug.evaluation.baselines import BOX_BASELINES
-from samplug.evaluation.protocols import ImageResult, Scores, score_image
-from samplug.evaluation.protocols.clicks import Clicks
+from samplug.evaluation.protocols import Clicks, ImageResult, Scores, score_image
 from samplug.evaluation.report import Report, table, write_csv
 from samplug.imaging.files import read_image
 from samplug.utils.errors import ConfigError, DataError
@@ -61,10 +60,10 @@ def execute(args: argparse.Namespace) -> None:
 
 
 def read(arguments: Sequence[str]) -> dict[str, Mapping[str, Scores]]:
-    """Scores of objects by run, from files given as ``F.json`` or ``NAME=F.json``.
+    """Read the scores of objects by run, from files given as ``F.json`` or ``NAME=F.json``.
 
     Raises:
-        DataError: A file cannot be read, or is none of a ClickMetric.
+        DataError: A file cannot be read, or no ClickMetric wrote it.
         ConfigError: Two runs have one name.
     """
     runs: dict[str, Mapping[str, Scores]] = {}
@@ -80,8 +79,7 @@ def read(arguments: Sequence[str]) -> dict[str, Mapping[str, Scores]]:
             raise DataError(f"clicks: {path} is no json: {error}") from error
         if not isinstance(content, dict) or content.get("protocol") != Clicks.name:
             raise DataError(
-                f"clicks: {path} is not of interactive segmentation: make it by test.py, "
-                "test_evaluator.0.out_file=... of a ClickMetric"
+                f"clicks: {path} holds no scores of interactive segmentation: write it with test.py, test_evaluator.0.out_file=... of a ClickMetric"
             )
         if name in runs:
             raise ConfigError(f"clicks: two runs are called {name!r}: name them, as a={path}")
@@ -90,7 +88,7 @@ def read(arguments: Sequence[str]) -> dict[str, Mapping[str, Scores]]:
 
 
 def box_baselines(cfg: Config) -> dict[str, Report]:
-    """A filled box and GrabCut for the tight box of each object of a config's test set.
+    """Score a filled box and GrabCut for the tight box of each object of a config's test set.
 
     Raises:
         ConfigError: There is no test set.
@@ -114,12 +112,12 @@ def box_baselines(cfg: Config) -> dict[str, Report]:
             key = f"{sample.img_path}#{number}"
             for name, method in BOX_BASELINES.items():
                 answer = [encode_rle(method(image, box))]
-                found[name][key] = score_image(Clicks(), key, answer, labels == 1, labels != 255)  # type: ignore[arg-type]
+                found[name][key] = score_image(Clicks(), key, answer, labels)
     return {name: Report.of(Clicks(), results) for name, results in found.items()}
 
 
 def summary(objects: Mapping[str, Mapping[str, Scores]]) -> str:
-    """A line for each run, as Markdown."""
+    """Format a table with a line for each run, as Markdown."""
     rows = {}
     for name, scores in objects.items():
         names = dict.fromkeys(metric for of_object in scores.values() for metric in of_object)

@@ -1,88 +1,43 @@
-"""Score folders of predicted maps against folders of ground truth masks; no model needed."""
+"""Score folders of predictions against folders of ground truths; no model needed."""
 
 import argparse
-import ast
 import os
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from samplug.evaluation.folders import BASELINE_PREFIX, GroundTruths, Method, differences, evaluate, extremes
-from samplug.evaluation.protocols import Overlap, Protocol, Saliency, Shadow
+from samplug.evaluation.folders import differences, evaluate, extremes
+from samplug.evaluation.protocols import PROTOCOLS, FileProtocol, GroundTruths, Predictions
 from samplug.evaluation.report import Report, check_writable, table, write_csv
 from samplug.utils.errors import ConfigError
+from samplug.utils.text import listed_lines
 
 _LISTED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     protocols = parser.add_subparsers(dest="protocol", required=True, metavar="PROTOCOL")
-    for protocol in (Saliency, Shadow, Overlap):
-        sub = protocols.add_parser(
-            protocol.name,
-            help=", ".join(protocol.columns),
-            description=(protocol.__doc__ or "").split("\n\n    Args:")[0],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        what = sub.add_mutually_exclusive_group(required=True)
-        what.add_argument("--pred", metavar="DIR", help=f"predictions, or {BASELINE_PREFIX}NAME")
-        what.add_argument(
-            "--compare",
-            nargs="+",
-            metavar="[NAME=]DIR",
-            help=f"several methods side by side; {BASELINE_PREFIX}constant, centre-prior, spectral-residual and grabcut are methods too",
-        )
-        sub.add_argument("--gt", required=True, metavar="DIR", help="true masks, paired with predictions by name")
-        sub.add_argument("--images", metavar="DIR", help="images, for the baselines that look at them")
-        sub.add_argument(
-            "--out", metavar="F.json", help="scores of the set and of each image; with --compare F.NAME.json each"
-        )
-        sub.add_argument("--csv", metavar="F.csv", help="a line for each image; with --compare all methods in it")
-        sub.add_argument("--pred-suffix", metavar="END", help="ending of predictions' names to cut off, as _pred.png")
-        sub.add_argument("--gt-suffix", metavar="END", help="ending of truths' names to cut off, as _mask.png")
-        sub.add_argument("--recursive", action="store_true", help="look into subfolders")
-        sub.add_argument(
-            "--mask-values",
-            default="auto",
-            help="'auto', '0/255', '0/1', a colour rule, or dict(foreground=[1, 2], ignore=[255])",
-        )
-        sub.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="what cannot be scored")
-        sub.add_argument("--resize", action="store_true", help="resize predictions of another size to the truth's")
-        sub.add_argument(
-            "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
-        )
-        if protocol is not Overlap:
-            sub.add_argument(
-                "--size", default="native", help="'native' (default), or the side of the square to squash to, as 1024"
-            )
-        if protocol is Saliency:
-            sub.add_argument("--wf-beta2", type=float, default=1.0, help="1 in the literature (default), 0.3 in TS-SAM")
-        else:
-            sub.add_argument(
-                "--threshold", type=float, default=0.5, help="foreground is where the prediction exceeds it"
-            )
-        if protocol is Shadow:
-            sub.add_argument("--pooling", choices=["dataset", "image"], default="dataset")
-        if protocol is not Overlap:
-            sub.add_argument(
-                "--mode",
-                choices=["standard", "tssam"],
-                default="standard",
-                help="tssam: S-measure 0 where TS-SAM's code meets NaN; its row of scores: add --size 1024 --wf-beta2 0.3"
-                if protocol is Saliency
-                else "tssam: threshold 125/255 and mean over images; TS-SAM's row of scores: add --size 1024",
-            )
+    parser.add_argument(
+        "--import",
+        action=_Import,
+        protocols=protocols,
+        metavar="MODULE",
+        help="module that registers a protocol of yours (samplug.evaluation.protocols.register_protocol), found from the current folder "
+        "too; stands before PROTOCOL",
+    )
+    _add_protocols(protocols)
 
 
 def execute(args: argparse.Namespace) -> None:
-    protocol = _protocol(args)
+    protocol = PROTOCOLS[args.protocol].from_args(args)  # type: ignore[attr-defined]
     for path in filter(None, (args.out, args.csv)):
         check_writable(path)
-    truths = GroundTruths.find(args.gt, args.gt_suffix, _mask_values(args.mask_values), args.images, args.recursive)
-    sources = [args.pred] if args.pred else args.compare
-    methods: dict[str, Method] = {}
-    for source in sources:
+    ground_truths = protocol.find_ground_truths(args.gt, args.gt_suffix, args.recursive)
+    methods: dict[str, Predictions[Any, Any]] = {}
+    for source in [args.pred] if args.pred else args.compare:
         name, folder = ("", source) if args.pred else _named(source)
-        method = Method.find(folder, truths, args.pred_suffix, name or None)
+        method = protocol.find_predictions(folder, ground_truths, args.pred_suffix, name or None)
         if method.name in methods:
             raise ConfigError(f"evaluate: two methods are called {method.name}: name them, as in a={source} b=...")
         methods[method.name] = method
@@ -90,58 +45,94 @@ def execute(args: argparse.Namespace) -> None:
             raise ConfigError(
                 f"evaluate: the name {method.name!r} has a slash, it becomes part of a file's name: choose another"
             )
-        if method.scale > 1:
-            print(f"{method.name}: predictions hold 0 and 1, taken as 0 and 255")
-    reports = evaluate(methods, truths, protocol, args.on_error, args.resize, args.workers, progress=True)
-    _print(reports, protocol, truths)
+        if method.note:
+            print(f"{method.name}: {method.note}")
+    reports = evaluate(methods, ground_truths, protocol, args.on_error, args.workers, progress=True)
+    _print(reports, protocol, ground_truths)
     _write(args, reports)
 
 
+class _Import(argparse.Action):
+    """Import a module while the arguments are parsed, so that PROTOCOL may be one that it registers."""
+
+    def __init__(self, protocols: Any, **kwargs: Any) -> None:
+        super().__init__(default=argparse.SUPPRESS, **kwargs)
+        self.protocols = protocols
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        _import(values)
+        _add_protocols(self.protocols)
+
+
+def _add_protocols(protocols: Any) -> None:
+    """Add a subcommand for each registered protocol that reads files and has none yet."""
+    for protocol in PROTOCOLS.values():
+        if issubclass(protocol, FileProtocol) and protocol.name not in protocols.choices:
+            _add_protocol(protocols, protocol)
+
+
+def _add_protocol(protocols: Any, protocol: type[FileProtocol[Any, Any]]) -> None:
+    sub = protocols.add_parser(
+        protocol.name,
+        help=", ".join(protocol.columns),
+        description=(protocol.__doc__ or "").split("\n\n    Args:")[0],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = sub.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pred", metavar="DIR", help="predictions")
+    source.add_argument("--compare", nargs="+", metavar="[NAME=]DIR", help="several methods side by side")
+    sub.add_argument("--gt", required=True, metavar="DIR", help="ground truths, paired with predictions by name")
+    sub.add_argument(
+        "--out", metavar="F.json", help="scores of the set and of each image; with --compare F.NAME.json each"
+    )
+    sub.add_argument("--csv", metavar="F.csv", help="a line for each image; with --compare all methods in it")
+    sub.add_argument("--pred-suffix", metavar="END", help="ending of predictions' names to cut off, as _pred.png")
+    sub.add_argument("--gt-suffix", metavar="END", help="ending of ground truths' names to cut off, as _mask.png")
+    sub.add_argument("--recursive", action="store_true", help="look into subfolders")
+    sub.add_argument("--on-error", choices=["stop", "skip"], default="stop", help="for samples that cannot be scored")
+    sub.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
+    )
+    protocol.add_arguments(sub)
+
+
+def _import(module: str) -> None:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as python -c and -m do, and scoring processes with them
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0] and error.name != module:
+            raise
+        raise ConfigError(f"evaluate: --import {module}: there is no such module here or in the environment") from error
+
+
 def _named(source: str) -> tuple[str, str]:
-    """Name and folder of ``[NAME=]DIR``; a folder may have a ``=`` in its path."""
+    """Split ``[NAME=]DIR`` into name and folder; a folder may have a ``=`` in its path."""
     name, _, folder = source.partition("=")
     return ("", source) if not folder or Path(source).expanduser().is_dir() else (name, folder)
 
 
-def _protocol(args: argparse.Namespace) -> Protocol:
-    size = getattr(args, "size", "native")
-    if size != "native" and not (size.isdecimal() and int(size) > 0):
-        raise ConfigError(f"evaluate: --size {size} is neither 'native' nor a number of pixels")
-    side = None if size == "native" else int(size)
-    if args.protocol == Saliency.name:
-        return Saliency(size=side, wf_beta2=args.wf_beta2, mode=args.mode)
-    if args.protocol == Shadow.name:
-        return Shadow(size=side, threshold=args.threshold, pooling=args.pooling, mode=args.mode)
-    return Overlap(threshold=args.threshold)
-
-
-def _mask_values(text: str) -> Any:
-    """A rule's name, or the literal ``dict(...)`` or ``{...}``."""
-    if not text.startswith(("dict(", "{")):
-        return text
-    try:
-        tree = ast.parse(text, mode="eval").body
-        if isinstance(tree, ast.Call):
-            return {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
-        return ast.literal_eval(tree)
-    except (SyntaxError, TypeError, ValueError) as error:
-        raise ConfigError(f"evaluate: --mask-values {text} is no dict of lists of values") from error
-
-
-def _print(reports: dict[str, Report], protocol: Protocol, truths: GroundTruths) -> None:
+def _print(reports: dict[str, Report], protocol: FileProtocol[Any, Any], ground_truths: GroundTruths[Any]) -> None:
     metric = protocol.columns[0]
     lower = metric in protocol.lower_is_better
-    where = f"squashed to {protocol.size}x{protocol.size}" if protocol.size else "at the truth's size"
+    conditions = f", {text}" if (text := protocol.conditions()) else ""
     images = len(next(iter(reports.values())).images)
-    print(f"\n{protocol.name}: {images} of {len(truths.files)} truths in {truths.folder}, scored {where}\n")
-    print(table({name: report.summary for name, report in reports.items()}, protocol.columns, "method"))
+    print(
+        f"\n{protocol.name}: {images} of {len(ground_truths.files)} ground truths in {ground_truths.folder}{conditions}\n"
+    )
+    summaries = {name: report.summary for name, report in reports.items()}
+    print(table(summaries, protocol.columns, "method", protocol.decimals))
     for name, report in reports.items():
         if report.skipped:
             print(f"\n{name}: {len(report.skipped)} skipped")
-            for image, why in list(report.skipped.items())[:_LISTED]:
-                print(f"  {image}: {why}")
-            if len(report.skipped) > _LISTED:
-                print(f"  and {len(report.skipped) - _LISTED} more")
+            print(listed_lines(report.skipped, _LISTED))
         worst, best = extremes(report, metric, lower)
         for caption, chosen in (("worst", worst), ("best", best)):
             print(

@@ -141,7 +141,7 @@ def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _recorded_seconds(places: Sequence[Path]) -> float | None:
-    from samplug.engine.hooks.record import RECORD
+    from samplug.engine.hooks.run_record import RECORD
 
     total = 0.0
     for place in places:

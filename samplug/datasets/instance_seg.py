@@ -114,6 +114,15 @@ class InstanceSegDataset(CheckedDataset):
             import mmdet.datasets.transforms  # noqa: F401  # pipelines use them; their first import warns
         super().__init__(data_root, folders, **kwargs)
 
+    @staticmethod
+    def memory_advice(cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        most = cfg["train_dataloader"]["dataset"].get("max_objects")
+        if most == 1:
+            return []
+        now = f" instead of {most}" if most else "; now all of them are"
+        return [f"train_dataloader.dataset.max_objects={most // 2 if most else 8}: objects of an image in a step{now}"]
+
     @abstractmethod
     def read_masks(self, annotations: Sequence[Path], size: Size, image: Path) -> list[RLE]:
         """Read the masks of an image in a fixed order, empty ones included.

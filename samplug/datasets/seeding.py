@@ -111,6 +111,11 @@ class SeededDataset:
         # own.
         object.__setattr__(self, "_drawn", DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset)
         object.__setattr__(self, "_seed", seed)
+        object.__setattr__(self, "_step", None)
+
+    def set_step(self, step: Callable[[Any], None] | None) -> None:
+        """Call ``step(item)`` with each finished sample, in the process that makes it; None: no step."""
+        object.__setattr__(self, "_step", step)
 
     def __getitem__(self, index: int) -> Any:
         """Load the sample of a :class:`SeededIndex`; a plain index belongs to epoch 0."""
@@ -126,6 +131,8 @@ class SeededDataset:
         sample = item.get("data_samples") if isinstance(item, Mapping) else None
         if isinstance(sample, BaseDataElement):
             sample.set_metainfo(dict(sample_seed=(self._seed, epoch, index)))
+        if self._step is not None:
+            self._step(item)
         return item
 
     @property

@@ -1,4 +1,4 @@
-from samplug.engine.fsdp import FSDPStrategy, ShardedRunner
+from samplug.engine.fsdp import FSDPStrategy
 from samplug.engine.hooks import OmitFrozenHook, OverlayHook, ProgressHook, RunRecordHook
 from samplug.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from samplug.engine.optim import AmpOptimWrapper, TrainableOptimWrapperConstructor
@@ -14,6 +14,5 @@ __all__ = [
     "ProgressHook",
     "RunRecordHook",
     "SamplugRunner",
-    "ShardedRunner",
     "TrainableOptimWrapperConstructor",
 ]

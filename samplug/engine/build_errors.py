@@ -1,20 +1,24 @@
-"""Configs that cannot be built, said with the place in the config, the class, and the keys or names that there are."""
+"""Turn failures to build a part of a config into errors that name its place in the config, its class and the valid keys or names.
 
+MMEngine builds every typed part with the ``build_func`` of a registry, an attribute that a registry may be given. Inside :func:`named_in`
+each registry has a build function that first notes the part and then calls the original one; the Runner notes the parts that need no type
+with :func:`part`. When a build fails, the error keeps the parts that were being built, the outermost first.
+"""
+
+import functools
 import inspect
 import re
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import CodeType
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
-from mmengine.registry import Registry, build_from_cfg
-from mmengine.registry.build_functions import build_scheduler_from_cfg
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, Runner, TestLoop, ValLoop
-from torch.utils.data import DataLoader
+from mmengine.registry import Registry
+from mmengine.registry import root as roots
 
 from samplug.config import RUNNER_KEYS
+from samplug.moved import TYPES
 from samplug.utils.errors import ConfigError, chain, did_you_mean
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
@@ -22,48 +26,44 @@ _NONE_AT_ALL = re.compile(r"takes no arguments")
 _MISSING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: (.*)")
 _SEVERAL = 3  # places that a message names
 
-_Place = tuple[str, Mapping[str, Any]]  # path (a.b.0.c) and what stands there
-_Locals = Mapping[str, Any]  # of a function
-
-
-def _train_loop(seen: _Locals) -> Any:
-    return EpochBasedTrainLoop if seen.get("by_epoch") else IterBasedTrainLoop
-
-
-# Functions that call a class with a config's keys: the local variable that holds the config, and which class it is for. Every registry
-# builds by one of the first two; the others are for dicts that need no type. Reading them where a build has failed leaves MMEngine, and all
-# that can be built, as it is.
-_BUILDERS: dict[CodeType, tuple[str, Callable[[_Locals], Any]]] = {
-    build_from_cfg.__code__: ("cfg", lambda seen: seen.get("obj_cls")),
-    build_scheduler_from_cfg.__code__: ("cfg", lambda seen: seen.get("scheduler_cls")),
-    Runner.build_dataloader.__code__: ("dataloader", lambda _: DataLoader),
-    Runner.build_log_processor.__code__: ("log_processor", lambda _: LogProcessor),
-    Runner.build_train_loop.__code__: ("loop", _train_loop),
-    Runner.build_val_loop.__code__: ("loop", lambda _: ValLoop),
-    Runner.build_test_loop.__code__: ("loop", lambda _: TestLoop),
-}
+_Place = tuple[str, Mapping[str, Any]]  # path (a.b.0.c) and the config there
 
 
 class _Build(NamedTuple):
-    """A part of a config that was being built."""
+    """A part of a config that is being built."""
 
     cfg: Any  # a dict, if nothing is wrong with it
-    defaults: Mapping[str, Any]  # what the code that builds it adds
-    kind: Any  # class or function; None: none has that name
+    defaults: Mapping[str, Any]  # keys that the code that builds it adds
+    kind: Any  # class or function; None: looked up in the registry when the build fails
     registry: Registry | None
+
+    def found(self) -> "_Build":
+        """The same part with its class, and the registry that it was looked up in; ``kind`` stays None if no class has that name."""
+        if self.registry is None or not isinstance(self.cfg, Mapping):
+            return self
+        kind = self.cfg.get("type", self.defaults.get("type"))
+        with self.registry.switch_scope_and_registry(self.cfg.get("_scope_")) as registry:
+            return self._replace(kind=registry.get(kind) if isinstance(kind, str) else kind, registry=registry)
+
+
+_being_built: ContextVar[tuple[_Build, ...]] = ContextVar("being_built", default=())
+_FAILED = "samplug_builds"  # attribute of an error: the parts that were being built
 
 
 @contextmanager
 def named_in(cfg: Config) -> Iterator[None]:
-    """Build parts of a config inside: what cannot be built for a wrong key or name is told with its place in the config.
+    """Build parts of a config inside; a build that fails for a wrong key or type raises an error that names the place in the config.
 
     Args:
         cfg: The whole config, in which places are looked up.
 
     Raises:
-        ConfigError: A key that the class does not have, one that it needs and the config lacks, or a type that no registry knows. Other
-            errors pass as they are.
+        ConfigError: A key that the class does not have, a required key that the config lacks, or a type that no registry knows. Other
+            errors pass unchanged.
     """
+    registries = [registry for registry in _registries() if not hasattr(registry.build_func, "__wrapped__")]
+    for registry in registries:
+        registry.build_func = _noting(registry.build_func)
     try:
         yield
     except (TypeError, KeyError) as error:
@@ -71,11 +71,57 @@ def named_in(cfg: Config) -> Iterator[None]:
         if message is None:
             raise
         raise ConfigError(message) from error
+    finally:
+        if registries:  # children that were made inside have inherited the function
+            for registry in _registries():
+                registry.build_func = getattr(registry.build_func, "__wrapped__", registry.build_func)
+
+
+@contextmanager
+def part(
+    cfg: Any, kind: Any, defaults: Mapping[str, Any] | None = None, registry: Registry | None = None
+) -> Iterator[None]:
+    """Note that a part of a config is built inside.
+
+    Args:
+        cfg: Its config.
+        kind: Class that is called with the config's keys; None: the config's ``type``.
+        defaults: Keys that are added to the config's.
+        registry: Registry that knows the type.
+    """
+    builds = (*_being_built.get(), _Build(cfg, defaults or {}, kind, registry))
+    token = _being_built.set(builds)
+    try:
+        yield
+    except Exception as error:
+        if not any(hasattr(cause, _FAILED) for cause in chain(error)):
+            setattr(error, _FAILED, [build.found() for build in builds])
+        raise
+    finally:
+        _being_built.reset(token)
+
+
+def _noting(build: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(build)
+    def noting(cfg: Any, *args: Any, registry: Registry, **kwargs: Any) -> Any:
+        defaults = args[0] if args else kwargs.get("default_args")
+        with part(cfg, None, defaults, registry):
+            return build(cfg, *args, registry=registry, **kwargs)
+
+    return noting
+
+
+def _registries() -> list[Registry]:
+    """All registries: MMEngine's roots, and their children in all packages that have been imported."""
+    found = [value for value in vars(roots).values() if isinstance(value, Registry)]
+    for registry in found:
+        found.extend(registry.children.values())
+    return found
 
 
 def _message(error: BaseException, cfg: Config) -> str | None:
     causes = list(chain(error))
-    builds = [build for cause in causes for build in _builds(cause)]
+    builds: list[_Build] = next((getattr(cause, _FAILED) for cause in causes if hasattr(cause, _FAILED)), [])
     if not builds:
         return None
     failed = builds[-1]
@@ -122,19 +168,12 @@ def _unknown_type(failed: _Build, builds: list[_Build], cfg: Config) -> str | No
         return f"config: {where}a {what} needs a type=..., and there is none in {dict(failed.cfg)}"
     if not isinstance(kind, str):
         return None
+    if kind in TYPES:
+        return f"config: {where}{kind} is {TYPES[kind]} now: change its type"
     return (
         f"config: {where}no {what} is called {kind!r}{did_you_mean(kind, _names(failed.registry))} (one of your own: name its module in "
         f"custom_imports)"
     )
-
-
-def _builds(error: BaseException) -> Iterator[_Build]:
-    """What was being built where an error arose, the outermost first."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        cfg, kind = _BUILDERS.get(frame.f_code, ("", None))
-        seen = frame.f_locals
-        if kind is not None and cfg in seen:
-            yield _Build(seen[cfg], seen.get("default_args") or {}, kind(seen), seen.get("registry"))
 
 
 def accepted_keys(kind: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What stops a training from outside, said with what the user can do about it."""
+"""Turn failures of memory, loading processes and disks into errors that say how to continue."""
 
 import errno
 import re
@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from mmengine.runner import Runner
 
+from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
+from samplug.utils.text import gib
 
-_GIB = 2**30
 # The allocator of CPU memory raises a plain RuntimeError.
 _CPU_ALLOCATOR = re.compile(r"can't allocate memory|not enough memory", re.IGNORECASE)
 _WORKER = re.compile(
@@ -21,32 +22,32 @@ _WORKER = re.compile(
 
 
 class OutOfMemory(UserError, RuntimeError):
-    """Memory ran out; the message lists settings that need less, with numbers."""
+    """Memory ran out; the message lists settings that need less, with estimates."""
 
 
 class LoaderDied(UserError, RuntimeError):
-    """A process that reads data was ended from outside."""
+    """A process that loads data was killed or exited unexpectedly."""
 
 
 class SaveError(UserError, OSError):
-    """A checkpoint could not be written; earlier ones are whole."""
+    """A checkpoint could not be written; the earlier ones are whole."""
 
 
 @contextmanager
 def explained(runner: Runner) -> Iterator[None]:
-    """Turn failures of memory and of loading processes inside into errors for people.
+    """Turn failures of memory and of loading processes inside into errors that a user can act on.
 
     Raises:
-        OutOfMemory: Of a GPU or the machine.
-        LoaderDied: A loading process was killed or fell over without a Python error.
+        OutOfMemory: Memory of a GPU or of the machine ran out.
+        LoaderDied: A loading process was killed or exited without a Python error.
     """
     try:
         yield
     except (OutOfMemory, LoaderDied):
         raise
     except Exception as error:
-        # torch tells of a lost worker by a signal whose handler raises wherever the main process is, so that whatever caught it there
-        # (MMEngine's bare except around the text of a config, for one) may have made another error of it.
+        # torch reports a lost worker in a signal handler, which raises at whatever line the main process executes. Code there may catch
+        # that error and raise another one (MMEngine's bare except around the text of a config, for example), so all causes are searched.
         for cause in chain(error):
             if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
@@ -58,11 +59,11 @@ def explained(runner: Runner) -> Iterator[None]:
 
 
 def out_of_memory_message(runner: Runner, error: BaseException) -> str:
-    """What was asked for, what takes the memory, and the settings that the config does not use yet, largest effect first.
+    """Describe the request that failed, the use of memory, and settings that lower it and are not used yet.
 
-    The effect on activations is an estimate by proportion: of what was in use, all that is no parameter, gradient or optimiser state.
+    Activations are estimated as the memory in use less parameters, gradients and optimiser states; savings are in proportion to them.
     """
-    model = runner.bare_model if hasattr(runner, "bare_model") else runner.model
+    model = unwrapped(runner)
     fixed = fixed_bytes(model)
     used = used_bytes()
     activations = max(0, used - sum(fixed.values()))
@@ -71,10 +72,15 @@ def out_of_memory_message(runner: Runner, error: BaseException) -> str:
         f"  in use: {gib(used)}; of this parameters {gib(fixed['parameters'])}, their gradients {gib(fixed['gradients'])}, AdamW's "
         f"states {gib(fixed['optimiser'])}, activations and the rest about {gib(activations)}",
         "  settings that need less (--cfg-options):",
-        *(f"  * {line}" for line in savings(runner.cfg, model, activations)),
+        *(f"  * {line}" for line in memory_advice(runner.cfg, model, activations)),
         "  The checkpoints written so far are whole: change the setting and add --resume.",
     ]
     return "\n".join(lines)
+
+
+def unwrapped(runner: Runner) -> torch.nn.Module:
+    """The model of any Runner, as far as it is known without the wrappers of data parallelism."""
+    return runner.bare_model if hasattr(runner, "bare_model") else runner.model
 
 
 def fixed_bytes(model: torch.nn.Module) -> dict[str, int]:
@@ -84,51 +90,42 @@ def fixed_bytes(model: torch.nn.Module) -> dict[str, int]:
     return dict(parameters=sum(t.numel() * t.element_size() for t in tensors), gradients=trained, optimiser=2 * trained)
 
 
-def savings(cfg: Any, model: torch.nn.Module, activations: int) -> list[str]:
-    """Settings that the run could change, each with what it would save of ``activations`` (bytes)."""
-    found: list[str] = []
-    loader = cfg.get("train_dataloader") or {}
-    batch, accumulated = loader.get("batch_size", 1), cfg.get("optim_wrapper", {}).get("accumulative_counts", 1)
-    backbone, adapter = getattr(model, "backbone", None), getattr(model, "adapter", None)
-    if getattr(backbone, "with_cp", None) is False and (depth := getattr(backbone, "depth", 0)):
-        found.append(
-            f"model.backbone.with_cp=True: the encoder keeps the inputs of its {depth} blocks and makes the rest again in the backward pass "
-            f"(about a third more time)"
-        )
-    if getattr(model, "with_cp", None) is False and (
-        corrections := getattr(model.train_prompts, "num_correction_points", 0)
-    ):
-        found.append(
-            f"model.with_cp=True: of the {corrections + 1} answers of a session one at a time is kept, and all are made again in the backward "
-            f"pass (about a quarter more time after the encoder)"
-        )
-    dataset = loader.get("dataset") or {}
-    if "max_objects" in dataset and (most := dataset["max_objects"]) != 1:
-        found.append(
-            f"train_dataloader.dataset.max_objects={most // 2 if most else 8}: objects of an image in a step"
-            + (f" instead of {most}" if most else "; now all of them are")
-        )
-    if getattr(adapter, "feedback", False) and getattr(backbone, "frozen", False):
-        found.append(
-            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: scores change)"
-        )
+def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[str]:
+    """Collect settings that the run does not use yet and that would lower its memory.
+
+    A module of the model, or the class of the training dataset, takes part by a method ``memory_advice(cfg, activations)`` that returns lines
+    such as ``'model.backbone.with_cp=True: ...'``. ``cfg`` is the config of the run.
+
+    Args:
+        cfg: The config of the run.
+        model: Without a data-parallel wrapper.
+        activations: Bytes of the activations in use.
+    """
+    loader, optim_wrapper = cfg.get("train_dataloader") or {}, cfg.get("optim_wrapper") or {}
+    kind = (loader.get("dataset") or {}).get("type")
+    with DATASETS.switch_scope_and_registry(None) as registry:  # of the config's default scope
+        dataset = registry.get(kind) if isinstance(kind, str) else kind
+    lines: dict[str, None] = {}
+    for part in (*model.modules(), dataset):
+        advise: Any = getattr(part, "memory_advice", None)
+        if advise is not None:
+            lines |= dict.fromkeys(advise(cfg, activations))
+    batch, accumulated = loader.get("batch_size", 1), optim_wrapper.get("accumulative_counts", 1)
+    found = list(lines)
     if batch > 1:
         found.append(
             f"train_dataloader.batch_size={batch // 2} optim_wrapper.accumulative_counts={accumulated * batch / (batch // 2):.0f}: the same "
             f"samples per step; about {gib(activations * (1 - batch // 2 / batch))} less"
         )
-    if "Amp" not in str(cfg.get("optim_wrapper", {}).get("type", "")):
+    if "Amp" not in str(optim_wrapper.get("type", "")):
         found.append(f"--amp (bfloat16): up to {gib(activations / 2)} less")
-    size = getattr(backbone, "img_size", 0)
-    if size and size % 32 == 0 and size > 256:
-        found.append(f"img_size={size // 2}: about {gib(activations * 3 / 4)} less, scores change")
     if workers := loader.get("num_workers", 0):
-        found.append(f"train_dataloader.num_workers={workers // 2}: if it is the machine's memory, not the GPU's")
+        found.append(f"train_dataloader.num_workers={workers // 2}: if the machine's memory ran out, not the GPU's")
     return found
 
 
 def save_message(path: Path, error: OSError) -> str:
-    """Why a checkpoint could not be written, and that the ones before it are whole."""
+    """Describe why a checkpoint could not be written, and name the earlier checkpoints, which are whole."""
     reason = error.strerror or str(error)
     advice = "make the folder writable"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -149,14 +146,9 @@ def _worker_message(runner: Runner, signal: str | None) -> str:
 
 
 def used_bytes() -> int:
-    """At the peak: allocated on the GPU, or resident in this process."""
+    """Peak of memory in bytes: allocated on the GPU, or resident in this process if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def gib(size: float) -> str:
-    """Bytes for people."""
-    return f"{size / _GIB:.1f} GiB" if size >= 0.05 * _GIB else f"{size / 2**20:.0f} MiB"

@@ -1,64 +1,254 @@
-"""MMEngine's Runner with weights that are safe to open and never silently wrong."""
+"""MMEngine's Runner with strict weights, safe files, exact resume and repeatable augmentation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_distributed
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.config import Config
+from mmengine.dist import is_distributed, is_main_process, sync_random_seed
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import EMAHook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model.utils import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import (
+    BaseLoop,
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    LogProcessor,
+    Runner,
+    TestLoop,
+    ValLoop,
+)
 from torch import nn
+from torch.utils.data import DataLoader
 
-from samplug.engine.base_runner import SamplugRunnerMixin
+from samplug.checkpoints import WeightsError, fetch, read_checkpoint
+from samplug.datasets.seeding import SeededDataset, SeededSampler
+from samplug.engine.build_errors import named_in, part
+from samplug.engine.fsdp import FSDPStrategy, gathered, is_sharded, sharded_optimizer_state
 from samplug.engine.launch import join_on_cpu
-from samplug.registry import RUNNERS
+from samplug.engine.resume import latest_checkpoint
+from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
+from samplug.engine.run_errors import SaveError, save_message
+from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
+from samplug.evaluation.sets_evaluator import SetsEvaluator
+from samplug.registry import RUNNERS, STRATEGIES
 from samplug.utils.errors import ConfigError
+from samplug.utils.files import replacing
 
 
 @RUNNERS.register_module()
-class SamplugRunner(SamplugRunnerMixin, Runner):
-    """Runner whose weights are strict; use it with ``runner_type='SamplugRunner'``.
+class SamplugRunner(Runner):
+    """Runner with strict weights; use it with ``runner_type='SamplugRunner'``.
 
-    What differs from MMEngine's:
+    Differences from MMEngine's:
 
     * Checkpoints are read without pickle, and configs in them are never executed (MMEngine falls back to full unpickling, and
       ``resume`` executes ``meta['config']``).
-    * A checkpoint must fit the model entry by entry; it may leave out only what ``init_cfg`` supplies.
+    * A checkpoint must fit the model entry by entry; it may leave out only the entries that ``init_cfg`` supplies.
     * A test takes weights from ``init_cfg``, overlaid by the checkpoint, and stops if a parameter came from neither.
-      ``load_from='none'`` tests what ``init_cfg`` gives, ``'untrained'`` the random start (a floor to compare with).
+      ``load_from='none'`` tests the weights of ``init_cfg``, ``'untrained'`` the random initialisation (a floor to compare with).
     * Frozen parameters are not in the optimiser.
     * Several processes run without GPUs too, over gloo.
     * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an interruption
       change it (:mod:`samplug.datasets.seeding`).
-    * A checkpoint is written to a temporary file and renamed; ``resume`` without a file takes the newest that can be read
+    * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be read
       (``resume_fall_back=False``: an unreadable newest one stops the run).
+    * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see :class:`FSDPStrategy`.
     """
+
+    _has_loaded: bool
+    _opened: dict[str, Any] | None = None  # a checkpoint that has been read and not loaded yet
+    _generators: dict[str, Any] | None = None  # of a resumed run, until its loop begins
+    _gathered: Mapping[str, Any] | None = None  # whole tensors of a sharded model while it is saved
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> Any:
+        """Build a Runner from a config.
+
+        Raises:
+            ConfigError: A part cannot be built: a wrong key or type, see :func:`samplug.engine.build_errors.named_in`.
+        """
+        with named_in(cfg):
+            return super().from_cfg(cfg)
+
+    # Loaders, loops, optimisers and schedules are built when the phase that needs them begins.
+    def train(self) -> nn.Module:
+        with named_in(self.cfg):
+            return super().train()
+
+    def val(self) -> dict[str, float]:
+        with named_in(self.cfg):
+            return super().val()
+
+    def test(self) -> dict[str, float]:
+        with named_in(self.cfg):
+            return super().test()
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without wrappers for data parallelism or test-time augmentation."""
+        model = self.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        return model
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
         super().setup_env(env_cfg)
+        self._strategy = _strategy(self.cfg.get("strategy"))
+
+    def dump_config(self) -> None:
+        """Write the config into the work folder; a test's goes to its log folder, so that it does not replace the training's."""
+        if self._train_loop is not None:
+            super().dump_config()
+        else:
+            self.cfg.dump(Path(self.log_dir) / (Path(self.cfg.filename).name if self.cfg.filename else "config.py"))
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        if (
-            self.distributed
-            and not torch.cuda.is_available()
-            and model_wrapper_cfg is None
-            and not is_model_wrapper(model)
-        ):
-            if self.cfg.get("sync_bn"):
-                raise ConfigError("train: sync_bn needs GPUs: leave it out, or train on GPUs")
-            # MMEngine names a GPU for each process.
-            return MMDistributedDataParallel(
-                model, broadcast_buffers=False, find_unused_parameters=self.cfg.get("find_unused_parameters", False)
+        sync_bn, on_cpu = self.cfg.get("sync_bn"), not torch.cuda.is_available()
+        if (self.distributed or self._strategy) and on_cpu and sync_bn:
+            raise ConfigError("train: sync_bn needs GPUs: leave it out, or train on GPUs")
+        if self._strategy and self._train_loop is not None:  # sharded when its weights are loaded
+            return convert_sync_batchnorm(model, sync_bn) if sync_bn else model
+        if self.distributed and on_cpu:
+            default = dict(
+                broadcast_buffers=False, find_unused_parameters=self.cfg.get("find_unused_parameters", False)
             )
+            # MMEngine names a GPU for each process.
+            model_wrapper_cfg = {"device_ids": None, **(default if model_wrapper_cfg is None else model_wrapper_cfg)}
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
         if isinstance(optim_wrapper, Mapping):
             optim_wrapper = {"constructor": "samplug.TrainableOptimWrapperConstructor", **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper)
+
+    # Parts that need no type, so that no registry notes that they are built.
+    def build_log_processor(self, log_processor: LogProcessor | dict[str, Any]) -> LogProcessor:
+        with part(log_processor, LogProcessor):
+            return super().build_log_processor(log_processor)
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        by_epoch = isinstance(loop, Mapping) and loop.get("by_epoch")
+        with part(loop, EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop):
+            return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        with part(loop, ValLoop):
+            return self._described(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        with part(loop, TestLoop):
+            return self._described(super().build_test_loop(loop))
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Build an evaluator; a :class:`SetsEvaluator` where the config names none."""
+        if isinstance(evaluator, Evaluator) or (
+            isinstance(evaluator, Mapping) and "type" in evaluator and "metrics" in evaluator
+        ):
+            return super().build_evaluator(evaluator)
+        metrics = evaluator["metrics"] if isinstance(evaluator, Mapping) and "metrics" in evaluator else evaluator
+        return SetsEvaluator(metrics)
+
+    def _described(self, loop: Any) -> Any:
+        """Tell a loop's evaluator its dataset and model."""
+        if isinstance(evaluator := getattr(loop, "evaluator", None), SetsEvaluator):
+            evaluator.describe(loop.dataloader.dataset, lambda: self.model)
+        return loop
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a DataLoader with a :class:`SeededSampler` around its sampler and a :class:`SeededDataset` around its dataset.
+
+        Args:
+            dataloader: Config of a DataLoader. A DataLoader is returned unchanged: its augmentation is not seeded by sample.
+            seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
+            diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random one.
+
+        Raises:
+            ConfigError: The config has no sampler, or two of its datasets in different folders have the same name.
+        """
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        if dataloader.get("sampler") is None:
+            raise ConfigError(
+                "data: a dataloader needs a sampler, e.g. sampler=dict(type='DefaultSampler', shuffle=True)"
+            )
+        common = sync_random_seed() if seed is None or diff_rank_seed else seed
+        wrapped = {
+            **dataloader,
+            "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
+            "sampler": dict(type=SeededSampler, sampler=dataloader["sampler"]),
+            # Starting workers draws a random number; taken from this generator, it does not move the one that a model draws from.
+            "generator": torch.Generator().manual_seed(common),
+        }
+        with part(wrapped, DataLoader):
+            loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
+        _check_names(getattr(loader.dataset, "datasets", ()))
+        return loader
+
+    def load_or_resume(self) -> None:
+        if isinstance(self._train_loop, BaseLoop):  # training: init_weights has run
+            if self._resume and self._load_from is None and not self._has_loaded:
+                self._resume_latest()
+            else:
+                super().load_or_resume()
+            self._shard()
+        elif not self._has_loaded:
+            load_for_evaluation(
+                self.bare_model,
+                self._load_from,
+                on_read=lambda checkpoint: self.call_hook("after_load_checkpoint", checkpoint=checkpoint),
+            )
+            self._has_loaded = True
+
+    def _resume_latest(self) -> None:
+        found = latest_checkpoint(self.work_dir, self.cfg.get("resume_fall_back", True))
+        if found is None:
+            self.logger.info(f"resume: {self.work_dir} has no checkpoint, training starts at the beginning")
+            return
+        path, self._opened = found
+        self.resume(str(path))
+        self._has_loaded = True
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable[..., Any] = "cpu",
+        strict: bool = True,
+        revise_keys: list[tuple[str, str]] | None = None,
+    ) -> dict[str, Any]:
+        """Load a checkpoint into the model; arguments as MMEngine's.
+
+        Args:
+            filename: Source, see :func:`samplug.checkpoints.fetch`.
+            map_location: Unused: files are read to the CPU and copied into the model.
+            strict: False loads the entries that fit and logs the others.
+            revise_keys: Unused: layouts are recognised by their keys.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            WeightsError: The file cannot be read safely or does not fit (only entries that ``init_cfg`` supplies may be missing), or the
+                model is sharded already.
+        """
+        if is_sharded(self.model):
+            raise WeightsError(
+                f"weights: {filename}: the model is sharded already: set load_from before training starts"
+            )
+        checkpoint, self._opened = self._opened or read_checkpoint(fetch(filename)), None
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        apply_checkpoint(self.bare_model, checkpoint, filename, strict)
+        check_omitted(self.bare_model, checkpoint, filename)
+        self._has_loaded = True
+        return checkpoint
 
     def resume(
         self,
@@ -72,6 +262,109 @@ class SamplugRunner(SamplugRunnerMixin, Runner):
         Raises:
             WeightsError: The file cannot be read safely, does not fit, or holds weights without training state.
         """
-        checkpoint = self._read_ahead = self.open_to_resume(filename)
-        super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
-        self.restore_state(filename, checkpoint)
+        checkpoint = self._opened or read_checkpoint(fetch(filename))
+        lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
+        if lacking:
+            raise WeightsError(
+                f"resume: {filename} holds no training state (no {', '.join(lacking)}): to start from its weights use "
+                f"load_from={filename!r} without --resume"
+            )
+        checkpoint["meta"].pop("config", None)  # MMEngine would execute it
+        self._opened = checkpoint
+        super().resume(filename, resume_optimizer and self._strategy is None, resume_param_scheduler, map_location)
+        if self._strategy:  # the optimiser's state follows its parameters
+            self._shard()
+            if resume_optimizer:
+                self.optim_wrapper.load_state_dict(sharded_optimizer_state(checkpoint["optimizer"], self.optim_wrapper))
+        self._restore_state(filename, checkpoint)
+
+    def _restore_state(self, filename: str, checkpoint: Mapping[str, Any]) -> None:
+        """Restore the state that samplug adds to MMEngine's checkpoints, see :mod:`samplug.engine.resume_state`."""
+        if state := checkpoint["meta"].get(STATE_KEY):
+            self.train_loop.samples_seen = state["samples_seen"]
+            set_accumulated_gradients(self.bare_model, state["gradients"])
+            self._generators = own_generators(state)
+            if self._generators is None:
+                self.logger.warning(
+                    f"resume: {filename} was written by {len(state['generators'])} processes, now there are {self.world_size}: random numbers "
+                    f"of the model's forward pass start from the seed again (data and augmentation are not affected)"
+                )
+        seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
+        if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
+            self.logger.warning(
+                f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed {dataset.augmentation_seed}, so "
+                f"some samples are repeated: set randomness=dict(seed={seed}) to continue exactly as without the interruption"
+            )
+
+    def restore_generators(self) -> None:
+        """Set the random generators to their states in the checkpoint; loops call it right before their first step."""
+        if self._generators is not None:
+            set_generator_states(self._generators)
+            self._generators = None
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint whole or not at all; arguments as MMEngine's. All ranks must call it, rank 0 writes.
+
+        Raises:
+            SaveError: No space, or no permission; the files that were there before are whole.
+        """
+        self.call_hook(
+            "read_losses"
+        )  # of DeferredLosses: a loss that is not finite stops here, all others are in the checkpoint
+        save = super().save_checkpoint
+        if is_sharded(self.model):
+            self._gathered = gathered(
+                dict(state_dict=self.model.state_dict(), optimizer=self.optim_wrapper.state_dict())
+            )
+        try:
+            if "://" in str(out_dir):  # a remote store
+                save(out_dir, filename, *args, **kwargs)
+            elif is_main_process():
+                with replacing(Path(out_dir) / filename) as partial:
+                    save(out_dir, partial.name, *args, **kwargs)
+        except OSError as error:
+            raise SaveError(save_message(Path(out_dir) / filename, error)) from error
+        finally:
+            self._gathered = None
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        if fn_name == "before_save_checkpoint" and self._gathered:  # hooks see whole tensors
+            checkpoint = kwargs["checkpoint"]
+            checkpoint.update({key: value for key, value in self._gathered.items() if key in checkpoint})
+        super().call_hook(fn_name, **kwargs)
+
+    def _shard(self) -> None:
+        if self._strategy is None or is_sharded(self.model):
+            return
+        if any(isinstance(hook, EMAHook) for hook in self.hooks):
+            raise ConfigError(
+                "train: EMAHook needs the whole model, which no process has under FSDPStrategy: leave out the hook or the strategy"
+            )
+        self._strategy.shard(self.model, self.optim_wrapper)
+
+
+def _strategy(cfg: Mapping[str, Any] | None) -> FSDPStrategy | None:
+    """Build the strategy of a config.
+
+    Raises:
+        ConfigError: It is not an FSDPStrategy.
+    """
+    if not cfg:
+        return None
+    kind = cfg.get("type", "FSDPStrategy")
+    found = STRATEGIES.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(found, type) and issubclass(found, FSDPStrategy)):
+        raise ConfigError(f"train: strategy type={kind!r} is not samplug's FSDPStrategy or a class derived from it")
+    return STRATEGIES.build({**cfg, "type": found})
+
+
+def _check_names(datasets: Iterable[Any]) -> None:
+    """Stop if two datasets in different folders have the same name, as their scores would share a row."""
+    folders: dict[str, Path] = {}
+    for dataset in datasets:
+        name, folder = getattr(dataset, "name", None), getattr(dataset, "image_dir", None)
+        if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
+            raise ConfigError(
+                f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give each dataset "
+                f"a name=..."
+            )

@@ -1,1 +1,1 @@
-"""Scores of predictions; importing it needs neither torch nor a model (the MMEngine metrics are in ``.metrics``)."""
+"""Score predictions; importing this package needs neither torch nor a model (MMEngine's metrics are in ``.metrics``)."""

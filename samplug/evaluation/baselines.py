@@ -1,7 +1,7 @@
-"""Predictions that need no training: what a score is worth nothing without.
+"""Predictions that need no training, to compare scores with.
 
-Those of ``BASELINES`` are functions of an image, (H, W, 3) uint8 BGR, and return a map (H, W) uint8, 255 = certain foreground; those of
-``BOX_BASELINES`` take a box, too, and return a mask.
+Functions in ``BASELINES`` take an image, (H, W, 3) uint8 BGR, and return a map (H, W) uint8, 255 = certain foreground; functions in
+``BOX_BASELINES`` take a box too, and return a mask (H, W) bool.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ _GRABCUT_ITERATIONS = 5
 
 
 def constant(image: NDArray[np.uint8], level: int = 0) -> NDArray[np.uint8]:
-    """The same value everywhere."""
+    """Return the same value everywhere."""
     return np.full(image.shape[:2], level, np.uint8)
 
 
 def centre_prior(image: NDArray[np.uint8], width: float = 0.25) -> NDArray[np.uint8]:
-    """A Gaussian at the image's centre, ``width`` of each side wide."""
+    """Return a Gaussian at the image's centre; its standard deviation is ``width`` times each side."""
     height, breadth = image.shape[:2]
     y = (np.arange(height) + 0.5) / height - 0.5
     x = (np.arange(breadth) + 0.5) / breadth - 0.5
@@ -35,7 +35,7 @@ def centre_prior(image: NDArray[np.uint8], width: float = 0.25) -> NDArray[np.ui
 
 
 def spectral_residual(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Spectral residual saliency (Hou and Zhang, CVPR 2007): what departs from the smooth log spectrum, at 64 pixels' width."""
+    """Compute spectral residual saliency (Hou and Zhang, CVPR 2007), the departure from the smooth log spectrum, at a width of 64 pixels."""
     height, width = image.shape[:2]
     size = (_SPECTRAL_WIDTH, max(1, round(_SPECTRAL_WIDTH * height / width)))
     small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
@@ -49,18 +49,18 @@ def spectral_residual(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def grabcut(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """:func:`grabcut_box` from a box a tenth inside the image's border."""
+    """Run :func:`grabcut_box` from a box a tenth inside the image's border."""
     height, width = image.shape[:2]
     x, y = width * _GRABCUT_MARGIN, height * _GRABCUT_MARGIN
     return grabcut_box(image, (x, y, width - 1 - x, height - 1 - y)).astype(np.uint8) * np.uint8(255)
 
 
 def box_fill(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
-    """All pixels of a box.
+    """Fill a box.
 
     Args:
         image: (H, W, 3).
-        box: (x0, y0, x1, y1), the first and the last column and row of the object.
+        box: (x0, y0, x1, y1) in pixels, the first and the last column and row of the object, inclusive.
 
     Returns:
         (H, W) bool.
@@ -72,9 +72,9 @@ def box_fill(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
 
 
 def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
-    """GrabCut (Rother et al., SIGGRAPH 2004) from a box, at 256 pixels; arguments and result as those of :func:`box_fill`.
+    """Run GrabCut (Rother et al., SIGGRAPH 2004) from a box, at 256 pixels; arguments and result as for :func:`box_fill`.
 
-    Where the box leaves no background to learn from, it is all of the box.
+    A box that leaves no background to learn from is filled.
     """
     height, width = image.shape[:2]
     scale = min(1.0, _GRABCUT_SIDE / max(height, width))
@@ -85,7 +85,7 @@ def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
     if x1 <= x0 or y1 <= y0 or (x0, y0, x1, y1) == (0, 0, *size):
         return box_fill(image, box)
     labels = np.zeros(small.shape[:2], np.uint8)
-    cv2.setRNGSeed(0)  # its k-means starts at random
+    cv2.setRNGSeed(0)  # GrabCut's k-means starts at random
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(small, labels, (x0, y0, x1 - x0, y1 - y0), *models, _GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_RECT)
     chosen = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
@@ -94,7 +94,7 @@ def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
 
 Baseline = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
-# From a box that somebody drew: what a prompt is worth without a model.
+# Baselines from a box that a user drew, to compare with a promptable model.
 BOX_BASELINES = {"box": box_fill, "grabcut": grabcut_box}
 BASELINES: dict[str, Baseline] = {
     "constant": constant,
@@ -102,5 +102,5 @@ BASELINES: dict[str, Baseline] = {
     "spectral-residual": spectral_residual,
     "grabcut": grabcut,
 }
-# The rest depend on the image's size alone.
+# Baselines that look at the image; the others depend on its size alone.
 NEEDS_IMAGE = frozenset({"spectral-residual", "grabcut"})

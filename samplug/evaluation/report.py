@@ -1,14 +1,17 @@
-"""Scores of a set as files and tables."""
+"""Write the scores of a set as files and tables."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from samplug.evaluation.protocols import ImageResult, Protocol, Scores
 from samplug.utils.errors import ConfigError
+from samplug.utils.files import replace_file, write_text
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Report:
         protocol: Name of the protocol.
         summary: Metric -> value of the set.
         images: Image -> metric -> value.
-        skipped: Image -> why it does not count.
+        skipped: Image -> reason why it does not count.
     """
 
     protocol: str
@@ -29,7 +32,7 @@ class Report:
 
     @classmethod
     def of(
-        cls, protocol: Protocol, results: Mapping[str, ImageResult], skipped: Mapping[str, str] | None = None
+        cls, protocol: Protocol[Any, Any], results: Mapping[str, ImageResult], skipped: Mapping[str, str] | None = None
     ) -> "Report":
         """Sum up the results of images by name."""
         ordered = dict(sorted(results.items()))
@@ -56,16 +59,16 @@ class Report:
 
 
 def check_writable(path: str | Path) -> None:
-    """Whether a file can be written, before the work that it is for.
+    """Check before a long run that its file can be written; make its folder.
 
     Raises:
-        ConfigError: It is a folder, or its folder cannot be made or written to.
+        ConfigError: The path is a folder, or its folder cannot be made or written to.
     """
     target = Path(path)
     if target.is_dir():
         raise ConfigError(f"evaluate: {target} is a folder: name a file")
     try:
-        _prepared(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"evaluate: the folder of {target} cannot be made: {error.strerror}") from error
     if not os.access(target.parent, os.W_OK):
@@ -73,27 +76,22 @@ def check_writable(path: str | Path) -> None:
 
 
 def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:
-    """Write a csv file, whole or not at all."""
-    target = _prepared(path)
-    with open(target.with_name(f".{target.name}.partial"), "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(lines)
-    os.replace(file.name, target)
+    """Write a csv file, whole or not at all.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(lines)
+    replace_file(path, lambda partial: partial.write_bytes(text.getvalue().encode()))
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    target = _prepared(path)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, target)
-
-
-def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "") -> str:
-    """Rows of scores under their columns, as Markdown, aligned; a score that a row lacks is a dash."""
+def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "", decimals: int = 4) -> str:
+    """Format rows of scores as an aligned Markdown table; columns that no row has are left out, a score that a row lacks is a dash."""
     present = [column for column in columns if any(column in scores for scores in rows.values())]
     cells = [[title, *present]]
     for name, scores in rows.items():
-        cells.append([name, *(_number(scores[c], c) if c in scores else "-" for c in present)])
+        cells.append([name, *(f"{scores[c]:.{decimals}f}" if c in scores else "-" for c in present)])
     widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
 
     def line(values: Sequence[str]) -> str:
@@ -105,13 +103,3 @@ def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "") -
 
     rule = "|" + "|".join("-" * (w + 2) if k == 0 else "-" * (w + 1) + ":" for k, w in enumerate(widths)) + "|"
     return "\n".join([line(cells[0]), rule, *(line(values) for values in cells[1:])])
-
-
-def _number(value: float, column: str) -> str:
-    return f"{value:.2f}" if column.startswith("BER") else f"{value:.4f}"
-
-
-def _prepared(path: str | Path) -> Path:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target

@@ -1,7 +1,7 @@
-"""Scoring in worker processes while the model goes on.
+"""Worker processes that score while the model goes on.
 
-Workers are fresh interpreters that are spoken to through pipes. Forks would inherit OpenCV's and CUDA's threads in an unknown state and were
-seen to hang; multiprocessing's other ways run the user's script again in every worker.
+Workers are fresh interpreters that are driven through pipes. Forks would inherit OpenCV's and CUDA's threads in an unknown state and were seen to
+hang; multiprocessing's spawn and forkserver import the user's main script again in every worker.
 """
 
 import contextlib
@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import IO, Any, Generic, Literal, TypeVar
+from typing import IO, Any, ClassVar, Generic, Literal, TypeVar
+from weakref import WeakSet
 
 from samplug.utils.errors import ConfigError, UserError
 
@@ -27,15 +28,17 @@ _QUEUE_PER_WORKER = 16
 
 
 class ScoringWorkerDied(UserError, RuntimeError):
-    """A scoring process was ended from outside, most likely for lack of memory."""
+    """A worker process was killed, most likely for lack of memory."""
 
 
 class ScoringPool(Generic[Key, Result]):
-    """Runs tasks in order of submission and keeps their results by key, the last one of each.
+    """Run tasks in the order of their submission and keep their results by key, the last result of each key.
+
+    Pools with the same number of workers share the processes, which end when no pool needs them.
 
     Args:
-        workers: Number of processes; 0: none, tasks run where they are submitted. ``'auto'``: none until a tenth of a second has
-            been spent on tasks, then up to four, as cores allow.
+        workers: Number of processes; 0: none, tasks run in :meth:`submit`. ``'auto'``: none until a tenth of a second has been spent on
+            tasks, then up to four, as cores allow.
     """
 
     def __init__(self, workers: int | Literal["auto"] = "auto") -> None:
@@ -43,39 +46,39 @@ class ScoringPool(Generic[Key, Result]):
             raise ConfigError(f"workers={workers!r} is not 'auto' or a number of processes")
         self._workers = workers
         self._spent = 0.0
-        self._threads: ThreadPoolExecutor | None = None  # one waits for each process
-        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        self._processes: _Processes | None = None
         self._pending: deque[tuple[Key, Future[Result]]] = deque()
         self._results: dict[Key, Result] = {}
 
     def submit(self, key: Key, task: Callable[..., Result], *args: Any) -> None:
-        """Run ``task(*args)``; waits while too many are under way, so that memory stays flat.
+        """Run ``task(*args)``; wait while too many tasks are under way, so that memory stays flat.
 
         Args:
-            key: Of the result.
-            task: A function that can be imported.
-            *args: What can be pickled.
+            key: Key of the result.
+            task: Function that can be imported.
+            *args: Arguments that can be pickled.
 
         Raises:
-            ScoringWorkerDied: A process was ended from outside.
-            Exception: What an earlier task raised.
+            ScoringWorkerDied: A process was killed.
+            Exception: Any error that an earlier task raised.
         """
-        if not self._use_processes():
+        if self._processes is None and (self._spent > _PATIENCE_S if self._workers == "auto" else self._workers > 0):
+            self._processes = _Processes.acquire(self._number(), self)
+        if self._processes is None:
             start = time.perf_counter()
             self._results[key] = task(*args)
             self._spent += time.perf_counter() - start
             return
-        assert self._threads is not None
         while len(self._pending) >= _QUEUE_PER_WORKER * self._number():
             self._take()
-        self._pending.append((key, self._threads.submit(self._run, task, *args)))
+        self._pending.append((key, self._processes.submit(task, *args)))
 
     def finish(self) -> dict[Key, Result]:
-        """Wait for all tasks, end the processes, and hand the results over.
+        """Wait for all tasks, return their results, and release the processes.
 
         Raises:
-            ScoringWorkerDied: A process was ended from outside.
-            Exception: What a task raised.
+            ScoringWorkerDied: A process was killed.
+            Exception: Any error that a task raised.
         """
         try:
             while self._pending:
@@ -85,12 +88,12 @@ class ScoringPool(Generic[Key, Result]):
             self.close()
 
     def close(self) -> None:
-        """End the processes and forget everything."""
-        if self._threads:
-            self._threads.shutdown(wait=True, cancel_futures=True)
-            while not self._idle.empty():
-                self._idle.get().close()
-        self._threads, self._results, self._spent = None, {}, 0.0
+        """Forget everything and release the processes."""
+        for _, future in self._pending:
+            future.cancel()
+        if self._processes:
+            self._processes.release(self)
+        self._processes, self._results, self._spent = None, {}, 0.0
         self._pending.clear()
 
     def _take(self) -> None:
@@ -103,26 +106,57 @@ class ScoringPool(Generic[Key, Result]):
                 f"a scoring process died while {key} was waited for, most likely for lack of memory: set workers=0, or fewer"
             ) from error
 
-    def _run(self, task: Callable[..., Result], *args: Any) -> Result:
-        worker = self._idle.get()
-        try:
-            return worker.run(task, *args)
-        finally:
-            self._idle.put(worker)
-
     def _number(self) -> int:
         if self._workers != "auto":
             return self._workers
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(4, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
-    def _use_processes(self) -> bool:
-        wanted = self._spent > _PATIENCE_S if self._workers == "auto" else self._workers > 0
-        if self._threads is None and wanted:
-            self._threads = ThreadPoolExecutor(self._number())
-            for _ in range(self._number()):
-                self._idle.put(_Worker())
-        return self._threads is not None
+
+class _Processes:
+    """Worker processes that several pools share; they end when the last pool releases them."""
+
+    _running: ClassVar[dict[int, "_Processes"]] = {}
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._users: WeakSet[ScoringPool[Any, Any]] = WeakSet()
+        self._threads = ThreadPoolExecutor(number)  # one waits for each process
+        self._idle: SimpleQueue[_Worker] = SimpleQueue()
+        for _ in range(number):
+            self._idle.put(_Worker())
+
+    @classmethod
+    def acquire(cls, number: int, user: ScoringPool[Any, Any]) -> "_Processes":
+        """Return the running processes of this number, or start them."""
+        processes = cls._running.get(number) or cls._running.setdefault(number, cls(number))
+        processes._users.add(user)
+        return processes
+
+    def release(self, user: ScoringPool[Any, Any]) -> None:
+        """End the processes if nobody else uses them."""
+        self._users.discard(user)
+        if self._users:
+            return
+        del self._running[self._number]
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().close()
+
+    def submit(self, task: Callable[..., Result], *args: Any) -> Future[Result]:
+        """Run ``task(*args)`` in the next idle process; its future raises EOFError if that process is killed."""
+        return self._threads.submit(self._run, task, *args)
+
+    def _run(self, task: Callable[..., Result], *args: Any) -> Result:
+        worker = self._idle.get()
+        try:
+            return worker.run(task, *args)
+        except EOFError:
+            worker.close()
+            worker = _Worker()  # for the pools that share it
+            raise
+        finally:
+            self._idle.put(worker)
 
 
 class _Worker:
@@ -138,12 +172,12 @@ class _Worker:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # What can be imported here can be imported there; and a worker has one core.
+            # Modules that can be imported here can be imported there; a worker has one core.
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         )
 
     def run(self, task: Callable[..., Result], *args: Any) -> Result:
-        """The task's result, or its exception; EOFError if the process is gone."""
+        """Return the task's result or raise its exception; EOFError if the process is gone."""
         request, reply = self._process.stdin, self._process.stdout
         assert request
         assert reply
@@ -169,7 +203,7 @@ class _Worker:
 
 
 def serve() -> None:
-    """Run tasks that come through standard input until it ends; what they print goes to standard error."""
+    """Run tasks from standard input until it ends; text that they print goes to standard error."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -185,7 +219,7 @@ def serve() -> None:
 
 
 def _answer(request: bytes) -> bytes:
-    """Whether the task failed, and its result or exception, pickled."""
+    """Run a pickled task; return, pickled, whether it failed and its result or exception."""
     answer: tuple[bool, Any]
     try:
         task, args = pickle.loads(request)
@@ -208,7 +242,7 @@ def _send(stream: IO[bytes], message: bytes) -> None:
 
 
 def _receive(stream: IO[bytes]) -> bytes:
-    """The next message; EOFError if there is none, or a part only."""
+    """Read the next message; EOFError if there is none, or only a part of one."""
     length = int.from_bytes(_exactly(stream, 8), "little")
     return _exactly(stream, length)
 

@@ -1,6 +1,6 @@
 """Promptable segmentation: an encoder run once for an image, a decoder run for each set of prompts (Kirillov et al., 2023)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import torch
@@ -10,9 +10,8 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor
 
 from samplug.models.adapters import build_adapter
-from samplug.models.backbones import CachedEncoder
+from samplug.models.backbones import build_encoder
 from samplug.models.base import StrictInit
-from samplug.models.data_preprocessor import default_preprocessor
 from samplug.models.decoders import Masks
 from samplug.models.input_geometry import InputGeometry, InputMode, resize_masks
 from samplug.models.interaction import passes, prompt_generator_of, run_interaction
@@ -38,7 +37,8 @@ class PromptableSAM(StrictInit, BaseModel):
     are made from the truth, answered, and corrected (:mod:`samplug.models.prompts`).
 
     Args:
-        backbone: Config of the encoder, :class:`SAMViT` or :class:`SAM2Hiera`, or of a :class:`CachedEncoder` of one that is frozen.
+        backbone: Config of an :class:`Encoder`: :class:`SAMViT`, :class:`SAM2Hiera`, or a :class:`CachedEncoder` of one of them. It is frozen
+            unless it says ``frozen=False``, as in all models of samplug; to fine-tune the encoder say so.
         decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2: ``dict(type='SAM2MaskDecoder',
             prompts=True)``.
         train_prompts: Config of what prompts a training simulates; None: :class:`PromptSimulator`, SAM 2's rules.
@@ -71,8 +71,8 @@ class PromptableSAM(StrictInit, BaseModel):
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
-        encoder = MODELS.build(backbone)
-        super().__init__(data_preprocessor=data_preprocessor or default_preprocessor(encoder), init_cfg=init_cfg)
+        encoder = build_encoder(backbone)
+        super().__init__(data_preprocessor=data_preprocessor or encoder.preprocessor(), init_cfg=init_cfg)
         self.backbone = encoder
         self.adapter = build_adapter(adapter, encoder)
         if self.adapter is not None and self.adapter.tap() is not None:
@@ -94,6 +94,16 @@ class PromptableSAM(StrictInit, BaseModel):
                 raise ConfigError(
                     f"PromptableSAM: frozen names {name!r}, and there is no such part: {error}"
                 ) from error
+
+    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        corrections = getattr(self.train_prompts, "num_correction_points", 0)
+        if self.with_cp or not corrections:
+            return []
+        return [
+            f"model.with_cp=True: of the {corrections + 1} answers of an interaction one at a time is kept, and all are computed again in the "
+            f"backward pass (about a quarter more time after the encoder)"
+        ]
 
     @property
     def img_size(self) -> int:
@@ -205,7 +215,9 @@ class PromptableSAM(StrictInit, BaseModel):
                 ious.append(iou.amax(dim=1).float())
             answers += map(list, zip(*masks, strict=True))
             scores.append(torch.stack(ious, dim=1))
-        sample.pred_instances = InstanceData(answers=answers, scores=torch.cat(scores))
+        clicks = InstanceData(masks=answers, scores=torch.cat(scores))
+        sample.pred_clicks = clicks
+        sample.pred_instances = InstanceData(masks=[steps[-1] for steps in answers], scores=clicks.scores[:, -1])
         if not has_instances(sample):
             sample.set_data(
                 {"seg_logits": PixelData(data=full[0]), "pred_sem_seg": PixelData(data=(full[0] > 0).long())}
@@ -247,10 +259,7 @@ class PromptableSAM(StrictInit, BaseModel):
             images: (N, 3, S, S) normalised.
             data_samples: Samples that say which images these are, for a :class:`CachedEncoder`; None: they are encoded anew.
         """
-        known = {}
-        if data_samples is not None and isinstance(self.backbone, CachedEncoder):
-            known = dict(pixels=[sample.get("pixels") for sample in data_samples])
-        return self.decode_head.image_features(self.backbone(images, **known))
+        return self.decode_head.image_features(self.backbone.stored_or_computed(images, data_samples))
 
     def decode(
         self, features: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False, hide_absent: bool = False

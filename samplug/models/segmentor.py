@@ -1,4 +1,4 @@
-"""Dense prediction with SAM's encoder, an adapter and a decoder; no prompts."""
+"""Dense prediction without prompts: an encoder, an adapter and a decoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from mmengine.structures import PixelData
 from torch import Tensor
 
 from samplug.models.adapters import build_adapter
+from samplug.models.backbones import build_encoder
 from samplug.models.base import StrictInit
-from samplug.models.data_preprocessor import default_preprocessor
 from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
@@ -20,33 +20,36 @@ with quiet_optional_operators():
 
 Cfg = dict[str, Any]
 
-# Dimensions, by the names of mmcv's RandomFlip.
+# Flipped dimensions by the names of mmcv's RandomFlip.
 _FLIPPED = {"horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
 
 
 @MODELS.register_module()
 class SAMSegmentor(StrictInit, BaseSegmentor):
-    """The encoder of SAM or SAM 2, adapted to dense prediction without prompts; an mmseg segmentor.
+    """Encoder of SAM or SAM 2 adapted to dense prediction without prompts; an mmseg segmentor.
 
     Data flow, g = img_size / patch_size::
 
-        images (N, 3, S, S) -> backbone (adapted) -> features -> decode_head (N, classes, h, w) -> bilinear -> logits (N, classes, S, S)
+        images (N, 3, S, S) -> backbone (adapted) -> features -> decode_head (N, classes, h, w)
+          -> bilinear -> logits (N, classes, S, S)
 
-    ``features`` are those of the adapter's tap, or the encoder's where the adapter has none (a tuple of maps, the last one
+    ``features`` are the maps of the adapter's tap, or the encoder's if the adapter has no tap (a tuple, the last one
     (N, 256, g, g)): see :class:`samplug.models.adapters.Adapter`.
 
     Args:
-        backbone: Config of a :class:`SAMViT` or :class:`SAM2Hiera`; frozen unless it says ``frozen=False``.
-        adapter: Config of an :class:`Adapter`; the encoder's sizes are filled in. None: the encoder as it is.
-        decode_head: Config of a decoder that fits the features; ``num_classes`` is filled in. None: :class:`SAMMaskDecoder`.
+        backbone: Config of an :class:`Encoder`, e.g. :class:`SAMViT`; frozen unless it says ``frozen=False``.
+        adapter: Config of an :class:`Adapter`. None: the encoder as it is.
+        decode_head: Config of a decoder that fits the features; ``num_classes`` is filled in. None:
+            :class:`SAMMaskDecoder`.
         num_classes: 1: binary, a sigmoid over one logit. More: a softmax over that many classes.
         loss: Name or config of a loss. None: ``bce_iou`` for one class, ``cross_entropy`` for more.
-        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
-            statistics.
+        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the
+            encoder's statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=...)`` with a whole model.
     """
 
     align_corners = False
+    outputs = "logits"  # mmseg's own segmentors with one class hand over probabilities
 
     def __init__(
         self,
@@ -58,8 +61,8 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
-        encoder = MODELS.build({"frozen": True, **backbone})
-        super().__init__(data_preprocessor=data_preprocessor or default_preprocessor(encoder), init_cfg=init_cfg)
+        encoder = build_encoder(backbone)
+        super().__init__(data_preprocessor=data_preprocessor or encoder.preprocessor(), init_cfg=init_cfg)
         self.backbone = encoder
         self.adapter = build_adapter(adapter, encoder)
         self.decode_head = MODELS.build(
@@ -74,52 +77,60 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
 
     @property
     def out_channels(self) -> int:
-        """Number of logits per pixel (what mmseg's test-time augmentation asks for)."""
+        """Number of logits per pixel; mmseg's test-time augmentation reads it."""
         return self.num_classes
 
-    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Normalised images (N, 3, S, S) -> what the decoder reads: the tap's feature maps, or else the encoder's."""
+    def extract_feat(
+        self, inputs: Tensor, batch_data_samples: Sequence[SegDataSample] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Compute the maps that the decoder reads: the tap's, or else the encoder's.
+
+        Args:
+            inputs: (N, 3, S, S) normalised images.
+            batch_data_samples: Their samples, with which a :class:`CachedEncoder` finds the maps on disk.
+        """
         tap = None if self.adapter is None else self.adapter.tap()
-        features = self.backbone(inputs, tap=tap)
+        features = self.backbone.stored_or_computed(inputs, batch_data_samples, tap)
         return features if tap is None else tap.features
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Sequence[SegDataSample] | None = None) -> Tensor:
-        """Normalised images (N, 3, S, S) -> logits (N, classes, S, S)."""
-        logits = self.decode_head(self.extract_feat(inputs))
+        """Compute logits (N, classes, S, S) of normalised images (N, 3, S, S)."""
+        logits = self.decode_head(self.extract_feat(inputs, batch_data_samples))
         return F.interpolate(logits, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
 
     def _forward(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Tensor:
-        return self.encode_decode(inputs)
+        return self.encode_decode(inputs, data_samples)
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
-        """Loss terms by name.
+        """Compute loss terms by name.
 
         Args:
             inputs: (N, 3, S, S) normalised images.
             data_samples: N samples whose ``gt_sem_seg`` is (1, S, S): 0 / 1 (binary) or class indexes, 255 = ignore.
         """
         target = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
-        return self.loss_fn(self.encode_decode(inputs), target)
+        return self.loss_fn(self.encode_decode(inputs, data_samples), target)
 
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Sequence[SegDataSample]:
-        """Predictions at the original size of each image, see :meth:`postprocess_result`."""
-        return self.postprocess_result(self.encode_decode(inputs), data_samples)
+        """Predict at the original size of each image, see :meth:`postprocess_result`."""
+        return self.postprocess_result(self.encode_decode(inputs, data_samples), data_samples)
 
     def postprocess_result(
         self, seg_logits: Tensor, data_samples: Sequence[SegDataSample] | None = None
     ) -> Sequence[SegDataSample]:
         """Undo padding and flip, resize to ``ori_shape``, and decide.
 
-        As mmseg's, except that ``seg_logits`` stay logits in the binary case too (mmseg stores probabilities there, which its
-        own test-time augmentation then passes through a sigmoid again).
+        Differs from mmseg's in that ``seg_logits`` stay logits in the binary case too: mmseg stores probabilities
+        there, and its own test-time augmentation passes them through a sigmoid again.
 
         Args:
             seg_logits: (N, classes, S, S).
             data_samples: N samples with ``ori_shape`` (height, width); None leaves the size as it is.
 
         Returns:
-            Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones also with
-            ``frame_logits`` (1, S, S) where the frame holds the whole image and nothing else, for scores as in the paper.
+            Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones
+            also with ``frame_logits`` (1, S, S) if the image fills the input without padding, for scores as in the
+            paper.
         """
         height, width = seg_logits.shape[-2:]
         if data_samples is None:

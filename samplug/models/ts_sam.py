@@ -1,5 +1,6 @@
 """TS-SAM: a frozen SAM encoder, a side network and a fusion decoder; no prompts (Yu et al., 2024, arXiv 2408.01835)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from samplug.models.segmentor import SAMSegmentor
@@ -10,7 +11,7 @@ Cfg = dict[str, Any]
 
 @MODELS.register_module()
 class TSSAM(SAMSegmentor):
-    """The segmentor with TS-SAM's adapter and decoder.
+    """Segmentor with TS-SAM's adapter and decoder.
 
     Data flow, g = img_size / patch_size::
 
@@ -19,13 +20,13 @@ class TSSAM(SAMSegmentor):
           -> decode_head -> (N, classes, 4g, 4g) -> bilinear -> logits (N, classes, S, S)
 
     Args:
-        backbone: As :class:`SAMSegmentor`'s.
+        backbone: See :class:`SAMSegmentor`.
         adapter: Config of a :class:`TSSAMSideNetwork`; None: its defaults.
         decode_head: Config of a :class:`FeatureFusionDecoder`; None: its defaults.
-        **kwargs: The rest of :class:`SAMSegmentor`'s.
+        **kwargs: Other arguments of :class:`SAMSegmentor`.
 
     Raises:
-        ConfigError: ``feedback=False`` with an encoder that is not frozen (it would get no gradients).
+        ConfigError: ``feedback=False`` with an encoder that is not frozen, since it would get no gradients.
     """
 
     def __init__(
@@ -37,3 +38,11 @@ class TSSAM(SAMSegmentor):
             decode_head or dict(type="FeatureFusionDecoder"),
             **kwargs,
         )
+
+    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        if not (self.adapter.feedback and self.backbone.frozen):
+            return []
+        return [
+            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: scores change)"
+        ]

@@ -7,8 +7,8 @@ import torch
 from mmengine.structures import PixelData
 
 from samplug.registry import MODELS
-from samplug.utils.foreground import foreground_logits
 from samplug.utils.imports import quiet_optional_operators
+from samplug.utils.model_outputs import as_logits, outputs_of
 
 with quiet_optional_operators():
     from mmseg.models.segmentors import SegTTAModel as _SegTTAModel
@@ -21,6 +21,8 @@ class SegTTAModel(_SegTTAModel):
     written masks are made of them.
     """
 
+    outputs = "logits"  # also around a model that hands over probabilities
+
     def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:
         """The mean of the probabilities of each image's views.
 
@@ -32,8 +34,9 @@ class SegTTAModel(_SegTTAModel):
             scores as in the paper are those of a single view.
         """
         merged = []
+        outputs = outputs_of(self.module)
         for views in data_samples_list:
-            logits = torch.stack([_logits(view) for view in views])
+            logits = torch.stack([as_logits(view.seg_logits.data, outputs) for view in views])
             if self.module.out_channels == 1:
                 mean = logits.sigmoid().mean(dim=0)
                 decision, logits = (
@@ -49,8 +52,3 @@ class SegTTAModel(_SegTTAModel):
                 del sample.frame_logits
             merged.append(sample)
         return merged
-
-
-def _logits(view: SegDataSample) -> torch.Tensor:
-    decision = view.pred_sem_seg.data if "pred_sem_seg" in view else None
-    return foreground_logits(view.seg_logits.data, decision)

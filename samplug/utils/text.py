@@ -1,4 +1,4 @@
-"""Shorten lists in messages."""
+"""Format lists and sizes in messages."""
 
 from collections.abc import Iterable, Mapping
 
@@ -21,3 +21,8 @@ def indented(lines: Iterable[str], limit: int = 20) -> str:
     lines = list(lines)
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
     return "\n".join(f"  {line}" for line in lines[:limit] + more)
+
+
+def gib(size: float) -> str:
+    """Format bytes as GiB, or as MiB if they are few."""
+    return f"{size / 2**30:.1f} GiB" if size >= 0.05 * 2**30 else f"{size / 2**20:.0f} MiB"

@@ -151,7 +151,7 @@ def test_chosen_and_ignored_classes(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "cats"), box(1, 2, 4, 6))
     convert(source, tmp_path / "unsure", ignore=["dog"])
     np.testing.assert_array_equal(read(tmp_path / "unsure"), box(1, 2, 4, 6) | box(10, 10, 12, 14, 127))
-    with pytest.raises(ConfigError, match="no class is called cow; there are: cat, dog"):
+    with pytest.raises(ConfigError, match="no class is called cow; known classes: cat, dog"):
         convert(source, tmp_path / "none", classes=["cow"])
     with pytest.raises(ConfigError, match="cat cannot be foreground and ignored"):
         convert(source, tmp_path / "none", classes=["cat"], ignore=["cat"])
@@ -196,9 +196,9 @@ def test_images_are_found_by_the_name_of_the_json(tmp_path):
         ([SQUARE, [1, 1]], "outline of 1 points"),
         ([[1, 1, 5, 5, float("nan"), 5]], r"x=nan, y=5, far outside the image of 30x20"),
         ([[1, 1, 34, 5, 1, 5]], "x=34, y=5, far outside"),
-        ([[1, "1", 5, 5, 1, 5]], "no list of numbers"),
+        ([[1, "1", 5, 5, 1, 5]], "not a list of numbers"),
         (dict(counts=[1, 2], size=[HEIGHT, WIDTH]), "run lengths for 3 pixels, the image has 600"),
-        (dict(counts=[-1, 601], size=[HEIGHT, WIDTH]), "whole numbers from 0"),
+        (dict(counts=[-1, 601], size=[HEIGHT, WIDTH]), "integers of at least 0"),
         (dict(counts=[600], size=[WIDTH, HEIGHT]), r"size \(height, width\) of \[30, 20\], the image has \[20, 30\]"),
         (dict(counts="11", size=[HEIGHT, WIDTH]), "run lengths for 2 pixels"),
         (dict(counts="é", size=[HEIGHT, WIDTH]), "'é' does not belong"),
@@ -266,7 +266,9 @@ def test_skip_leaves_out_images_with_problems(tmp_path):
 
 def test_skip_with_nothing_left_stops(tmp_path):
     source = coco_json(tmp_path, [(1, [], {})])
-    with pytest.raises(DataError, match=r"(?s)1 images and none that can be used.*a\.jpg: annotation 100 has an empty"):
+    with pytest.raises(
+        DataError, match=r"(?s)none of the 1 images of .* can be used.*a\.jpg: annotation 100 has an empty"
+    ):
         convert(source, tmp_path / "out", skip_problems=True)
 
 
@@ -325,12 +327,12 @@ def test_labelme_embedded_image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     path = labelme_json(tmp_path / "in" / "a.json", [shape([[2, 1], [5, 3]], "rectangle")], image="a.png")
     path.write_text(path.read_text().replace('"imageData": null', f'"imageData": "{png_base64(pixels)}"'))
-    with pytest.raises(DataError, match=r"embedded in their json.*a\.json: --link none"):
+    with pytest.raises(DataError, match=r"embedded in their JSON files.*a\.json: --link none"):
         convert(tmp_path / "in", tmp_path / "out", link="none")
     convert(tmp_path / "in", tmp_path / "out", link="symlink")
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out" / "images" / "a.png")), pixels)
     path.write_text(path.read_text().replace('"imageData": "', '"imageData": "AAAA'))
-    with pytest.raises(DataError, match="embeds an imageData that is no picture"):
+    with pytest.raises(DataError, match="embeds imageData that is not an image"):
         convert(tmp_path / "in", tmp_path / "again")
 
 
@@ -340,11 +342,11 @@ def test_labelme_embedded_image(tmp_path):
         (shape([[1, 1], [2, 2]], "line"), r"shape 0 of a\.json \('cat'\) is a 'line'"),
         (shape([[1, 1]], "point"), "is a 'point'"),
         (shape([[1, 1], [2, 2], [3, 1]], "linestrip"), "is a 'linestrip'"),
-        (shape([[1, 1], [2, 2]]), "polygon of 2 points: it takes 3"),
-        (shape([[1, 1]], "circle"), "circle of 1 points: it takes 2"),
-        (shape([[1, 1], [2], [3, 1]]), r"no list of \[x, y\]"),
+        (shape([[1, 1], [2, 2]]), "polygon of 2 points: it needs 3"),
+        (shape([[1, 1]], "circle"), "circle of 1 points: it needs 2"),
+        (shape([[1, 1], [2], [3, 1]]), r"not a list of \[x, y\]"),
         (shape([[1, 1], [2, 99], [3, 1]]), "x=2, y=99, far outside"),
-        (shape([[1, 1], [2, 2]], "mask", mask="AAAA"), "no picture in base64"),
+        (shape([[1, 1], [2, 2]], "mask", mask="AAAA"), "not an image in base64"),
         (shape([[1, 1], [3, 2]], "mask", mask=png_base64(np.ones((2, 2), np.uint8))), "2x2 pixels in a box of 3x2"),
         (shape([[-1, 1], [0, 2]], "mask", mask=png_base64(np.ones((2, 2), np.uint8))), "not inside the image"),
         (shape([[1, 1], [5, 1], [5, 5]], label="_background_"), "is a hole"),
@@ -373,10 +375,10 @@ def test_labelme_files_that_are_none(tmp_path):
         convert(tmp_path, tmp_path / "out")
     for part in (
         "a.json",
-        "b.json: is no labelme json",
+        "b.json: is not labelme JSON",
         "it starts with b'<html>'",
         "has no imageData either",
-        "e.json: is no labelme json: it lacks shapes or imagePath; it looks like COCO's",
+        "e.json: is not labelme JSON: it lacks shapes or imagePath; it looks like COCO's",
     ):
         assert part in str(caught.value)
 
@@ -415,7 +417,7 @@ def test_yolo_splits_of_a_data_yaml(tmp_path):
         ({"a.txt": "0 0 0 1 0 nan 1"}, "coordinate nan"),
         ({"a.txt": "0 0 0 1 0 1 1\n2 0 0 1 0 1 1"}, r"line 2 of a\.txt has the unknown class 2; known are 0 to 1"),
         ({"a.txt": "0.5 0 0 1 0 1 1"}, r"unknown class 0\.5"),
-        ({"a.txt": "cat 0 0 1 0 1 1"}, "something else than numbers"),
+        ({"a.txt": "cat 0 0 1 0 1 1"}, "something other than numbers"),
         ({"b.txt": ""}, r"b\.txt: has no image of its name in .*images"),
     ],
 )
@@ -437,11 +439,11 @@ def test_yolo_names_from_classes_txt_or_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "neither a COCO json, nor"),
+        ({}, "neither a COCO JSON file, nor"),
         ({"labels/a.txt": "", "data.yaml": "names: 3"}, "names is 3"),
         ({"labels/a.txt": "", "data.yaml": "a: [b"}, "cannot be read as yaml"),
         ({"labels/a.txt": ""}, "no images/, and no data.yaml"),
-        ({"data.yaml": "train: images/train"}, "train names .*images.train, which is no folder"),
+        ({"data.yaml": "train: images/train"}, "train names .*images.train, which is not a folder"),
     ],
 )
 def test_sources_that_are_none(tmp_path, files, message):
@@ -456,7 +458,7 @@ def test_json_that_is_no_coco(tmp_path):
     path = labelme_json(tmp_path / "a.json", [])
     with pytest.raises(DataError, match="no list of images"):
         read_annotations(path)
-    with pytest.raises(DataError, match="not a folder of json files, which labelme"):
+    with pytest.raises(DataError, match="not a folder of JSON files, as labelme"):
         read_annotations(path, "labelme")
     with pytest.raises(DataError, match="nowhere does not exist"):
         read_annotations(tmp_path / "nowhere")

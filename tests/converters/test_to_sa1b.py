@@ -150,7 +150,7 @@ def test_problems_of_pictures_are_listed_and_nothing_is_written(tmp_path):
         "a.jpg: is 30x21 (width x height), its annotation is for 30x20",
         "b.jpg: has an annotation that cannot be used:",
         "c.jpg: has no label map of the same name",
-        "d.png holds colours",
+        "d.png contains colours",
         "z.png: has no image of the same name",
     ):
         assert part in str(caught.value)
@@ -201,7 +201,7 @@ def test_an_image_that_is_annotated_twice(tmp_path):
 def test_pictures_need_the_folder_of_images(tmp_path):
     source = label_maps(tmp_path, {"a": box(1, 2, 4, 6)})
     for format in ("label-maps", "instance-masks"):
-        with pytest.raises(ConfigError, match=f"{format} do not say where their images are.*--images"):
+        with pytest.raises(ConfigError, match=f"{format} do not name their images.*--images"):
             read_annotations(source, format)
     with pytest.raises(DataError, match="--format label-maps or instance-masks"):
         read_annotations(source)
@@ -214,7 +214,7 @@ def test_earlier_results(tmp_path):
         to_sa1b(read_annotations(source), tmp_path / "out")
     to_sa1b(read_annotations(source), tmp_path / "out", overwrite=True)
     (tmp_path / "out/images/old.json").write_text("{}")
-    with pytest.raises(DataError, match=r"holds 1 files that this run would not write.*old\.json"):
+    with pytest.raises(DataError, match=r"contains 1 files that this run would not write.*old\.json"):
         to_sa1b(read_annotations(source), tmp_path / "out", overwrite=True)
 
 

@@ -46,7 +46,7 @@ def test_videos_that_cannot_be_read(tmp_path):
     good, text = write_video(tmp_path / "good.avi"), tmp_path / "text.mp4"
     text.write_text("quota exceeded")
     for bad, message in (
-        (text, r"text\.mp4 \(14 bytes\) is no video.*convert it"),
+        (text, r"text\.mp4 \(14 bytes\) is not a video.*convert it"),
         (tmp_path / "gone.mp4", r"gone\.mp4 does not exist"),
         (tmp_path, "is a folder"),
     ):

@@ -131,9 +131,9 @@ CASES = {
         for name, c in CONTENTS.items()
     },
     # Masks that can be read, of the wrong values.
-    "mask-01-among-255": Case(new_mask(mask() // 255), [MASK], "holds 0/1.*set mask_values or mend", BINARY),
+    "mask-01-among-255": Case(new_mask(mask() // 255), [MASK], "contains 0/1.*set mask_values or fix", BINARY),
     "mask-255-among-01": Case(
-        every_mask(lambda m: m // 255, mask()), [MASK], "up to 255.*0/1.*set mask_values or mend", dict(mask_values="0/1")
+        every_mask(lambda m: m // 255, mask()), [MASK], "up to 255.*0/1.*set mask_values or fix", dict(mask_values="0/1")
     ),
     "mask-label-map": Case(new_mask(LABELS), [MASK], r"(?s)holds .*3 \(.*nothing brighter.*mask_values=dict", BINARY),
     "mask-label-map-01": Case(
@@ -150,12 +150,12 @@ CASES = {
     "mask-palette-labels": Case(
         new_mask(palette(LABELS, [0, 0, 0, 128, 0, 0, 0, 128, 0, 0, 0, 128])), [MASK], "holds.*mask_values=dict", BINARY
     ),
-    "mask-palette-01": Case(new_mask(palette(mask() // 255, [0, 0, 0, 255, 0, 0])), [MASK], "holds 0/1.*mask_values", BINARY),
+    "mask-palette-01": Case(new_mask(palette(mask() // 255, [0, 0, 0, 255, 0, 0])), [MASK], "contains 0/1.*mask_values", BINARY),
     "mask-in-alpha": Case(new_mask(ALPHA), [MASK], "alpha channel; save that channel as a grey PNG", BINARY),
     "mask-16-bit-labels": Case(new_mask(LABELS.astype(np.uint16)), [MASK], "16-bit mask.*mask_values=dict", BINARY),
     "mask-16-bit-255": Case(new_mask(mask().astype(np.uint16)), [MASK], r"16-bit mask.*255 \(.*mask_values=dict", BINARY),
     "mask-unlisted-value": Case(
-        new_mask(np.maximum(mask(), np.eye(*SHAPE, dtype=np.uint8) * 7)), [MASK], r"holds 7 \(.*add it to foreground", LISTS
+        new_mask(np.maximum(mask(), np.eye(*SHAPE, dtype=np.uint8) * 7)), [MASK], r"contains 7 \(.*add it to foreground", LISTS
     ),
     "mask-colours-by-lists": Case(new_mask(COLOURS), [MASK], "holds colours.*not grey values.*list them", LISTS),
     "mask-jpeg-by-lists": Case(
@@ -198,15 +198,15 @@ CASES = {
     "folder-called-mask": Case(folder_of_that_name(MASK), [MASK], "folder.*(rename|remove)"),
     "dangling-image": Case(dangling(IMAGE), [IMAGE], "link.*(remove|restore)"),
     "dangling-mask": Case(dangling(MASK), [MASK], "link.*(remove|restore)"),
-    "subfolders": Case(to_subfolders, ["images"], "holds no images.*recursive=True", left=None),
+    "subfolders": Case(to_subfolders, ["images"], "contains no images.*recursive=True", left=None),
     "one-subfolder": Case(
         lambda root: [
             (save(root / f"images/more/{n}.jpg", picture()), save(root / f"masks/more/{n}.png", mask())) for n in "ab"
         ],
-        ["images/more", "masks/more"], "not looked into.*set recursive=True", left=NAMES,
+        ["images/more", "masks/more"], "not searched.*set recursive=True", left=NAMES,
     ),
-    "no-images": Case(emptied("images"), ["images"], "holds no images.*(add|set)", left=None),
-    "no-masks": Case(emptied("masks"), ["masks"], "holds no images.*(add|set)", left=None),
+    "no-images": Case(emptied("images"), ["images"], "contains no images.*(add|set)", left=None),
+    "no-masks": Case(emptied("masks"), ["masks"], "contains no images.*(add|set)", left=None),
     "images-missing": Case(rename("images", "imgs"), ["/images"], "does not exist.*imgs, masks.*(set|correct)", left=None),
     "masks-missing": Case(rename("masks", "gt"), ["/masks"], "does not exist.*gt, images.*(set|correct)", left=None),
     "swapped": Case(
@@ -221,13 +221,13 @@ CASES = {
     "list-missing": Case(lambda root: None, ["pairs.txt"], "does not exist.*set ann_file", LISTED, None),
     "list-is-folder": Case(lambda root: (root / "pairs.txt").mkdir(), ["pairs.txt"], "folder.*set ann_file", LISTED, None),
     "list-empty": Case(write("pairs.txt", "# none\n\n"), ["pairs.txt"], "is empty: it needs a line", LISTED, None),
-    "list-no-text": Case(write("pairs.txt", b"\xff\xfea\0"), ["pairs.txt"], "no UTF-8 text.*save", LISTED, None),
+    "list-no-text": Case(write("pairs.txt", b"\xff\xfea\0"), ["pairs.txt"], "not UTF-8 text.*save", LISTED, None),
     "list-three-parts": Case(pairs_list("a b c"), ["pairs.txt"], "8: 'a b c' has 3 parts: write", LISTED),
     "list-no-image": Case(pairs_list(f",{MASK}"), ["pairs.txt"], "8: .* has 1 parts: write", LISTED),
-    "list-unknown-name": Case(pairs_list("p99"), ["pairs.txt"], "8: there is no file p99 .*mend the list", LISTED),
+    "list-unknown-name": Case(pairs_list("p99"), ["pairs.txt"], "8: there is no file p99 .*correct the list", LISTED),
     "list-twice": Case(pairs_list("p5"), ["pairs.txt"], "8: p5 is listed twice: remove", LISTED),
     "list-no-such-mask": Case(
-        pairs_list(f"{IMAGE} masks/x.png"), ["pairs.txt", "masks/x.png"], "8: there is no file.*mend the list", LISTED
+        pairs_list(f"{IMAGE} masks/x.png"), ["pairs.txt", "masks/x.png"], "8: there is no file.*correct the list", LISTED
     ),
     "list-names-broken": Case(
         lambda root: (pairs_list(f"{IMAGE} {MASK}")(root), (root / MASK).write_bytes(b"")), [MASK], "empty.*remove", LISTED

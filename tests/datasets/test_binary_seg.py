@@ -89,7 +89,7 @@ def test_recursive_and_include(tmp_path):
             write(tmp_path / kind / part / f"1.{suffix}", np.eye(*SHAPE) * 255)
     assert len(build(tmp_path, recursive=True)) == 2
     assert len(build(tmp_path, recursive=True, include="y/*")) == 1
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="contains no images"):
         build(tmp_path)
 
 

@@ -46,7 +46,7 @@ def test_grey_rules():
     ("spec", "values", "dtype", "message"),
     [
         ("0/1", [0, 1, 2], np.uint8, r"m\.png has values up to 2 in a dataset of 0/1"),
-        ("0/255", [0, 1], np.uint8, r"m\.png holds 0/1 in a dataset of 0/255"),
+        ("0/255", [0, 1], np.uint8, r"m\.png contains 0/1 in a dataset of 0/255"),
         (
             "0/255",
             [0, 1, 2, 2],
@@ -62,11 +62,11 @@ def test_grey_rules():
             dict(foreground=[1, 2]),
             [0, 1, 3, 3, 9],
             np.uint8,
-            r"m\.png holds 3 \(2 pixels\), 9 \(1 pixels\) which .* not list",
+            r"m\.png contains 3 \(2 pixels\), 9 \(1 pixels\) which .* not list",
         ),
-        (dict(foreground=[RED]), [BLACK, RED, GREEN], np.uint8, r"m\.png holds \[0, 255, 0\] \(1 pixels\) which"),
-        (dict(foreground=[RED]), [0, 7], np.uint8, r"m\.png holds 7 \(1 pixels\) which"),
-        (dict(foreground=[WHITE]), [0, 256], np.uint16, r"m\.png holds 256 \(1 pixels\) which"),
+        (dict(foreground=[RED]), [BLACK, RED, GREEN], np.uint8, r"m\.png contains \[0, 255, 0\] \(1 pixels\) which"),
+        (dict(foreground=[RED]), [0, 7], np.uint8, r"m\.png contains 7 \(1 pixels\) which"),
+        (dict(foreground=[WHITE]), [0, 256], np.uint16, r"m\.png contains 256 \(1 pixels\) which"),
     ],
 )
 def test_values_without_meaning(spec, values, dtype, message):

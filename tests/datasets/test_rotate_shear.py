@@ -34,7 +34,7 @@ def by_pil(image, angle, shear, resample, fill):
 @pytest.mark.parametrize(("angle", "shear"), [(0.4, 0.3), (-0.3, 0.2), (0.2, -0.35), (0.0, 0.3), (1.5, 0.0)])
 def test_is_pils(angle, shear, monkeypatch):
     transform = build(fill=(10, 200, 30))
-    monkeypatch.setattr(transform, "_draw", lambda: [(angle, shear)])
+    monkeypatch.setattr(transform, "_random_angles", lambda: [(angle, shear)])
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     image = np.stack([x, 2 * y, 120 + 60 * np.sin(x / 9) * np.cos(y / 7)], axis=2).astype(np.uint8)
     mask = ((x - 70) ** 2 + 3 * (y - 40) ** 2 < 900).astype(np.uint8)
@@ -88,11 +88,11 @@ def test_no_object_is_lost():
     before = corner()
     image, masks = before["img"], before["gt_masks"]
     transform = build(angle=25, shear=0)
-    transform._draw = lambda: [(0.4, 0.0)]
+    transform._random_angles = lambda: [(0.4, 0.0)]
     same = transform(before)
     assert same["img"] is image
     assert same["gt_masks"] is masks
-    transform._draw = lambda: [(0.4, 0.0), (0.0, 0.0), (0.4, 0.0)]  # the second does
+    transform._random_angles = lambda: [(0.4, 0.0), (0.0, 0.0), (0.4, 0.0)]  # the second does
     moved = transform(corner())
     assert moved["img"] is not image
     np.testing.assert_array_equal(moved["gt_masks"].masks, masks.masks)
@@ -100,7 +100,7 @@ def test_no_object_is_lost():
 
 def test_an_object_that_was_empty_before_and_none_at_all_are_no_hindrance():
     transform = build()
-    transform._draw = lambda: [(0.4, 0.0)]
+    transform._random_angles = lambda: [(0.4, 0.0)]
     for before in (objects((60, 40, 70, 50), (5, 5, 5, 5)), objects()):
         image = before["img"].copy()
         assert (transform(before)["img"] != image).any()
@@ -111,7 +111,7 @@ def test_a_label_map_keeps_its_labels_and_what_is_ignored():
     label = np.zeros(SIZE, np.uint8)
     label[40:50, 60:70], label[:, 100:] = 3, 255
     transform = build()
-    transform._draw = lambda: [(0.4, 0.0)]
+    transform._random_angles = lambda: [(0.4, 0.0)]
     moved = transform(dict(img=np.zeros((*SIZE, 3), np.uint8), gt_seg_map=label.copy()))["gt_seg_map"]
     assert set(np.unique(moved)) == {0, 3, 255}
     assert (moved != label).any()
@@ -122,7 +122,7 @@ def test_a_label_map_keeps_its_labels_and_what_is_ignored():
 def test_draws():
     np.random.seed(0)
     transform = build(angle=25, shear=20, attempts=500)
-    draws = np.degrees(transform._draw())
+    draws = np.degrees(transform._random_angles())
     assert draws.shape == (500, 2)
     assert (np.abs(draws) <= [25, 20]).all()
     assert (draws.max(axis=0) > [24, 19]).all()

@@ -172,7 +172,7 @@ def test_images_without_objects_are_left_out_of_training_if_asked(tmp_path):
     assert [dataset.get_data_info(index)["img_id"] for index in range(len(dataset))] == ["a"]
     assert "2 images without objects, left out" in dataset.describe()
     assert len(build(tmp_path, test_mode=True, **options)) == len(build(tmp_path)) == 3
-    with pytest.raises(DataError, match=r"no image of .* has an object that is used: change min_area"):
+    with pytest.raises(DataError, match=r"no image of .* has an object in range: change min_area"):
         build(tmp_path, **options | dict(min_area=0.9))
 
 
@@ -225,10 +225,10 @@ def with_entry(**entry):
 
 CASES = {
     "no-annotations": (lambda root: rewrite(root / "b.json", lambda c: c.pop("annotations")), r"b\.json has no list of annotations.*image"),
-    "a-list": (lambda root: (root / "b.json").write_text("[1, 2]"), r"b\.json has no list of annotations, it holds '?\[1, 2\]"),
+    "a-list": (lambda root: (root / "b.json").write_text("[1, 2]"), r"b\.json has no list of annotations, it contains '?\[1, 2\]"),
     "annotations-no-list": (lambda root: rewrite(root / "b.json", lambda c: c.update(annotations={})), "no list of annotations"),
-    "truncated-json": (lambda root: cut(root / "b.json"), r"b\.json is no json: .*download or export it again"),
-    "empty-json": (lambda root: (root / "b.json").write_bytes(b""), r"b\.json is no json"),
+    "truncated-json": (lambda root: cut(root / "b.json"), r"b\.json is not JSON: .*download or export it again"),
+    "empty-json": (lambda root: (root / "b.json").write_bytes(b""), r"b\.json is not JSON"),
     "truncated-jpg": (lambda root: cut(root / "b.jpg"), r"b\.jpg is a truncated JPEG file: download or copy it again"),
     "no-json": (lambda root: (root / "b.json").unlink(), r"b\.jpg: has no annotation of the same name"),
     "no-image": (lambda root: (root / "b.jpg").unlink(), r"b\.json: has no image of the same name.*extra_annotations=True"),
@@ -289,7 +289,7 @@ def test_turned_images_have_their_upright_size(tmp_path):
     ("options", "message"),
     [
         (dict(max_objects=0), "max_objects=0 must be None or at least 1"),
-        (dict(min_area=1.5), "min_area=1.5 is no share.*a whole number for pixels"),
+        (dict(min_area=1.5), "min_area=1.5 is not a share.*an int for pixels"),
         (dict(max_area=-1), "max_area=-1 is neither"),
         (dict(min_area=None), "min_area=None is neither"),
         (dict(filter_cfg=dict(min_size=3)), "filter_cfg has min_size; it knows filter_empty_gt"),
@@ -303,7 +303,7 @@ def test_wrong_options(tmp_path, options, message):
 
 
 def test_folders_without_images(tmp_path):
-    with pytest.raises(DataError, match=r"holds no images.*recursive=True"):
+    with pytest.raises(DataError, match=r"contains no images.*recursive=True"):
         build(tmp_path)
     with pytest.raises(DataError, match=r"gone does not exist"):
         build(tmp_path, image_dir="gone")

@@ -116,7 +116,7 @@ def test_blur_says_what_is_wrong(wrong):
 
 def jitter(order, **kwargs):
     transform = TRANSFORMS.build(dict(type="ColorJitter", **kwargs))
-    transform._draw = lambda: order
+    transform._random_factors = lambda: order
     return transform
 
 
@@ -139,7 +139,7 @@ def test_colour_jitter():
 def test_colour_jitter_draws():
     np.random.seed(0)
     transform = TRANSFORMS.build(dict(type="ColorJitter", brightness=0.1, saturation=2.0))
-    draws = [transform._draw() for _ in range(300)]
+    draws = [transform._random_factors() for _ in range(300)]
     assert {tuple(name for name, _ in draw) for draw in draws} == {
         ("brightness", "saturation"),
         ("saturation", "brightness"),

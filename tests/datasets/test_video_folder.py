@@ -118,8 +118,8 @@ CASES = {
         lambda root: (remove("Annotations/b/00000.png")(root), (root / "Annotations/b").rmdir()), "JPEGImages/b: has no annotations", None
     ),
     "two-frames": (lambda root: save(root / "JPEGImages/b/00000.png", LABELS), "has the same name as 00000", None),
-    "both-kinds": (lambda root: save(root / "Annotations/b/1/00000.png", LABELS), "Annotations/b: holds label maps and folders", None),
-    "colours": (colours, r"b/00000\.png holds colours: a label map has grey values or a palette", None),
+    "both-kinds": (lambda root: save(root / "Annotations/b/1/00000.png", LABELS), "Annotations/b: contains label maps and folders", None),
+    "colours": (colours, r"b/00000\.png contains colours: a label map has grey values or a palette", None),
     "another-size": (
         lambda root: save(root / "Annotations/b/00000.png", LABELS[:-1]), r"b/00000\.png is for 16x11, its image .* is 16x12", None
     ),
@@ -149,7 +149,7 @@ def test_nothing_there(tmp_path):
         build(tmp_path)
     for folder in ("JPEGImages", "Annotations"):
         (tmp_path / folder).mkdir()
-    with pytest.raises(DataError, match="holds no folder of frames that are annotated"):
+    with pytest.raises(DataError, match="contains no folder of frames that are annotated"):
         build(tmp_path)
     with pytest.raises(
         DataError, match=r"the list .*none\.txt does not exist: set ann_file to a text file with a line for each video"

@@ -147,6 +147,41 @@ def test_a_dying_rank_ends_all_and_its_error_is_seen(tmp_path, how, said, summed
         assert own.index(said) < own.index("[rank 0] stopped")
 
 
+SPARE = """
+from torch import nn
+from samplug.registry import MODELS
+
+@MODELS.register_module()
+class WithSpare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.spare = MODELS.build(dict(type="bce_iou")), nn.Linear(2, 2)
+
+    def forward(self, logits, target):
+        return self.inner(logits, target)
+"""
+
+
+def test_mmengines_wrapper_finds_unused_parameters(tmp_path):
+    """MMEngine's own key for the wrapper of the model works without GPUs, and the hook reads it there."""
+    (tmp_path / "spare.py").write_text(SPARE)
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"_base_ = {str(ROOT / 'configs/quickstart.py')!r}\ncustom_imports = dict(imports=['samplug', 'spare'])\n"
+        f"model = dict(loss=dict(_delete_=True, type='WithSpare'))\n"
+        f"model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True)\n"
+    )
+    shell(
+        "dist_train.sh", config, 2, "--work-dir", tmp_path / "work", "--cfg-options", *TINY, PYTHONPATH=f"{tmp_path}:{ROOT}",
+    )  # fmt: skip
+    assert (tmp_path / "work/iter_2.pth").is_file()
+    (log,) = (tmp_path / "work").glob("*/*.log")
+    assert (
+        "does not depend on 2 trained parameters: loss_fn.spare.weight, loss_fn.spare.bias. They stay"
+        in log.read_text()
+    )
+
+
 def test_mpi(tmp_path):
     """Two processes with the variables that Open MPI's mpirun gives them."""
     port = free_port()

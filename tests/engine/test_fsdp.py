@@ -11,12 +11,13 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.structures import PixelData
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
-from torch.distributed.fsdp._common_utils import clean_tensor_name
 
 from samplug.checkpoints import WeightsError, read_checkpoint
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
+from samplug.engine import FSDPStrategy
+from samplug.engine.fsdp import gathered, is_sharded
+from samplug.engine.launch import join_on_cpu
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
@@ -136,7 +137,7 @@ def model_cfg(weights: str, **backbone) -> dict:
     )
 
 
-SGD = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0))
+SGD = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0), clip_grad=dict(max_norm=0.5))
 
 
 @pytest.mark.parametrize("sharding", ["FULL_SHARD", "SHARD_GRAD_OP"])
@@ -170,22 +171,20 @@ def test_two_processes_equal_one(sharding, tmp_path):
 def main(sharding: str, weights: str, folder: str) -> None:
     from mmengine.registry import init_default_scope
 
-    from samplug.engine import FSDPStrategy
-
     init_default_scope("samplug")
-    strategy = FSDPStrategy(
-        units=["backbone.blocks"], model_wrapper=dict(sharding_strategy=sharding), work_dir=folder,
-        env_kwargs=dict(launcher="pytorch", randomness=dict(seed=0)),
-    )  # fmt: skip
-    strategy.load_whole = lambda model: model.double()
-    model, optimizer = strategy.prepare(model_cfg(weights, with_cp=True), optim_wrapper=dict(SGD))
-    held = sum(parameter.numel() for parameter in model.parameters())
-    whole = sum(parameter.numel() for parameter in MODELS.build(model_cfg(weights)).parameters())
+    join_on_cpu("pytorch")
+    model = MODELS.build(model_cfg(weights, with_cp=True))
+    model.init_weights()
+    model.double()
+    optimizer = build_optim_wrapper(model, dict(SGD))
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    FSDPStrategy(model_wrapper=dict(sharding_strategy=sharding)).shard(model, optimizer)
+    held = sum(parameter.to_local().numel() for parameter in model.parameters())
     assert held < 0.6 * whole, "not sharded"
-    two_steps(model, optimizer, strategy.rank, 2)
-    with FullyShardedDataParallel.summon_full_params(model, with_grads=True):
-        gradients = {clean_tensor_name(name): parameter.grad.clone() for name, parameter in model.named_parameters()}
-    if strategy.rank == 0:
+    rank = torch.distributed.get_rank()
+    two_steps(model, optimizer, rank, 2)
+    gradients = gathered({name: parameter.grad for name, parameter in model.named_parameters()})
+    if rank == 0:
         torch.save(gradients, f"{folder}/gradients.pth")
 
 
@@ -193,7 +192,7 @@ def test_one_process_needs_no_launcher(cfg, tmp_path):
     """It trains, keeps what was there when a save fails, resumes with other process numbers' files, and starts from weights."""
     runner = build_runner(cfg())
     model = runner.train()
-    assert type(model).__name__ == "MMFullyShardedDataParallel"
+    assert is_sharded(model)
     with pytest.raises(WeightsError, match="sharded already"):
         runner.load_checkpoint(str(tmp_path / "work/iter_2.pth"))
 
@@ -218,13 +217,46 @@ def test_sharded_and_ordinary_checkpoints_test_alike(cfg, tmp_path):
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)
 
 
+@pytest.mark.parametrize("sharded_first", [True, False])
+def test_sharded_and_ordinary_runs_resume_each_other(cfg, tmp_path, sharded_first):
+    """In the middle of an accumulated step, with the frozen encoder left out of the checkpoints."""
+    encoder = MODELS.build(cfg().model).backbone
+    torch.save({f"backbone.{name}": value for name, value in encoder.state_dict().items()}, tmp_path / "encoder.pth")
+
+    def end_of(name: str, sharded: bool, **changes) -> dict[str, torch.Tensor]:
+        config = cfg(
+            custom_hooks=[dict(type="OmitFrozenHook")],
+            work_dir=str(tmp_path / name),
+            experiment_name=str(tmp_path / name),
+            **changes,
+        )
+        config.model.backbone.update(
+            frozen=True, init_cfg=dict(type="Pretrained", checkpoint=str(tmp_path / "encoder.pth"))
+        )
+        config.optim_wrapper = dict(SGD, accumulative_counts=2)
+        if not sharded:
+            config.pop("strategy")
+        build_runner(config).train()
+        return state_of(tmp_path / name / "iter_2.pth")
+
+    expected = end_of("whole", sharded_first)
+    found = end_of("resumed", not sharded_first, resume=True, load_from=str(tmp_path / "whole/iter_1.pth"))
+    assert not any(name.startswith("backbone.") for name in expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+    start = state_of(tmp_path / "whole/iter_1.pth")
+    trained = dict(MODELS.build(cfg().model).named_parameters()).keys() & expected.keys()
+    assert all(torch.isfinite(value).all() for value in expected.values())
+    assert sum(not torch.equal(expected[name], start[name]) for name in trained) > len(trained) / 2
+
+
 def test_failed_save_leaves_no_checkpoint(cfg, tmp_path, monkeypatch):
     def fail(content, path, *args, **kwargs):
         Path(path).write_bytes(b"half")
         raise OSError("No space left on device")
 
     runner = build_runner(cfg())
-    monkeypatch.setattr("mmengine.runner.checkpoint.save_checkpoint", fail)
+    monkeypatch.setattr("mmengine.runner.runner.save_checkpoint", fail)
     with pytest.raises(OSError, match="No space"):
         runner.train()
     assert not list((tmp_path / "work").glob("*.pth"))
@@ -234,11 +266,12 @@ def test_failed_save_leaves_no_checkpoint(cfg, tmp_path, monkeypatch):
     ("changes", "message"),
     [
         (dict(strategy=dict(units=["backbone.layers"])), "no list of modules of TSSAM; it has backbone.blocks"),
-        (dict(strategy=dict(sync_bn="torch")), "sync_bn needs GPUs"),
+        (dict(sync_bn="torch"), "sync_bn needs GPUs"),
+        (dict(strategy=dict(model_wrapper=dict(cpu_offload=True))), "strategy.model_wrapper has no 'cpu_offload'"),
+        (dict(strategy=dict(model_wrapper=dict(sharding_strategy="NO_SHARD"))), "'NO_SHARD' is unknown"),
+        (dict(runner_type="ShardedRunner"), "ShardedRunner is SamplugRunner now"),
         (dict(strategy=dict(type="DDPStrategy")), "'DDPStrategy' is not samplug's FSDPStrategy"),
-        (dict(custom_hooks=[dict(type="OmitFrozenHook")]), "OmitFrozenHook needs the whole model"),
         (dict(custom_hooks=[dict(type="EMAHook")]), "EMAHook needs the whole model"),
-        (dict(optim_wrapper=dict(clip_grad=dict(max_norm=1.0))), "clip_grad by norm is not possible"),
     ],
 )
 def test_mistakes(changes, message, cfg):

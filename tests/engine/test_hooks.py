@@ -1,18 +1,24 @@
 """What the hooks write."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
+from mmengine.dataset import ConcatDataset
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from samplug.datasets import DataError
+from samplug.datasets import DataError, VideoFolderDataset
+from samplug.datasets.seeding import SeededDataset
 from samplug.engine import OverlayHook
+from samplug.models.prompts import objects_of
 from samplug.utils.rle import encode_rle
 from samplug.visualization import compare_sheet, draw_overlay
+from tests.datasets.test_video_folder import frame
 
 
 def sample(path, logits):
@@ -44,9 +50,7 @@ def test_objects_have_numbers(tmp_path):
     masks[0, 5:8, 5:8] = masks[1, 2:18, 2:28] = 1
     data = DetDataSample(metainfo=dict(img_path=str(tmp_path / "a.png"), ori_shape=(20, 30)))
     data.gt_instances = InstanceData(masks=BitmapMasks(masks, 20, 30))
-    data.pred_instances = InstanceData(
-        answers=[[encode_rle(np.zeros((20, 30), bool)), encode_rle(m == 1)] for m in masks]
-    )
+    data.pred_instances = InstanceData(masks=[encode_rle(m == 1) for m in masks])
     hook = OverlayHook(mask_dir=str(tmp_path / "m"), overlay_dir=str(tmp_path / "o"))
     hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [data])
     numbers = cv2.imread(str(tmp_path / "m" / "a.png"), cv2.IMREAD_UNCHANGED)
@@ -56,6 +60,51 @@ def test_objects_have_numbers(tmp_path):
     assert overlay.shape == (20, 60, 3)  # prediction and truth
     np.testing.assert_array_equal(overlay[:, :30], overlay[:, 30:])
     assert (overlay[0, 0] == 200).all()
+
+
+def shown(tmp_path, *datasets):
+    """Names of the files that a test over datasets writes, with a model that knows the answer."""
+
+    class Model(torch.nn.Module):
+        def test_step(self, sample):
+            masks = objects_of(sample)[:, 0].numpy() == 1
+            sample.pred_instances = InstanceData(masks=[encode_rle(mask) for mask in masks])
+            return sample
+
+    model, hook = Model(), OverlayHook(mask_dir=str(tmp_path / "m"), overlay_dir=str(tmp_path / "o"))
+    dataset = SeededDataset(ConcatDataset(list(datasets)) if len(datasets) > 1 else datasets[0], seed=0)
+    hook.before_test(SimpleNamespace(model=model, test_dataloader=SimpleNamespace(dataset=dataset)))
+    for index in range(len(dataset)):
+        item = dataset[index]
+        hook.after_test_iter(None, index, {"inputs": [item["inputs"]]}, [model.test_step(item["data_samples"])])
+    found = [{str(path.relative_to(tmp_path / kind)) for path in (tmp_path / kind).rglob("*.png")} for kind in "mo"]
+    assert found[0] == found[1]
+    return found[0]
+
+
+def videos(root, name, videos, meta_keys=("img_path", "ori_shape", "dataset_name")):
+    for video in videos:
+        for number in range(2):
+            frame(root / name, video, number)
+    pipeline = [
+        dict(type="LoadImage"),
+        dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
+        dict(type="mmdet.PackDetInputs", meta_keys=meta_keys),
+    ]
+    return VideoFolderDataset(str(root / name), pipeline=pipeline, test_mode=True)
+
+
+def test_frames_of_one_name(tmp_path):
+    """All videos begin with 00000: the folder tells them apart, and the name stays short where it need not."""
+    assert shown(tmp_path / "out", videos(tmp_path, "one", ["v"])) == {"00000.png", "00001.png"}
+    two = videos(tmp_path, "two", ["v", "w"])
+    wanted = {f"{video}/0000{number}.png" for video in "vw" for number in range(2)}
+    assert shown(tmp_path / "out2", two) == wanted
+    found = shown(tmp_path / "out3", videos(tmp_path, "one", ["v"]), two)
+    assert found == {"one/00000.png", "one/00001.png", *(f"two/{name}" for name in wanted)}
+    # Samples that do not say their set.
+    silent = videos(tmp_path, "three", ["v", "w"], meta_keys=("img_path", "ori_shape"))
+    assert shown(tmp_path / "out4", silent, two) == {f"{name}/{file}" for name in ("two", "three") for file in wanted}
 
 
 def test_nothing_is_written_unasked(tmp_path, monkeypatch):

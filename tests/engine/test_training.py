@@ -15,9 +15,10 @@ from torch import nn
 
 from samplug.commands.common import build_runner
 from samplug.engine.hooks import EarlyStoppingHook
+from samplug.engine.hooks.deferred_losses import DeferredLosses
 from samplug.engine.hooks.non_finite import NonFiniteLoss
 from samplug.engine.hooks.split_leakage import selection_warnings
-from samplug.engine.run_errors import LoaderDied, OutOfMemory, SaveError, savings
+from samplug.engine.run_errors import LoaderDied, OutOfMemory, SaveError, memory_advice
 from samplug.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 from samplug.utils.errors import ConfigError
 from tests.builders import tiny_tssam_cfg
@@ -228,6 +229,41 @@ def test_loss_that_is_no_number(tmp_path):
     assert (tmp_path / "last_checkpoint").read_text().endswith("iter_4.pth")
 
 
+def test_losses_are_read_when_they_are_logged(tmp_path, monkeypatch):
+    """Two transfers a log line, one of each hook, and none in the iterations between; a bad loss is still named, and not saved."""
+    read = []
+    original = DeferredLosses.read_losses
+    monkeypatch.setattr(
+        DeferredLosses,
+        "read_losses",
+        lambda self, runner: (read.append((runner.iter + 1, len(self._unread))), original(self, runner)),
+    )
+    seen = []
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: seen.append(self) or self.tolist())
+    cfg = config(tmp_path / "good", False)
+    cfg.default_hooks.logger.interval = 3
+    run(cfg)
+    assert [entry for entry in read if entry[1]] == [
+        (iteration, number) for iteration, number in ((2, 2), (3, 1), (4, 1), (6, 2), (8, 2)) for _ in range(2)
+    ]
+    (log,) = (tmp_path / "good").glob("*/vis_data/scalars.json")
+    logged = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in logged if "loss" in line] == [3, 6]
+    assert not [value for value in seen if value.requires_grad]
+
+    def poison(runner):
+        if runner.iter == 4:
+            with torch.no_grad():
+                next(p for p in runner.model.parameters() if p.requires_grad).fill_(math.nan)
+
+    cfg = config(tmp_path / "bad", False)
+    cfg.default_hooks.logger.interval = 100
+    cfg.default_hooks.checkpoint.interval = 4
+    with pytest.raises(NonFiniteLoss, match=r"iteration 6 \(loss nan.*files of the batch: .*scene.*iter_4\.pth"):
+        run(cfg, At(5, poison))
+    assert [path.name for path in (tmp_path / "bad").glob("*.pth")] == ["iter_4.pth"]
+
+
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     def poison(runner):
         with torch.no_grad():
@@ -285,7 +321,7 @@ def test_advice_on_memory_of_sessions():
     def advice(with_cp, most):
         model = MODELS.build(dict(type="PromptableSAM", backbone=backbone, with_cp=with_cp))
         loader = dict(batch_size=1, dataset=dict(type="SA1BDataset", max_objects=most))
-        return " ".join(savings(dict(train_dataloader=loader), model, 2**30))
+        return " ".join(memory_advice(dict(train_dataloader=loader), model, 2**30))
 
     assert "model.with_cp=True: of the 8 answers" in advice(False, 3)
     assert "train_dataloader.dataset.max_objects=1: objects of an image in a step instead of 3" in advice(True, 3)
@@ -321,8 +357,10 @@ import sys
 from tests.engine.test_interruption import config
 from samplug.commands.common import build_runner
 from samplug.commands.run import run
+from tests.speed import leave_configs_unformatted
 
 def main():
+    leave_configs_unformatted()
     cfg = config(sys.argv[1], False)
     cfg.default_hooks.checkpoint.max_keep_ckpts = -1
     build_runner(cfg).train()

@@ -81,8 +81,8 @@ def written(name: str, values: np.ndarray) -> Callable[[Path], None]:
 LABELS = (mask() // 255) * 3
 VALUES = {
     "no-prediction": (lambda root: (root / "pred/p3.png").unlink(), "p3: ", "no prediction of this name", OTHERS),
-    "no-truth": (lambda root: (root / "gt/p3.png").unlink(), "p3: ", "no truth of this name", OTHERS),
-    "stray": (written("pred/p9.png", mask()), "p9: ", "no truth of this name", NAMES),
+    "no-truth": (lambda root: (root / "gt/p3.png").unlink(), "p3: ", "no ground truth of this name", OTHERS),
+    "stray": (written("pred/p9.png", mask()), "p9: ", "no ground truth of this name", NAMES),
     "prediction-size": (written("pred/p3.png", mask()[:-1]), "pred/p3.png", "48x35.*48x36: .*pass --resize", OTHERS),
     "prediction-colours": (written("pred/p3.png", picture()), "pred/p3.png", "colour picture: save grey", OTHERS),
     "prediction-in-alpha": (

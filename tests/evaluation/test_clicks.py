@@ -10,7 +10,6 @@ from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_mask
 from sklearn.metrics import f1_score, jaccard_score
 
-from samplug.evaluation.directions import rule_of
 from samplug.evaluation.functional import boundary_iou
 from samplug.evaluation.metrics import ClickMetric
 from samplug.evaluation.protocols.clicks import Clicks, clicks_to
@@ -27,8 +26,8 @@ def sample(truths, answers, name="a.png", **kwargs):
     masks = BitmapMasks([truth.astype(np.uint8) for truth in truths], 60, 90)
     return dict(
         img_path=name, ori_shape=(60, 90), gt_instances=dict(masks=masks),
-        pred_instances=dict(
-            answers=[[encode_rle(mask) for mask in steps] for steps in answers],
+        pred_clicks=dict(
+            masks=[[encode_rle(mask) for mask in steps] for steps in answers],
             scores=torch.tensor([[0.5] * len(steps) for steps in answers]),
         ),
         **kwargs,
@@ -57,11 +56,11 @@ def test_clicks_to_a_threshold():
 
 def test_pixels_without_truth_do_not_count():
     truth, answer = blobs(0), blobs(1)
-    valid = np.ones_like(truth)
-    valid[:, 40:] = False
-    scores = Clicks().score([encode_rle(answer)], truth, valid).scores
+    labels = truth.astype(np.uint8)
+    labels[:, 40:] = 255
+    scores = Clicks().score([encode_rle(answer)], labels).scores
     assert scores["IoU@1"] == pytest.approx(jaccard_score(truth[:, :40].ravel(), answer[:, :40].ravel()))
-    nothing = Clicks().score([encode_rle(answer)], truth & ~valid, valid)
+    nothing = Clicks().score([encode_rle(answer)], np.where(labels == 1, 255, labels))
     assert nothing.skipped == "there is no pixel of the object"
 
 
@@ -97,15 +96,10 @@ def test_the_last_click_is_reported_too():
     assert {name for name in metric.evaluate(1) if name.startswith("IoU")} == {"IoU@1", "IoU@3", "IoU@5", "IoU@7"}
 
 
-def test_which_value_is_better():
-    assert rule_of("IoU@3") == rule_of("IoU@25") == rule_of("IoU") == "greater"
-    assert rule_of("river/NoC@85") == rule_of("NoF@90") == "less"
-
-
 def test_answers_that_are_nan():
     """They would be scored as empty masks."""
     broken = sample([blobs(0)], [[blobs(0)] * 2])
-    broken["pred_instances"]["scores"][0, 1] = float("nan")
+    broken["pred_clicks"]["scores"][0, 1] = float("nan")
     with pytest.raises(DataError, match=r"a\.png: the model's answers are NaN"):
         ClickMetric(workers=0).process(None, [broken])
 
@@ -122,5 +116,5 @@ def test_boxes_beside_a_label_map():
 def test_models_without_prompts():
     with pytest.raises(DataError, match="use PromptableSAM"):
         ClickMetric().process(None, [dict(img_path="a.png")])
-    with pytest.raises(DataError, match=r"a\.png#0: an answer of \(5, 5\) for a truth of \(60, 90\)"):
+    with pytest.raises(DataError, match=r"a\.png#0: a mask of \(5, 5\) for a ground truth of \(60, 90\)"):
         ClickMetric(workers=0).process(None, [sample([blobs(0)], [[np.ones((5, 5), bool)]])])

@@ -9,7 +9,7 @@ import pytest
 
 from samplug.commands.run import main
 from samplug.evaluation import baselines
-from samplug.evaluation.folders import GroundTruths, Method, evaluate
+from samplug.evaluation.folders import evaluate
 from samplug.evaluation.protocols import Overlap, Saliency, Shadow
 from samplug.utils.errors import ConfigError, DataError
 
@@ -23,6 +23,13 @@ def truth(index):
 def prediction(index, seed=0):
     noise = np.random.default_rng([index, seed]).random((24, 30))
     return np.round(255 * (0.7 * truth(index) + 0.3 * noise)).astype(np.uint8)
+
+
+def labels_of(index, ignore_top):
+    """The mask as labels; where the first row is ignored, 255 there."""
+    labels = truth(index).astype(np.uint8)
+    labels[0] = 255 if ignore_top else labels[0]
+    return labels
 
 
 def write(path, array):
@@ -48,8 +55,9 @@ def command(monkeypatch, *arguments):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("protocol", [Saliency(), Shadow(pooling="image"), Overlap(threshold=0.3)])
 def test_equals_the_protocol(root, protocol, workers):
-    truths = GroundTruths.find(root / "gt")
-    report = evaluate({"a": Method.find(str(root / "a"), truths)}, truths, protocol, workers=workers)["a"]
+    truths = protocol.find_ground_truths(root / "gt")
+    methods = {"a": protocol.find_predictions(str(root / "a"), truths)}
+    report = evaluate(methods, truths, protocol, workers=workers)["a"]
     results = {str(index): protocol.score(prediction(index), truth(index)) for index in range(6)}
     assert report.summary == protocol.summarise(list(results.values()))
     assert report.images == {name: result.scores for name, result in results.items()}
@@ -130,16 +138,14 @@ def test_values_and_kinds(root):
         write(root / "ignore" / "sub" / f"{index}_m.png", labels)
     rule = dict(foreground=[1], background=[0], ignore=[7])
     for folder, values in (("gt01", "auto"), ("ignore", rule)):
-        truths = GroundTruths.find(root / folder, "_m.png", values, recursive=True)
-        methods = {name: Method.find(str(root / name), truths, "_p.png") for name in ("one", "deep", "deep one")}
-        reports = evaluate(methods, truths, Overlap())
+        protocol = Overlap(mask_values=values)
+        truths = protocol.find_ground_truths(root / folder, "_m.png", recursive=True)
+        methods = {
+            name: protocol.find_predictions(str(root / name), truths, "_p.png") for name in ("one", "deep", "deep one")
+        }
+        reports = evaluate(methods, truths, protocol)
         for name in methods:
-            scores = [
-                Overlap().score(
-                    prediction(i), truth(i), (np.arange(24) > 0)[:, None] | truth(i) if values == rule else None
-                )
-                for i in range(6)
-            ]
+            scores = [Overlap().score(prediction(i), labels_of(i, ignore_top=values == rule)) for i in range(6)]
             assert reports[name].summary["IoU"] == pytest.approx(Overlap().summarise(scores)["IoU"])
     with pytest.raises(DataError, match="ignored pixels"):
         evaluate({"one": methods["one"]}, truths, Saliency())
@@ -158,13 +164,13 @@ def damaged(root, name, content):
     ("name", "content", "message"),
     [
         ("2.png", None, "2: a has no prediction of this name"),
-        ("9.png", np.zeros((24, 30), np.uint8), "9: .*gt has no truth of this name"),
+        ("9.png", np.zeros((24, 30), np.uint8), "9: .*gt has no ground truth of this name"),
         ("2.png", b"", r"2: .*2\.png is empty"),
         ("2.png", b"nothing", r"2: .*2\.png"),
         (
             "2.png",
             np.zeros((24, 31), np.uint8),
-            r"2: the prediction .*2\.png is 31x24, the truth .*2\.png 30x24: .*--resize",
+            r"2: the prediction .*2\.png is 31x24, its ground truth 30x24: .*--resize",
         ),
         (
             "2.png",
@@ -186,15 +192,17 @@ def test_what_cannot_be_scored_is_named_or_counted(root, monkeypatch, name, cont
 
 
 def test_nothing_to_score_is_an_error(root):
-    truths = GroundTruths.find(root / "gt", mask_values=dict(foreground=[1], background=[0, 255]))
+    protocol = Shadow(mode="tssam", mask_values=dict(foreground=[1], background=[0, 255]))
+    truths = protocol.find_ground_truths(root / "gt")
     with pytest.raises(DataError, match="none of the 6 images of a has a score; 0: BER as in TS-SAM is not defined"):
-        evaluate({"a": Method.find(str(root / "a"), truths)}, truths, Shadow(mode="tssam"))
+        evaluate({"a": protocol.find_predictions(str(root / "a"), truths)}, truths, protocol)
 
 
 def test_resize(root):
     write(root / "a" / "2.png", cv2.resize(prediction(2), (60, 48)))
-    truths = GroundTruths.find(root / "gt")
-    report = evaluate({"a": Method.find(str(root / "a"), truths)}, truths, Overlap(), resize=True)["a"]
+    protocol = Overlap(resize=True)
+    truths = protocol.find_ground_truths(root / "gt")
+    report = evaluate({"a": protocol.find_predictions(str(root / "a"), truths)}, truths, protocol)["a"]
     assert (
         report.images["2"]["IoU"]
         == Overlap().score(cv2.resize(cv2.resize(prediction(2), (60, 48)), (30, 24)), truth(2)).scores["IoU"]
@@ -206,7 +214,7 @@ def test_resize(root):
     [
         (["overlap", "--pred", "nowhere", "--gt", "gt"], DataError, "nowhere does not exist"),
         (["overlap", "--pred", "a", "--gt", "empty"], DataError, "empty holds no images"),
-        (["overlap", "--pred", "other", "--gt", "gt"], DataError, "no prediction .* has the name of a truth"),
+        (["overlap", "--pred", "other", "--gt", "gt"], DataError, "no prediction .* has the name of a ground truth"),
         (["overlap", "--pred", "baseline:best", "--gt", "gt"], ConfigError, "no baseline 'best'; there are constant"),
         (["overlap", "--pred", "baseline:grabcut", "--gt", "gt"], ConfigError, "--images"),
         (["overlap", "--compare", "a", "a", "--gt", "gt"], ConfigError, "two methods are called a"),

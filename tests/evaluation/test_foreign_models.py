@@ -9,12 +9,15 @@ from mmengine.structures import PixelData
 
 from samplug.apis import Inferencer
 from samplug.engine.hooks.overlay import _classes
-from samplug.evaluation.metrics import SaliencyMetric
+from samplug.evaluation.metrics import OverlapMetric
 from samplug.evaluation.metrics.per_image import foreground_map
+from samplug.evaluation.sets_evaluator import SetsEvaluator
+from samplug.models import SegTTAModel
 from samplug.registry import MODELS
-from samplug.utils.foreground import foreground_logits
+from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
-from tests.builders import TINY_ARCH
+from samplug.utils.model_outputs import as_logits, outputs_of
+from tests.builders import TINY_ARCH, tiny_tssam
 
 with quiet_optional_operators():
     from mmseg.structures import SegDataSample
@@ -55,17 +58,19 @@ def answer(model):
     return image, found
 
 
-def test_scores_and_masks_are_of_the_probabilities(answer):
+def test_scores_and_masks_are_of_the_probabilities(model, answer):
     _, sample = answer
+    assert outputs_of(model) == "probabilities"
     probability = sample.seg_logits.data[0].numpy().copy()
     assert probability.min() >= 0
     assert probability.max() <= 1
     assert 0 < sample.pred_sem_seg.data.sum() < SIZE**2
     expected = (probability * 255).round().astype(int)
-    assert np.abs(_classes(sample).mask.astype(int) - expected).max() <= 1
-    metric = SaliencyMetric(workers=0)
-    metric.process(None, [sample.to_dict()])
-    assert metric.evaluate(size=1)["MAE"] == pytest.approx(probability.mean(), abs=0.01)
+    assert np.abs(_classes(sample, "probabilities").mask.astype(int) - expected).max() <= 1
+    evaluator = SetsEvaluator([dict(type="SaliencyMetric", workers=0)])
+    evaluator.describe([sample], lambda: model)
+    evaluator.process([sample])
+    assert evaluator.evaluate(size=1)["MAE"] == pytest.approx(probability.mean(), abs=0.01)
 
 
 def test_predictions_are_of_the_probabilities(model, answer):
@@ -79,11 +84,46 @@ def test_predictions_are_of_the_probabilities(model, answer):
     np.testing.assert_array_equal(strict.mask, probability > 0.6)
 
 
-def test_logits_stay_logits():
-    """Also those that all are in 0..1, as an untrained model's may be: it decided for the foreground everywhere."""
-    for logits in (torch.rand(1, 8, 8), torch.randn(1, 8, 8), torch.randn(3, 8, 8), torch.zeros(1, 0, 0)):
-        assert foreground_logits(logits, (logits[:1] > 0).long()) is logits
-        assert foreground_logits(logits, None) is logits
+def scored(model, output, decision, threshold, **settings):
+    """IoU of one image whose last pixel is foreground, by an evaluator that knows the model."""
+    sample = dict(
+        img_path="b.png",
+        seg_logits=dict(data=torch.tensor([[output]])),
+        pred_sem_seg=dict(data=torch.tensor([[decision]])),
+        gt_sem_seg=dict(data=torch.tensor([[[0, 0, 1]]])),
+    )
+    evaluator = SetsEvaluator([OverlapMetric(threshold=threshold, workers=0, **settings)])
+    if model is not None:
+        evaluator.describe([sample], lambda: model)
+    evaluator.process([sample])
+    return evaluator.evaluate(1)["IoU"]
+
+
+def test_the_model_says_what_it_hands_over(model):
+    """No image does: these two look like the other kind."""
+    own = tiny_tssam()
+    assert outputs_of(own) == "logits"
+    assert scored(model, [0.35, 0.40, 0.95], [1, 1, 1], 0.5) == 1  # mmseg decides at .3 by default
+    # sigmoid: .525 .574 .690
+    assert scored(own, [0.1, 0.3, 0.8], [0, 0, 1], 0.6) == 1
+    assert scored(own, [0.1, 0.3, 0.8], [0, 0, 1], 0.55) == 0.5
+
+
+def test_keys_and_wrappers(model):
+    assert scored(None, [0.2, 0.4, 0.95], [0, 0, 1], 0.5, outputs="probabilities") == 1
+    assert scored(model, [-2.0, -1.0, 3.0], [0, 0, 1], 0.5, outputs="logits") == 1
+    with pytest.raises(ConfigError, match=r"OverlapMetric: .* look like probabilities.*outputs='probabilities'"):
+        scored(None, [0.2, 0.4, 0.95], [0, 0, 1], 0.5)
+    with pytest.raises(ConfigError, match="outputs='maps' is unknown"):
+        OverlapMetric(outputs="maps")
+    assert outputs_of(SegTTAModel(model)) == "logits"  # it merges them to logits
+    assert outputs_of(torch.nn.Identity()) == "logits"
+
+
+def test_conversion_to_logits():
+    logits = torch.randn(3, 8, 8)
+    assert as_logits(logits, "logits") is logits
+    torch.testing.assert_close(as_logits(logits.softmax(0), "probabilities").softmax(0), logits.softmax(0))
     probabilities = torch.rand(1, 8, 8)
-    found = foreground_map(foreground_logits(probabilities, (probabilities > 0.5).long()))
+    found = foreground_map(as_logits(probabilities, "probabilities"))
     assert cv2.absdiff(found, (probabilities[0] * 255).round().byte().numpy()).max() <= 1

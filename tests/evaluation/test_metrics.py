@@ -13,6 +13,7 @@ from samplug.evaluation.functional import quantise
 from samplug.evaluation.metrics import BERMetric, OverlapMetric, SaliencyMetric
 from samplug.evaluation.protocols import Saliency, Shadow
 from samplug.evaluation.scoring_pool import ScoringPool, ScoringWorkerDied
+from samplug.evaluation.sets_evaluator import SetsEvaluator
 from samplug.utils.errors import ConfigError, DataError
 
 
@@ -65,41 +66,40 @@ def test_the_table_comes_before_a_file_that_cannot_be_written(tmp_path, monkeypa
     (tmp_path / "file").write_text("")
     metric = SaliencyMetric(out_file=str(tmp_path / "file" / "scores.json"), workers=0)
     metric.process({}, some())
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(DataError, match="file"):
         metric.evaluate(3)
     assert "| saliency" in printed[0]
+    evaluator = SetsEvaluator([metric])
+    evaluator.process(some())
+    monkeypatch.setattr("samplug.evaluation.sets_evaluator.print_log", lambda text, *_: printed.append(text))
+    with pytest.raises(DataError, match="file"):
+        evaluator.evaluate(3)
+    assert "| test set |" in printed[1]
 
 
-def test_rows_of_sets(tmp_path):
-    data = some(4)
-    for index, item in enumerate(data):
-        item["dataset_name"] = "AB"[index % 2]
-    metric = SaliencyMetric(out_file=str(tmp_path / "s.json"), prefix="test")
-    metric.process(None, data)
-    metrics = metric.evaluate(size=4)
-    assert metrics["test/A/S"] == pytest.approx(np.mean([score(data[k]).scores["S"] for k in (0, 2)]))
-    assert metrics["test/B/wF"] == pytest.approx(np.mean([score(data[k]).scores["wF"] for k in (1, 3)]))
-    assert set(json.loads((tmp_path / "s.B.json").read_text())["images"]) == {"1.png", "3.png"}
-
-
-@pytest.mark.parametrize(("metric", "protocol"), [(SaliencyMetric, Saliency), (BERMetric, Shadow)])
-def test_row_as_tssam(metric, protocol, tmp_path):
-    """The model's own frame, TS-SAM's settings, beside the scores at the truth's size."""
-    data = some(3, (12, 20))
-    for item in data:
+@pytest.mark.parametrize(
+    ("metric", "settings", "protocol"),
+    [
+        (SaliencyMetric, dict(mode="tssam", wf_beta2=0.3), Saliency(16, 0.3, "tssam")),
+        (BERMetric, dict(mode="tssam"), Shadow(16, mode="tssam")),
+    ],
+)
+def test_scores_as_tssam(metric, settings, protocol, tmp_path):
+    """The model's square input, TS-SAM's settings; images without it are not scored."""
+    data = some(4, (12, 20))
+    for item in data[:3]:
         item["frame_logits"] = torch.randn(1, 16, 16)
-    built = metric(out_file=str(tmp_path / "out.json"))
+    built = metric(source="input", prefix="tssam", out_file=str(tmp_path / "out.json"), **settings)
     built.process(None, data)
-    metrics = built.evaluate(size=3)
+    metrics = built.evaluate(size=4)
     expected = []
-    for item in data:
-        frame = quantise(item["frame_logits"][0].double().sigmoid().numpy())
-        expected.append(protocol.as_tssam(16).score(frame, item["gt_sem_seg"]["data"][0].numpy() == 1))
-    for name, value in protocol.as_tssam(16).summarise(expected).items():
-        assert metrics[f"tssam/{name}"] == pytest.approx(value)
-        assert name in metrics
-    report = json.loads((tmp_path / "out.json").read_text())
-    assert set(report["images"]["0.png"]) == set(metrics)
+    for item in data[:3]:
+        pred = quantise(item["frame_logits"][0].double().sigmoid().numpy())
+        expected.append(protocol.score(pred, item["gt_sem_seg"]["data"][0].numpy() == 1))
+    assert metrics == pytest.approx({f"tssam/{name}": v for name, v in protocol.summarise(expected).items()})
+    assert set(json.loads((tmp_path / "out.json").read_text())["images"]) == {f"{k}.png" for k in range(3)}
+    with pytest.raises(ConfigError, match="leave out size=64"):
+        SaliencyMetric(size=64, source="input")
 
 
 def test_ignored_pixels():
@@ -108,7 +108,7 @@ def test_ignored_pixels():
     metric = OverlapMetric()
     metric.process(None, [sample("a", logits, gt)])
     assert metric.evaluate(size=1)["IoU"] == 1
-    with pytest.raises(DataError, match=r"b\.png: the truth has ignored pixels"):
+    with pytest.raises(DataError, match=r"b\.png: the ground truth has ignored pixels"):
         SaliencyMetric().process(None, [sample("b.png", logits, gt)])
 
 
@@ -149,7 +149,7 @@ def test_what_has_no_score_is_an_error():
     broken = torch.tensor([[[1.0, float("nan")]]])
     with pytest.raises(DataError, match=r"OverlapMetric: b\.png: .* NaN"):
         OverlapMetric().process(None, [sample("b.png", broken, torch.zeros(1, 2))])
-    with pytest.raises(DataError, match=r"b\.png: the truth has the label 2.*LoadBinaryMask"):
+    with pytest.raises(DataError, match=r"b\.png: the ground truth has the label 2.*LoadBinaryMask"):
         OverlapMetric().process(None, [sample("b.png", torch.zeros(1, 1, 2), torch.tensor([[1, 2]]))])
 
 

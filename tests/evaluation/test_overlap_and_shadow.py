@@ -117,4 +117,4 @@ def test_thresholds():
 
 def test_everything_ignored_is_an_error():
     with pytest.raises(ValueError, match="every pixel"):
-        Overlap().score(np.zeros((2, 2), np.uint8), np.zeros((2, 2), bool), np.zeros((2, 2), bool))
+        Overlap().score(np.zeros((2, 2), np.uint8), np.full((2, 2), 255))

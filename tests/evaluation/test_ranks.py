@@ -1,34 +1,57 @@
-"""Metrics over several processes: every rank's images count, padded duplicates once."""
+"""Metrics over several processes: every rank's images count, padded duplicates once, in their set."""
 
 import json
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 
 from samplug.evaluation.metrics import SaliencyMetric
+from samplug.evaluation.sets_evaluator import SetsEvaluator
 from tests.ranks import end, run_ranks
 
 
 def samples(rank, ranks, number=7):
-    """What a padded distributed sampler hands to a rank: as many as the others, the first ones twice."""
+    """What a padded distributed sampler hands to a rank: as many as the others, the first ones twice; the last sample is a set of its own."""
     per_rank = -(-number // ranks)
     for index in [(rank + ranks * k) % number for k in range(per_rank)]:
         generator = torch.Generator().manual_seed(index)
         logits, gt = torch.randn(1, 9, 7, generator=generator), torch.randint(0, 2, (1, 9, 7), generator=generator)
-        yield dict(img_path=f"{index}.png", seg_logits=dict(data=logits), gt_sem_seg=dict(data=gt))
+        name = "C" if index == number - 1 else "AB"[index > 2]
+        yield dict(img_path=f"{index}.png", dataset_name=name, seg_logits=dict(data=logits), gt_sem_seg=dict(data=gt))
+
+
+class Mean(BaseMetric):
+    """A metric that keeps a result for each sample, as those of other packages do."""
+
+    default_prefix = "mean"
+
+    def process(self, data_batch, data_samples):
+        self.results += [sample["seg_logits"]["data"].mean().item() for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(value=sum(results) / len(results), number=len(results))
+
+
+def evaluated(rank, ranks):
+    """Scores of all images as one set, and of the three sets."""
+    own = list(samples(rank, ranks))
+    metric = SaliencyMetric(workers=0)
+    metric.process(None, own)
+    evaluator = SetsEvaluator([SaliencyMetric(workers=0), Mean()])
+    for sample in own:
+        evaluator.process([sample])
+    return metric.evaluate(size=7) | evaluator.evaluate(size=7)
 
 
 def main():
     torch.distributed.init_process_group("gloo")
-    metric = SaliencyMetric(workers=0)
-    metric.process(None, list(samples(torch.distributed.get_rank(), 2)))
-    print("RESULT", json.dumps(metric.evaluate(size=7)))
+    print("RESULT", json.dumps(evaluated(torch.distributed.get_rank(), 2)))
 
 
 def test_two_ranks_equal_one():
-    alone = SaliencyMetric()
-    alone.process(None, list(samples(0, 1)))
-    expected = alone.evaluate(size=7)
+    expected = evaluated(0, 1)
+    assert [expected[f"{name}/mean/number"] for name in "ABC"] == [3, 3, 1]
     for printed in run_ranks("tests.evaluation.test_ranks"):
         line = next(line for line in printed.splitlines() if line.startswith("RESULT"))
         assert json.loads(line.removeprefix("RESULT")) == pytest.approx(expected, abs=1e-12)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
-from samplug.evaluation.folders import GroundTruths, Method, evaluate
+from samplug.evaluation.folders import evaluate
 from samplug.evaluation.protocols import Saliency
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
@@ -34,7 +34,7 @@ def bundle(tmp_path):
 def test_a_row_for_each_set(bundle, tmp_path):
     options = dict(data_root=str(bundle), img_size=32, num_workers=0, batch_size=2)
     cfg = Config.fromfile(ROOT / "configs/_base_/default_runtime.py")
-    cfg.merge_from_dict(dict(load_config(ROOT / "configs/_base_/datasets/cod.py", options)))
+    cfg.merge_from_dict(dict(load_config(ROOT / "configs/_base_/datasets/cod_tssam-scores.py", options)))
     for section in TRAIN_SECTIONS:
         cfg.pop(section, None)
     cfg.update(
@@ -43,19 +43,23 @@ def test_a_row_for_each_set(bundle, tmp_path):
         work_dir=str(tmp_path / "w"),
         load_from="untrained",
     )
-    cfg.test_evaluator = [dict(type="SaliencyMetric", out_file=str(tmp_path / "s.json"))]
+    for metric, file in zip(cfg.test_evaluator, ("s.json", "t.json"), strict=True):
+        metric.out_file = str(tmp_path / file)
     cfg.default_hooks.visualization = dict(type="OverlayHook", mask_dir=str(tmp_path / "masks"))
     cfg.launcher = "none"
     metrics = build_runner(cfg).test()
     for number, name in enumerate(SETS):
         report = json.loads((tmp_path / f"s.{name}.json").read_text())
         assert len(report["images"]) == 2 + number
-        for metric in ("S", "wF", "tssam/S", "tssam/wF"):
+        as_tssam = json.loads((tmp_path / f"t.{name}.json").read_text())
+        for metric in ("S", "wF"):
             assert metrics[f"{name}/{metric}"] == pytest.approx(report["summary"][metric])
+            assert metrics[f"{name}/tssam/{metric}"] == pytest.approx(as_tssam["summary"][metric])
         # The written masks give the same scores.
-        truths = GroundTruths.find(bundle / "TestDataset" / name / "GT")
-        again = evaluate({"m": Method.find(str(tmp_path / "masks" / name), truths)}, truths, Saliency())["m"]
-        assert again.summary == pytest.approx({k: v for k, v in report["summary"].items() if "/" not in k}, abs=1e-9)
+        truths = Saliency().find_ground_truths(bundle / "TestDataset" / name / "GT")
+        methods = {"m": Saliency().find_predictions(str(tmp_path / "masks" / name), truths)}
+        again = evaluate(methods, truths, Saliency())["m"]
+        assert again.summary == pytest.approx(report["summary"], abs=1e-9)
 
 
 def test_sets_of_one_name_are_refused(bundle):

@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 
 from samplug.checkpoints import load_weights
+from samplug.models.adapters import build_adapter
 from samplug.models.adapters.high_pass import high_pass
-from samplug.models.backbones.sam_vit import SAM_ARCHS
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from tests.builders import tiny_segmentor, tiny_vit
+from tests.builders import tiny_hiera, tiny_segmentor, tiny_vit
 
 
 @pytest.mark.parametrize(("arch", "published"), [("vit_b", 63_312), ("vit_l", 116_544), ("vit_h", 186_960)])
 def test_published_size_of_sam_adapter(arch, published):
-    sizes = {key: SAM_ARCHS[arch][key] for key in ("embed_dims", "depth")}
-    adapter = MODELS.build(dict(type="SAMAdapter", **sizes))
+    with torch.device("meta"):
+        adapter = build_adapter(dict(type="SAMAdapter"), MODELS.build(dict(type="SAMViT", arch=arch)))
     assert sum(parameter.numel() for parameter in adapter.parameters()) == published
 
 
@@ -70,6 +70,16 @@ def test_lora_is_a_low_rank_update_of_the_weights():
         state[f"blocks.{index}.attn.qkv.weight"] += 3 * up @ down
     plain.load_state_dict(state)
     torch.testing.assert_close(model.extract_feat(images)[0], plain(images)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [tiny_vit, tiny_hiera])
+def test_lora_leaves_convolutions_alone(build):
+    """The patch embedding is a convolution called ``proj``."""
+    encoder = build(frozen=True)
+    linear = {name for name, module in encoder.named_modules() if isinstance(module, torch.nn.Linear)}
+    adapter = build_adapter(dict(type="LoRAAdapter", target_modules=["qkv", "proj"]), encoder)
+    names = {name.replace("-", ".") for name in adapter.layers}
+    assert names == {name for name in linear if name.endswith(("qkv", "proj"))}
 
 
 def test_lora_drops_in_training_only():

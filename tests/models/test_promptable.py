@@ -19,7 +19,7 @@ POINTS = dict(type="PointPrompts", num_positive=3, num_negative=1, erode=0)
 
 def build(**kwargs):
     torch.manual_seed(0)
-    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": SIZE, **kwargs.pop("backbone", {})}
+    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": SIZE, "frozen": False, **kwargs.pop("backbone", {})}
     model = MODELS.build(dict(type="PromptableSAM", backbone=backbone, **kwargs))
     model.backbone.init_weights()
     return model
@@ -136,7 +136,7 @@ def test_prediction_has_the_size_of_the_image(size):
         (found,) = model.predict(images(1), [sample(size=size)])
         assert found.seg_logits.data.shape == found.pred_sem_seg.data.shape == (1, *size)
         assert torch.equal(found.pred_sem_seg.data, (found.seg_logits.data > 0).long())
-        assert found.pred_instances.scores.shape == (1, 1)
+        assert found.pred_clicks.scores.shape == (1, 1)
 
 
 def test_prediction_is_the_predictors():
@@ -191,11 +191,13 @@ def test_objects_of_an_image_are_objects_of_the_batch():
     with torch.no_grad():
         (found,) = model.eval().predict(image[:1], [instances(0, 9)])
         singles = model.predict(image[:2], [sample(0), sample(9)])
-    assert found.pred_instances.scores.shape == (2, 3)
-    for answers, scores, single in zip(found.pred_instances.answers, found.pred_instances.scores, singles, strict=True):
+    assert found.pred_clicks.scores.shape == (2, 3)
+    assert found.pred_instances.scores.tolist() == found.pred_clicks.scores[:, -1].tolist()
+    assert found.pred_instances.masks == [answers[-1] for answers in found.pred_clicks.masks]
+    for answers, scores, single in zip(found.pred_clicks.masks, found.pred_clicks.scores, singles, strict=True):
         assert len(answers) == 3
         assert (decode_rle(answers[-1]) == (single.pred_sem_seg.data[0].numpy() == 1)).mean() > 0.999
-        torch.testing.assert_close(scores, single.pred_instances.scores[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(scores, single.pred_clicks.scores[0], rtol=1e-4, atol=1e-4)
 
 
 def test_objects_in_parts_are_objects_at_once(monkeypatch):
@@ -205,8 +207,8 @@ def test_objects_in_parts_are_objects_at_once(monkeypatch):
         (at_once,) = model.predict(images(1), [instances(*everything)])
         monkeypatch.setattr("samplug.models.interaction._MOST_OBJECTS", 4)
         (in_parts,) = model.predict(images(1), [instances(*everything)])
-    torch.testing.assert_close(in_parts.pred_instances.scores, at_once.pred_instances.scores, rtol=1e-4, atol=1e-4)
-    assert len(in_parts.pred_instances.answers) == 6
+    torch.testing.assert_close(in_parts.pred_clicks.scores, at_once.pred_clicks.scores, rtol=1e-4, atol=1e-4)
+    assert len(in_parts.pred_instances.masks) == 6
 
 
 def test_an_image_without_objects():
@@ -218,8 +220,8 @@ def test_an_image_without_objects():
     alone = model.loss(images()[1:], [sample(1)])
     torch.testing.assert_close(beside["loss_dice"], alone["loss_dice"], rtol=1e-4, atol=1e-5)
     (found,) = model.eval().predict(images(1), [instances()])
-    assert found.pred_instances.answers == []
-    assert found.pred_instances.scores.shape == (0, 1)
+    assert found.pred_clicks.masks == found.pred_instances.masks == []
+    assert found.pred_clicks.scores.shape == (0, 1)
 
 
 @pytest.mark.parametrize("click", ["uniform", "center"])

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from samplug.models.backbones.sam2_hiera import SAM2_ARCHS
+from samplug.models.backbones.sam2_hiera import SAM2_ARCHS, drop_branch
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from tests.builders import TINY_HIERA, tiny_hiera, tiny_segmentor
+from tests.builders import TINY_HIERA, tiny_hiera
 
 
 @pytest.mark.parametrize("size", [256, 512, 1024])
@@ -38,20 +38,44 @@ def test_checkpointing_changes_nothing_but_memory():
 
 def test_stochastic_depth_skips_whole_branches_of_an_image():
     model = tiny_hiera(arch=dict(TINY_HIERA, stages=[1, 2, 2, 2]), drop_path_rate=0.5).train()
-    block, tokens = model.trunk.blocks[-1], torch.randn(64, 9, 9, 128)  # four windows of 7 for an image
-    changed = (block(tokens) != tokens).any(-1).flatten(1)
+    tokens, last = torch.randn(64, 9, 9, 128), model.depth - 1  # four windows of 7 for an image
+    changed = (model.run_block(last, tokens) != tokens).any(-1).flatten(1)
     assert torch.equal(changed.any(1), changed.all(1))
     assert 0 < (~changed).all(1).sum() < 32  # both branches skipped: a quarter
-    assert (block.eval()(tokens) != tokens).any(-1).all()
-    assert not model.trunk.blocks[0]._forward_pre_hooks
+    assert (model.eval().run_block(last, tokens) != tokens).any(-1).all()
+    first = torch.randn(64, 9, 9, 16)
+    assert torch.equal(model.train().run_block(0, first), model.eval().run_block(0, first))
 
 
 def test_expectation_is_kept():
-    mlp = tiny_hiera(drop_path_rate=0.3).trunk.blocks[-1].mlp
-    tokens = torch.randn(1, 2, 2, 128)
-    expected = mlp.eval()(tokens)[0]
-    mlp.train().images = 4000
-    torch.testing.assert_close(mlp(tokens.expand(4000, -1, -1, -1)).mean(0), expected, rtol=0.1, atol=1e-3)
+    branch = torch.randn(1, 2, 2, 8).expand(4000, -1, -1, -1)
+    torch.testing.assert_close(drop_branch(branch, 0.3).mean(0), branch[0], rtol=0.1, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [32, 64, 96])
+def test_blocks_are_those_of_transformers(size):
+    """Bit for bit, whatever the padding of windows; without stochastic depth."""
+    from transformers.models.sam2.modeling_sam2 import Sam2HieraDetModel
+
+    model = tiny_hiera().eval()
+    model.init_weights()
+    theirs = Sam2HieraDetModel(model.trunk.config).eval()
+    state = model.trunk.state_dict()
+    names = {
+        "norm1.": "layer_norm1.",
+        "norm2.": "layer_norm2.",
+        "mlp.layers.0": "mlp.proj_in",
+        "mlp.layers.1": "mlp.proj_out",
+    }
+    for ours, other in {**names, "patch_embed.proj.": "patch_embed.projection."}.items():
+        state = {key.replace(ours, other): value for key, value in state.items()}
+    theirs.load_state_dict(state)
+    tokens = torch.randn(2, size // 4, size // 4, 16)
+    expected = tokens
+    for index, block in enumerate(theirs.blocks):
+        expected = block(expected)
+        tokens = model.run_block(index, tokens)
+        assert torch.equal(tokens, expected)
 
 
 def test_copies_are_independent():
@@ -71,12 +95,6 @@ def test_published_sizes_fit_each_other(arch):
     assert model.depth == sum(SAM2_ARCHS[arch]["stages"])
     globals_ = [index for index, block in enumerate(model.trunk.blocks) if block.window_size == 0]
     assert globals_ == list(SAM2_ARCHS[arch]["global_attn_blocks"])
-
-
-def test_adapters_of_a_token_stream_are_refused():
-    model = tiny_segmentor(adapter=dict(type="SAMAdapter", reduction=8))
-    with pytest.raises(ConfigError, match="use LoRAAdapter or no adapter"):
-        tiny_hiera()(torch.randn(1, 3, 64, 64), tap=model.adapter.tap())
 
 
 @pytest.mark.parametrize(

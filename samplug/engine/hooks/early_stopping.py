@@ -1,4 +1,4 @@
-"""Stopping when validation no longer improves."""
+"""Stop training when validation no longer improves."""
 
 import math
 from typing import Literal
@@ -13,12 +13,13 @@ from samplug.utils.errors import ConfigError
 
 @HOOKS.register_module()
 class EarlyStoppingHook(Hook):
-    """MMEngine's, whose count survives an interruption, with a default for scores in 0..1.
+    """MMEngine's hook with a count that survives an interruption, and defaults for scores in 0..1.
 
     Args:
         monitor: Name of a validation metric, as printed (``'S'``, ``'MAE'``, ``'CAMO/S'``).
-        rule: ``'greater'`` or ``'less'`` is better. None: known for samplug's metrics and for names with ``loss``.
-        min_delta: An improvement is larger than this.
+        rule: ``'greater'`` or ``'less'`` is better. None: looked up (:func:`samplug.evaluation.directions.rule_of`): known for the metrics of
+            samplug, mmdet, mmseg and mmpretrain, for metrics and protocols that declare ``lower_is_better``, and for losses.
+        min_delta: Smallest change that counts as an improvement (exclusive).
         patience: Number of validations without improvement after which training ends.
         stopping_threshold: End as soon as the score is better than this.
         check_finite: End when the score is not finite.
@@ -41,12 +42,12 @@ class EarlyStoppingHook(Hook):
         rule = rule or rule_of(monitor)
         if rule not in ("greater", "less"):
             raise ConfigError(
-                f"EarlyStoppingHook: is a greater {monitor!r} better, or a less one? Set rule='greater' or 'less'"
+                f"EarlyStoppingHook: is a greater or a smaller {monitor!r} better? Set rule='greater' or 'less'"
             )
         self.monitor, self.sign = monitor, 1 if rule == "greater" else -1
         self.min_delta, self.patience = min_delta, patience
         self.stopping_threshold, self.check_finite = stopping_threshold, check_finite
-        self.best, self.waited = -math.inf, 0  # best is times sign: greater is better
+        self.best, self.waited = -math.inf, 0  # best is multiplied by sign, so that greater is better
 
     @property
     def _key(self) -> str:
@@ -71,7 +72,7 @@ class EarlyStoppingHook(Hook):
             )
 
     def _judge(self, score: float) -> str:
-        """Why training ends, or ''."""
+        """Return the reason why training ends, or ''."""
         if not math.isfinite(score):
             return "which is not finite" if self.check_finite else ""
         improved = score * self.sign > self.best + self.min_delta or self.best == -math.inf

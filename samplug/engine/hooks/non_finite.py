@@ -1,4 +1,4 @@
-"""Stopping at a loss that is no number, before it reaches a checkpoint."""
+"""Stop training at a loss that is not finite, before it reaches a checkpoint."""
 
 import math
 from collections.abc import Mapping
@@ -6,42 +6,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from samplug.engine.hooks.deferred_losses import DeferredLosses
 from samplug.registry import HOOKS
 from samplug.utils.errors import UserError
+from samplug.utils.text import listed
 
 _LISTED = 16
 
 
 class NonFiniteLoss(UserError, FloatingPointError):
-    """The loss or a weight became infinite or no number."""
+    """The loss or a weight became infinite or not a number."""
 
 
 @HOOKS.register_module()
-class NonFiniteHook(Hook):
-    """Stops training when the loss is not finite, naming the batch's files, and refuses to save weights that are not finite.
+class NonFiniteHook(DeferredLosses):
+    """Stop training when a loss is not finite, and refuse to save weights that are not finite.
 
-    MMEngine reads every loss on the host anyway, so looking at it costs nothing. The last good checkpoint stays as it is.
+    Every loss of every iteration is looked at, but read from the device together with those of the other iterations since the last log
+    line. So training ends at the latest at the next log line, validation, checkpoint or end of an epoch; the error names the first
+    iteration with a bad loss and the files of its batch, and no checkpoint is written after that iteration.
     """
 
     priority = "HIGH"  # before hooks that average or save weights
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
-    ) -> None:
-        values = {name: _number(value) for name, value in (outputs or {}).items() if _is_number(value)}
-        bad = [name for name in values if name.startswith("loss") and not math.isfinite(values[name])]
-        if bad:
-            files = batch_files(data_batch)
-            listed = ", ".join(files[:_LISTED]) + (f" and {len(files) - _LISTED} more" if len(files) > _LISTED else "")
-            terms = ", ".join(f"{name} {values[name]:.4g}" for name in values if name.startswith("loss"))
-            raise NonFiniteLoss(
-                f"loss: not finite at iteration {runner.iter + 1} ({terms}), learning rate {_rate(runner)}; files of the batch: "
-                f"{listed or 'unknown'}. {_last_checkpoint(runner)} Look at these files; if they are sound, lower the learning rate, or set "
-                "optim_wrapper.clip_grad.max_norm=1.0, and go on with --resume"
-            )
+    def use_losses(self, runner: Runner, iteration: int, losses: Mapping[str, float], files: list[str]) -> None:
+        named = {name: value for name, value in losses.items() if name.startswith("loss")}
+        if all(math.isfinite(value) for value in named.values()):
+            return
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in named.items())
+        raise NonFiniteLoss(
+            f"loss: not finite at iteration {iteration} ({terms}), learning rate {_rate(runner)}; files of the batch: "
+            f"{listed(files, _LISTED) or 'unknown'}. {_last_checkpoint(runner)} Look at these files; if they are sound, lower the learning "
+            f"rate, or set optim_wrapper.clip_grad.max_norm=1.0, and go on with --resume"
+        )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         bad = [
@@ -55,21 +54,6 @@ class NonFiniteHook(Hook):
                 f"{_rate(runner)}; nothing is saved. {_last_checkpoint(runner)} Lower the learning rate, or set "
                 "optim_wrapper.clip_grad.max_norm=1.0, and go on with --resume"
             )
-
-
-def batch_files(data_batch: Any) -> list[str]:
-    """Image files of a batch, from its data samples."""
-    samples = data_batch.get("data_samples") if isinstance(data_batch, Mapping) else None
-    paths = (getattr(sample, "metainfo", {}).get("img_path") for sample in samples or ())
-    return [str(path) for path in paths if path]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, torch.Tensor) and value.numel() == 1)
-
-
-def _number(value: Any) -> float:
-    return value.item() if isinstance(value, torch.Tensor) else float(value)
 
 
 def _rate(runner: Runner) -> str:

@@ -1,11 +1,13 @@
-"""Pictures and masks of a test."""
+"""Write pictures and masks of a test."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from numpy.typing import NDArray
@@ -15,30 +17,36 @@ from samplug.imaging.files import read_image
 from samplug.models.prompts import objects_of
 from samplug.registry import HOOKS
 from samplug.utils.errors import DataError
-from samplug.utils.foreground import foreground_logits
+from samplug.utils.model_outputs import Outputs, as_logits, outputs_of
 from samplug.utils.rle import decode_rle
 from samplug.visualization import draw_classes, draw_overlay, number_objects, write_picture
 
 
 @HOOKS.register_module()
 class OverlayHook(Hook):
-    """Writes predictions during a test: masks to score elsewhere, and overlays to look at; of several sets in a folder each.
+    """Write the predictions of a test: masks to score elsewhere, and overlays to look at.
+
+    A file is called as its image; where two images of a set have one name, as the image's path below their common folder. With several sets,
+    each has a folder of its own.
 
     Args:
-        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; of several objects their numbers from 1
-            in 16 bits, small ones over large ones). None: not written.
-        overlay_dir: Folder for overlays: prediction red, truth outlined in green; with several classes or objects prediction and truth side
-            by side, in a colour for each. None: not written.
+        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; numbers from 1 in 16 bits for several
+            objects, small ones in front of large ones). None: not written.
+        overlay_dir: Folder for overlays: prediction red, ground truth outlined in green; with several classes or objects prediction and ground
+            truth side by side, each in a colour of its own. None: not written.
     """
 
     def __init__(self, mask_dir: str | None = None, overlay_dir: str | None = None) -> None:
         self.mask_dir = Path(mask_dir) if mask_dir else None
         self.overlay_dir = Path(overlay_dir) if overlay_dir else None
+        self._names: dict[tuple[str, str], str] = {}  # set and image -> file
         self._written: dict[str, str] = {}
-        self._several_sets = False
+        self._outputs: Outputs = "logits"
 
     def before_test(self, runner: Runner) -> None:
-        self._several_sets = len(getattr(runner.test_dataloader.dataset, "datasets", ())) > 1
+        self._outputs = outputs_of(runner.model)
+        if self.mask_dir or self.overlay_dir:
+            self._names = _file_names(runner.test_dataloader.dataset)
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
@@ -47,31 +55,30 @@ class OverlayHook(Hook):
             return
         for index, sample in enumerate(outputs or ()):
             name = self._name(sample)
-            shown = _objects(sample) if "pred_sem_seg" not in sample else _classes(sample)
+            shown = _objects(sample) if "pred_sem_seg" not in sample else _classes(sample, self._outputs)
             if self.mask_dir:
                 write_picture(self.mask_dir / name, shown.mask)
             if self.overlay_dir:
                 image = self._image(sample, data_batch["inputs"], index)
                 if shown.binary:
-                    truth = None if shown.truth is None else shown.truth == 1
-                    picture = draw_overlay(image, shown.decision > 0, truth)
+                    known = None if shown.ground_truth is None else shown.ground_truth == 1
+                    picture = draw_overlay(image, shown.decision > 0, known)
                 else:
-                    both = (labels for labels in (shown.decision, shown.truth) if labels is not None)
+                    both = (labels for labels in (shown.decision, shown.ground_truth) if labels is not None)
                     picture = np.hstack([draw_classes(image, labels) for labels in both])
                 write_picture(self.overlay_dir / name, picture)
 
     def _name(self, sample: Any) -> str:
-        """The image's name with .png, in its set's folder; two images of one name are an error, not one file."""
-        source = sample.img_path
-        folder = f"{sample.get('dataset_name')}/" if self._several_sets and sample.get("dataset_name") else ""
-        name = f"{folder}{Path(source).stem}.png"
-        if self._written.setdefault(name, source) != source:
-            raise DataError(f"data: {source} and {self._written[name]} would both be written as {name}: rename one")
+        """Return the file of a sample. Two images of one name, which no dataset told before the test, are an error, not one file."""
+        image = sample.img_path
+        name = self._names.get((sample.get("dataset_name") or "", image), f"{Path(image).stem}.png")
+        if self._written.setdefault(name, image) != image:
+            raise DataError(f"data: {image} and {self._written[name]} would both be written as {name}: rename one")
         return name
 
     @staticmethod
     def _image(sample: Any, inputs: Sequence[Any], index: int) -> np.ndarray:
-        """The original image; for generated data, which has no file, the network's input (its first view's) at the original size."""
+        """Return the original image; for generated data, which has no file, the network's input (of its first view) at the original size."""
         if Path(sample.img_path).is_file():
             return read_image(sample.img_path)
         images = inputs if isinstance(inputs[0], Tensor) else inputs[0]
@@ -81,31 +88,78 @@ class OverlayHook(Hook):
 
 
 class _Shown(NamedTuple):
-    """What there is to write of a sample: labels (H, W), and whether they are of one foreground."""
+    """Pictures of a sample: labels (H, W), and whether they are foreground against background."""
 
     mask: NDArray[Any]
     decision: NDArray[Any]
-    truth: NDArray[Any] | None
+    ground_truth: NDArray[Any] | None
     binary: bool
 
 
-def _classes(sample: Any) -> _Shown:
+def _classes(sample: Any, outputs: Outputs = "logits") -> _Shown:
     decision = sample.pred_sem_seg.data[0].cpu().numpy()
-    logits = foreground_logits(sample.seg_logits.data, sample.pred_sem_seg.data)
+    logits = as_logits(sample.seg_logits.data, outputs)
     binary = logits.shape[0] == 1
     mask = (logits[0].sigmoid() * 255).round().byte().cpu().numpy() if binary else decision.astype(np.uint8)
-    truth = sample.gt_sem_seg.data[0].cpu().numpy() if "gt_sem_seg" in sample else None
-    return _Shown(mask, decision, truth, binary)
+    ground_truth = sample.gt_sem_seg.data[0].cpu().numpy() if "gt_sem_seg" in sample else None
+    return _Shown(mask, decision, ground_truth, binary)
 
 
 def _objects(sample: Any) -> _Shown:
-    """Of a promptable model: the answers to the last prompts."""
-    found = [decode_rle(answers[-1]) for answers in sample.pred_instances.answers]
-    truth = objects_of(sample)[:, 0].numpy() == 1
-    decision, true = (number_objects(masks, tuple(sample.ori_shape)) for masks in (found, truth))
-    return _Shown(decision, _colours(decision), _colours(true), False)
+    """Return the pictures of ``pred_instances``."""
+    found = [decode_rle(mask) for mask in sample.pred_instances.masks]
+    known = objects_of(sample)[:, 0].numpy() == 1
+    decision, ground_truth = (number_objects(masks, tuple(sample.ori_shape)) for masks in (found, known))
+    return _Shown(decision, _colours(decision), _colours(ground_truth), False)
 
 
 def _colours(numbers: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Numbers from 1 as classes; 0, where there is no object, as what is not drawn."""
+    """Turn numbers from 1 into classes, and 0, no object, into the class that is not drawn."""
     return np.where(numbers == 0, 255, (numbers - 1) % 255).astype(np.uint8)
+
+
+def _file_names(dataset: Any) -> dict[tuple[str, str], str]:
+    """Decide the names of all files of a test, so that no clash is found in the middle of it.
+
+    Args:
+        dataset: Dataset of the loader; parts of it that cannot tell their image paths get no names.
+
+    Returns:
+        Set and path of the image -> name, in the set's folder where there are several sets. For samples that do not say their set, '' and the path
+        name the first set that has it.
+    """
+    sets: dict[str, dict[str, None]] = {}
+    for entry in _entries(dataset):
+        if path := entry.get("img_path"):
+            sets.setdefault(entry.get("dataset_name") or "", {})[path] = None
+    names: dict[tuple[str, str], str] = {}
+    for name, paths in sets.items():
+        folder = f"{name}/" if len(sets) > 1 and name else ""
+        for path, file in zip(paths, _distinct(list(paths)), strict=True):
+            names[name, path] = f"{folder}{file}.png"
+            names.setdefault(("", path), names[name, path])
+    return names
+
+
+def _entries(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the entry of each sample in its dataset's list, without reading annotations."""
+    if parts := getattr(dataset, "datasets", None):
+        for part in parts:
+            yield from _entries(part)
+    elif hasattr(dataset, "get_data_info"):
+        # MMEngine's reads the list only; a subclass's may open files.
+        plain = hasattr(dataset, "serialize_data")
+        for index in range(len(dataset)):
+            yield BaseDataset.get_data_info(dataset, index) if plain else dataset.get_data_info(index)
+
+
+def _distinct(paths: Sequence[str]) -> list[str]:
+    """Return the shortest names that tell paths apart: stems, else paths below the common folder, else these with their suffixes."""
+    common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    relative = [Path(os.path.relpath(path, common)) for path in paths]
+    candidates = (
+        [path.stem for path in relative],
+        [path.with_suffix("").as_posix() for path in relative],
+        [path.as_posix() for path in relative],
+    )
+    return next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])

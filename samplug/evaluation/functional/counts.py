@@ -1,4 +1,4 @@
-"""Exact integer histograms of a prediction: what nearly every measure of a foreground map is computed from.
+"""Exact integer histograms of a prediction, from which nearly every measure of a foreground map is computed.
 
 A prediction has 256 levels, so every sum over pixels is a sum over a histogram: one pass over the image serves all measures.
 """
@@ -18,22 +18,22 @@ _EXACT = 1 << 24
 
 
 def quantise(probability: NDArray[np.floating]) -> Map:
-    """Probabilities in [0, 1] to the map that is saved and scored: round(255 p), half to even, uint8."""
+    """Convert probabilities in [0, 1] to the map that is saved and scored: round(255 p), half to even, uint8."""
     return np.round(np.asarray(probability, np.float64) * 255).astype(np.uint8)
 
 
 def check_pair(pred: Map, gt: Mask) -> None:
     """Raise ValueError unless pred is (H, W) uint8 and gt (H, W) bool of the same size, with pixels."""
     if pred.dtype != np.uint8 or gt.dtype != np.bool_:
-        raise ValueError(f"expected a uint8 prediction and a bool truth, got {pred.dtype} and {gt.dtype}")
+        raise ValueError(f"expected a uint8 prediction and a bool ground truth, got {pred.dtype} and {gt.dtype}")
     if pred.shape != gt.shape or pred.ndim != 2 or not pred.size:
         raise ValueError(
-            f"prediction {pred.shape} and truth {gt.shape} must be maps (H, W) of one size with pixels in them"
+            f"prediction {pred.shape} and ground truth {gt.shape} must be maps (H, W) of one size with pixels in them"
         )
 
 
 def histogram(pred: Map, mask: Mask | None = None) -> NDArray[np.int64]:
-    """(256,) int64 counts of the levels of ``pred`` (H, W) uint8, where ``mask`` (H, W) bool is True."""
+    """Count the levels of ``pred`` (H, W) uint8 where ``mask`` (H, W) bool is True: (256,) int64."""
     if mask is not None:
         x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
         if not width:
@@ -60,7 +60,7 @@ class LevelCounts:
 
     @classmethod
     def of(cls, pred: Map, gt: Mask, valid: Mask | None = None) -> "LevelCounts":
-        """Count.
+        """Count the pixels of an image.
 
         Args:
             pred: (H, W) uint8, 255 = certain foreground.

@@ -1,4 +1,4 @@
-"""Overlap of foreground maps: of thresholded maps, over all thresholds, and of their boundaries."""
+"""Overlap of foreground maps: at one threshold, over all thresholds, and of boundaries."""
 
 import cv2
 import numpy as np
@@ -8,12 +8,12 @@ from samplug.evaluation.functional.counts import LevelCounts, Mask
 
 
 def overlap_scores(counts: LevelCounts, threshold: float = 0.5, stretch: bool = False) -> dict[str, float]:
-    """Overlap at one threshold.
+    """Compute the overlap at one threshold.
 
-    A ratio 0/0 is 1 if prediction and truth are both empty (nothing to find, nothing claimed) and 0 otherwise.
+    A ratio 0/0 is 1 if prediction and ground truth are both empty and 0 otherwise.
 
     Args:
-        counts: Of the image.
+        counts: Counts of the image.
         threshold: Foreground is where the prediction, as a fraction of 255, exceeds it.
         stretch: Stretch the prediction to [0, 1] first, as PySODMetrics does.
 
@@ -37,7 +37,7 @@ def overlap_scores(counts: LevelCounts, threshold: float = 0.5, stretch: bool = 
 
 
 def dice_curve(counts: LevelCounts) -> NDArray[np.float64]:
-    """Dice of the stretched prediction at 256 thresholds: (256,) in [0, 1], 0 for an empty truth.
+    """Compute Dice of the stretched prediction at 256 thresholds: (256,) in [0, 1], 0 for an empty ground truth.
 
     Its mean is the "mDice" of polyp papers (PraNet), which stays below 1 for a perfect map: at threshold 0 all is foreground.
     """
@@ -46,13 +46,13 @@ def dice_curve(counts: LevelCounts) -> NDArray[np.float64]:
 
 
 def iou_curve(counts: LevelCounts) -> NDArray[np.float64]:
-    """Intersection over union of the stretched prediction at 256 thresholds: (256,), see :func:`dice_curve`."""
+    """Compute IoU of the stretched prediction at 256 thresholds: (256,), see :func:`dice_curve`."""
     true, false = counts.curves
     return true / np.maximum(false + counts.foreground, 1)
 
 
 def boundary_iou(pred: Mask, gt: Mask, dilation_ratio: float = 0.02, valid: Mask | None = None) -> float:
-    """Boundary IoU (Cheng et al., CVPR 2021): IoU of the parts of both masks that lie near their own contours.
+    """Compute boundary IoU (Cheng et al., CVPR 2021), the IoU of the parts of both masks that lie near their own contours.
 
     Args:
         pred: (H, W) bool.
@@ -61,7 +61,7 @@ def boundary_iou(pred: Mask, gt: Mask, dilation_ratio: float = 0.02, valid: Mask
         valid: (H, W) bool: pixels that count; None: all.
 
     Returns:
-        In [0, 1]; 1 if both are empty. The image's border is a boundary.
+        Value in [0, 1]; 1 if both are empty. The image's border counts as a contour.
     """
     distance = max(1, round(dilation_ratio * float(np.hypot(gt.shape[0], gt.shape[1]))))
     inner_pred, inner_gt = _boundary(pred, distance), _boundary(gt, distance)
@@ -72,7 +72,7 @@ def boundary_iou(pred: Mask, gt: Mask, dilation_ratio: float = 0.02, valid: Mask
 
 
 def _boundary(mask: Mask, distance: int) -> Mask:
-    """The pixels of a mask within ``distance`` (chessboard) of its outside."""
+    """Return the pixels of a mask within ``distance`` (chessboard) of its outside."""
     padded = np.pad(mask.view(np.uint8), 1)
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
     return mask & ~eroded.view(np.bool_)

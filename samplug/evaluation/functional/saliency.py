@@ -31,7 +31,7 @@ class SaliencyCounts(LevelCounts):
 
     @classmethod
     def of(cls, pred: Map, gt: Mask, valid: Mask | None = None) -> "SaliencyCounts":
-        """Count.
+        """Count the pixels of an image.
 
         Args:
             pred: (H, W) uint8.
@@ -54,24 +54,24 @@ class SaliencyCounts(LevelCounts):
 
 
 def mae(counts: LevelCounts) -> float:
-    """Mean absolute error between stretched prediction and truth, in [0, 1]."""
+    """Compute the mean absolute error between stretched prediction and ground truth, in [0, 1]."""
     background, foreground = counts.by_class
     return float((background @ counts.levels + foreground @ (1 - counts.levels)) / counts.size)
 
 
 def e_curve(counts: LevelCounts) -> NDArray[np.float64]:
-    """Enhanced-alignment measure (Fan et al., IJCAI 2018) at 256 thresholds: (256,) in [0, size / (size - 1)]."""
+    """Compute the enhanced-alignment measure (Fan et al., IJCAI 2018) at 256 thresholds: (256,) in [0, size / (size - 1)]."""
     return _e_measure(counts, *counts.curves)
 
 
 def e_adaptive(counts: LevelCounts) -> float:
-    """Enhanced-alignment measure at twice the mean of the prediction (an all-zero prediction is all foreground there)."""
+    """Compute the enhanced-alignment measure at twice the mean of the prediction (an all-zero prediction is all foreground there)."""
     true, false = counts.adaptive()
     return float(_e_measure(counts, np.array([true]), np.array([false]))[0])
 
 
 def f_curve(counts: LevelCounts, beta2: float = 0.3) -> NDArray[np.float64]:
-    """F-measure at 256 thresholds: (256,) in [0, 1]; 0 where nothing is found."""
+    """Compute the F-measure at 256 thresholds: (256,) in [0, 1]; 0 where nothing is found."""
     true, false = counts.curves
     precision = true / np.maximum(true + false, 1)
     recall = true / max(counts.foreground, 1)
@@ -79,21 +79,21 @@ def f_curve(counts: LevelCounts, beta2: float = 0.3) -> NDArray[np.float64]:
 
 
 def f_adaptive(counts: LevelCounts, beta2: float = 0.3) -> float:
-    """F-measure at twice the mean of the prediction, in [0, 1]; 0 if nothing is found."""
+    """Compute the F-measure at twice the mean of the prediction, in [0, 1]; 0 if nothing is found."""
     true, false = counts.adaptive()
     precision, recall = true / max(true + false, 1), true / max(counts.foreground, 1)
     return float(_f_measure(np.array([precision]), np.array([recall]), beta2)[0])
 
 
 def s_measure(counts: SaliencyCounts, alpha: float = 0.5, mode: Literal["standard", "tssam"] = "standard") -> float:
-    """Structure measure in [0, 1] (Fan et al., ICCV 2017): ``alpha`` object part + (1 - alpha) region part.
+    """Compute the structure measure in [0, 1] (Fan et al., ICCV 2017): ``alpha`` object part + (1 - alpha) region part.
 
     A quadrant without pixels (centroid in the last row or column) has weight 0, where PySODMetrics gives NaN.
 
     Args:
-        counts: Of the image.
+        counts: Counts of the image.
         alpha: Weight of the object part.
-        mode: ``'tssam'``: 0 where TS-SAM's code meets a NaN: an empty quadrant, a single pixel of foreground or background.
+        mode: ``'tssam'``: 0 where TS-SAM's code meets NaN, that is for an empty quadrant or a single pixel of foreground or background.
     """
     share = counts.foreground / counts.size
     if share == 0:
@@ -116,7 +116,7 @@ def s_measure(counts: SaliencyCounts, alpha: float = 0.5, mode: Literal["standar
 
 
 def _e_measure(counts: LevelCounts, true: NDArray[np.int64], false: NDArray[np.int64]) -> NDArray[np.float64]:
-    """E-measure of binary maps with the given true and false positives."""
+    """Compute the E-measure of binary maps from their true and false positives."""
     size, foreground = counts.size, counts.foreground
     predicted = true + false
     if foreground == 0:
@@ -144,14 +144,14 @@ def _f_measure(precision: NDArray[np.float64], recall: NDArray[np.float64], beta
 
 
 def _parts(split: tuple[int, int]) -> tuple[tuple[slice, slice], ...]:
-    """Slices of the four quadrants."""
+    """Return the slices of the four quadrants."""
     row, column = split
     top, bottom, left, right = slice(None, row), slice(row, None), slice(None, column), slice(column, None)
     return (top, left), (top, right), (bottom, left), (bottom, right)
 
 
 def _split_point(gt: NDArray[np.bool_]) -> tuple[int, int]:
-    """Row and column where the quadrants meet: the rounded centroid of the foreground (image centre if none), plus one."""
+    """Return the row and column where the quadrants meet: the rounded centroid of the foreground (image centre if none), plus one."""
     rows, columns = gt.sum(axis=1), gt.sum(axis=0)
     total = int(rows.sum())
     height, width = gt.shape
@@ -170,7 +170,7 @@ def _object_score(histogram: NDArray[np.int64], levels: NDArray[np.float64]) -> 
 
 
 def _ssim(quadrant: NDArray[np.int64], counts: SaliencyCounts, part: tuple[slice, slice]) -> float:
-    """Similarity of prediction and truth in one quadrant, by means, variances and covariance (denominators N - 1)."""
+    """Compute the similarity of prediction and ground truth in one quadrant from means, variances and covariance (denominators N - 1)."""
     total = int(quadrant.sum())
     if total == 0:
         return 0.0

@@ -10,7 +10,7 @@ TSSAM_THRESHOLD = 125 / 255
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pixels by truth and decision; sums pool several images."""
+    """Numbers of pixels by ground truth and decision; adding pools several images."""
 
     true_positive: int
     false_negative: int
@@ -19,7 +19,7 @@ class Confusion:
 
     @classmethod
     def of(cls, counts: LevelCounts, threshold: float = 0.5) -> "Confusion":
-        """From counts; shadow is where the prediction, as a fraction of 255, exceeds ``threshold``."""
+        """Count decisions; shadow is where the prediction, as a fraction of 255, exceeds ``threshold``."""
         true, false = counts.above(threshold)
         return cls(true, counts.foreground - true, counts.size - counts.foreground - false, false)
 
@@ -33,13 +33,13 @@ class Confusion:
 
     @property
     def has_both(self) -> bool:
-        """Whether the truth has shadow and lit pixels."""
+        """True if the ground truth has shadow and lit pixels."""
         return bool(self.true_positive + self.false_negative and self.true_negative + self.false_positive)
 
     def error_rates(self) -> dict[str, float]:
-        """``BER`` and the error rates it is the mean of, ``BER_shadow`` and ``BER_non_shadow``, in percent.
+        """Compute the error rates ``BER_shadow`` and ``BER_non_shadow`` and their mean ``BER``, in percent.
 
-        A rate of a class that the truth lacks is left out, and ``BER`` is then the rate of the other class: always finite.
+        The rate of a class that is absent from the ground truth is left out; ``BER`` is then the other class's rate, so it is always finite.
         """
         shadow = self.true_positive + self.false_negative
         lit = self.true_negative + self.false_positive

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from samplug.evaluation.functional.counts import LevelCounts, Map, Mask, check_pair
 from samplug.evaluation.functional.saliency import EPS
 
-# 7x7 Gaussian of sigma 5, separable; its reach is all that has to be known about the surroundings of the foreground.
+# 7x7 Gaussian of sigma 5, separable; pixels farther from the foreground than its reach do not matter.
 _REACH = 3
 _KERNEL = np.exp(-(np.arange(-_REACH, _REACH + 1) ** 2) / (2 * 5.0**2))
 _KERNEL /= _KERNEL.sum()
 
-# Where the nearest foreground pixel of a pixel in reach can be: no farther than the one that brings it into reach. Ties are
-# broken by the smaller column, then the smaller row, as by SciPy's distance transform, which the reference uses.
+# Offsets at which the nearest foreground pixel of a pixel in reach can lie. Ties are broken by the smaller column, then the smaller row, as in
+# SciPy's distance transform, which the reference uses.
 _OFFSETS = sorted(
     (dy * dy + dx * dx, dx, dy)
     for dy in range(-2 * _REACH, 2 * _REACH + 1)
@@ -23,16 +23,16 @@ _OFFSETS = sorted(
 
 
 def weighted_f(pred: Map, gt: Mask, beta2: float = 1.0, counts: LevelCounts | None = None) -> float:
-    """Weighted F-measure in [0, 1], of the stretched prediction; 0 if the truth is empty.
+    """Compute the weighted F-measure in [0, 1] of the stretched prediction; 0 if the ground truth is empty.
 
-    Errors of the foreground may be forgiven by their surroundings (7x7 Gaussian), errors of the background weigh more the farther
-    they are from the foreground. It depends on the resolution.
+    Errors in the foreground count less where their surroundings (7x7 Gaussian) are right; errors in the background count more the farther they
+    are from the foreground. The value depends on the resolution.
 
     Args:
         pred: (H, W) uint8, 255 = certain foreground.
         gt: (H, W) bool.
         beta2: Weight of precision; 1 in the literature, 0.3 in TS-SAM and SAM-Adapter.
-        counts: Counts of the same pair, if there are some already.
+        counts: Counts of the same pair; None: they are computed.
 
     Raises:
         ValueError: Other types, another shape, or no pixels.
@@ -51,7 +51,7 @@ def weighted_f(pred: Map, gt: Mask, beta2: float = 1.0, counts: LevelCounts | No
 
 
 def _foreground_error(pred: Map, gt: Mask, levels: NDArray[np.float64]) -> float:
-    """Sum over the foreground of the error or, where that is smaller, of its smoothed neighbourhood."""
+    """Sum the error over the foreground, or where that is smaller, the error smoothed over its neighbourhood."""
     top, bottom = _extent(np.asarray(gt.any(axis=1)))
     left, right = _extent(np.asarray(gt.any(axis=0)))
     part = slice(max(0, top - _REACH), bottom + _REACH), slice(max(0, left - _REACH), right + _REACH)
@@ -85,10 +85,10 @@ def _fill_from_nearest(error: NDArray[np.float32], inside: Mask, unknown: NDArra
 
 
 def _background_error(pred: Map, gt: Mask, levels: NDArray[np.float64]) -> float:
-    """Sum over the background of error times importance, which grows from 1 at the foreground to 2 far away."""
+    """Sum error times importance over the background; the importance grows from 1 at the foreground to 2 far away."""
     background = (~gt).view(np.uint8)
     error_of = levels.astype(np.float32)
-    error_of[0] = 0  # a level 0 is the lowest, without error, or does not occur: it can stand for the foreground
+    error_of[0] = 0  # level 0 either has no error or does not occur, so it can stand for the foreground
     error = cv2.LUT(pred * background, error_of)
     distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     forgiven = np.exp(distance * np.float32(np.log(0.5) / 5))
@@ -96,6 +96,6 @@ def _background_error(pred: Map, gt: Mask, levels: NDArray[np.float64]) -> float
 
 
 def _extent(line: Mask) -> tuple[int, int]:
-    """First True and one past the last."""
+    """Return the index of the first True and one past the last."""
     chosen = np.flatnonzero(line)
     return int(chosen[0]), int(chosen[-1]) + 1

@@ -1,4 +1,10 @@
 from samplug.evaluation.metrics.clicks import ClickMetric
-from samplug.evaluation.metrics.per_image import BERMetric, OverlapMetric, PerImageMetric, SaliencyMetric
+from samplug.evaluation.metrics.per_image import (
+    BERMetric,
+    ForegroundMetric,
+    OverlapMetric,
+    PerImageMetric,
+    SaliencyMetric,
+)
 
-__all__ = ["BERMetric", "ClickMetric", "OverlapMetric", "PerImageMetric", "SaliencyMetric"]
+__all__ = ["BERMetric", "ClickMetric", "ForegroundMetric", "OverlapMetric", "PerImageMetric", "SaliencyMetric"]

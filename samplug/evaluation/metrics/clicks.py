@@ -1,18 +1,15 @@
-"""The metric of interactive segmentation."""
+"""Metric of interactive segmentation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from samplug.evaluation.metrics.per_image import PerImageMetric, ground_truth_map
-from samplug.evaluation.protocols.clicks import Clicks
+from samplug.evaluation.protocols import Clicks, Labels
 from samplug.registry import METRICS
 from samplug.utils.errors import DataError
-
-_Truth = tuple[NDArray[np.bool_], NDArray[np.bool_] | None]
 
 
 @METRICS.register_module()
@@ -21,46 +18,43 @@ class ClickMetric(PerImageMetric):
 
     For models that answer several prompts for an object, such as :class:`samplug.models.PromptableSAM`, whose ``test_prompts`` say how many
     there are: 20 clicks at the centre of the largest error are ``dict(type='PromptSimulator', box_prob=0.0, click='center',
-    correction_from_truth_prob=0.0, num_correction_points=19)``. Rows of ``out_file`` are objects, ``IMAGE#0``, ``IMAGE#1``, ...
+    correction_from_truth_prob=0.0, num_correction_points=19)``. Samples hold ``pred_clicks`` of B objects: ``masks``, B lists of T masks as COCO
+    RLE, and ``scores`` (B, T). Rows of ``out_file`` are objects, ``IMAGE#0``, ``IMAGE#1``, ...
 
     Args:
         **kwargs: See :class:`PerImageMetric`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(Clicks(), None, **kwargs)
+        super().__init__(Clicks(), **kwargs)
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         for sample in data_samples:
-            name, row = sample["img_path"], sample.get("dataset_name") or ""
-            if "pred_instances" not in sample or "answers" not in sample["pred_instances"]:
+            name = sample["img_path"]
+            if "pred_clicks" not in sample:
                 raise DataError(
                     f"ClickMetric: {name}: the model gave no answers to prompts: use PromptableSAM, or OverlapMetric for models without"
                 )
-            answers = sample["pred_instances"]["answers"]
-            if torch.as_tensor(sample["pred_instances"]["scores"]).isnan().any():
+            answers = sample["pred_clicks"]["masks"]
+            if torch.as_tensor(sample["pred_clicks"]["scores"]).isnan().any():
                 raise DataError(
                     f"ClickMetric: {name}: the model's answers are NaN: its weights, or its precision, are broken"
                 )
-            for index, ((gt, valid), answer) in enumerate(zip(_truths(sample), answers, strict=True)):
-                self._submit_object(row, f"{name}#{index}", answer, gt, valid)
+            for index, (ground_truth, masks) in enumerate(zip(_ground_truths(sample), answers, strict=True)):
+                self.submit(f"{name}#{index}", masks, ground_truth)
             if not answers:
-                self._submit_object(row, f"{name}#-", [], np.zeros(sample["ori_shape"], bool), None)
-
-    def _submit_object(self, row: str, name: str, answer: Any, gt: NDArray[np.bool_], valid: Any) -> None:
-        self._submit("", dict(img_path=name, dataset_name=row), self.protocol, answer, gt, valid)
+                self.submit(f"{name}#-", [], np.zeros(sample["ori_shape"], np.uint8))
 
     @staticmethod
-    def image_of(row: str) -> str:
-        return row.rpartition("#")[0]
+    def image_of(name: str) -> str:
+        return name.rpartition("#")[0]
 
 
-def _truths(sample: Mapping[str, Any]) -> Iterator[_Truth]:
-    """The mask of each object, and where it is known."""
+def _ground_truths(sample: Mapping[str, Any]) -> Iterator[Labels]:
+    """Yield the labels (H, W) of each object: 1 object, 0 background, 255 ignored."""
     masks = sample.get("gt_instances", {}).get("masks")
     if masks is None:
         yield ground_truth_map(sample)
         return
     for mask in getattr(masks, "masks", masks):
-        labels = torch.as_tensor(mask).cpu().numpy()
-        yield labels == 1, labels != 255 if (labels == 255).any() else None
+        yield torch.as_tensor(mask).cpu().numpy().astype(np.uint8)

@@ -1,8 +1,7 @@
-"""MMEngine metrics that score each image on its own: thin wrappers around the protocols."""
+"""MMEngine metrics that score each image on its own with a protocol."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,84 +12,76 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
-from samplug.evaluation.protocols import ImageResult, Overlap, Protocol, Saliency, Scores, Shadow, score_image
+from samplug.evaluation.functional.counts import Map
+from samplug.evaluation.protocols import (
+    ForegroundProtocol,
+    ImageResult,
+    Labels,
+    Overlap,
+    Protocol,
+    Saliency,
+    Scores,
+    Shadow,
+    score_image,
+)
 from samplug.evaluation.report import Report, table
 from samplug.evaluation.scoring_pool import ScoringPool
 from samplug.registry import METRICS
-from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.foreground import foreground_logits
-
-AS_TSSAM = "tssam"
-
-# Set, row ('' or AS_TSSAM), image.
-_Key = tuple[str, str, str]
+from samplug.utils.errors import ConfigError, DataError, check_choice
+from samplug.utils.model_outputs import Outputs, as_logits, check_logits, check_outputs
 
 
 class PerImageMetric(BaseMetric):
-    """Base of metrics over a foreground map and its truth.
+    """Base of metrics that score each image with a protocol.
 
-    A prediction is scored as the map that would be saved: sigmoid of the logits at the truth's size, ``round(255 p)``, uint8. Segmentors of
-    mmseg with one output hand over probabilities, which are recognised (:func:`samplug.utils.foreground.foreground_logits`).
-    Images that a distributed sampler padded with count once. Several sets (``dataset_name`` of the samples) have their own rows:
-    ``SET/S``. Where the model hands over ``frame_logits``, as TS-SAM does, a second row ``tssam/S`` scores these in the model's
-    square frame as TS-SAM's own evaluation does.
-
-    Scoring happens in worker processes while the model goes on; an image leaves its scores and curves behind (some kilobytes).
+    Images that a distributed sampler repeats count once. Scores are computed in worker processes while the model goes on; an image leaves its
+    scores and curves behind (some kilobytes).
 
     Args:
-        protocol: How images are scored.
-        as_tssam: Protocol of the second row, given the side of the frame.
-        out_file: json of all scores: ``{"protocol", "summary", "images", "skipped"}``; with several sets ``out.SET.json`` each.
-        workers: See :class:`ScoringPool`.
-        collect_device: Passed to MMEngine.
-        prefix: Put before the metric names, ``prefix/S``.
+        protocol: Protocol to score with.
+        out_file: Json of all scores, ``{"protocol", "summary", "images", "skipped"}``; with several sets ``out.SET.json`` each
+            (:class:`samplug.evaluation.sets_evaluator.SetsEvaluator`).
+        workers: Number of worker processes, see :class:`ScoringPool`.
+        label: Addition to the name of the row in the printed table; None: the prefix.
+        collect_device: Device on which MMEngine gathers the results of all ranks.
+        prefix: Text before the metric names, ``prefix/S``.
     """
 
-    default_prefix = ""  # names are unique without one; None would make MMEngine warn
+    default_prefix = ""  # None would make MMEngine warn
 
     def __init__(
         self,
-        protocol: Protocol,
-        as_tssam: Any,
+        protocol: Protocol[Any, Any],
         out_file: str | None = None,
         workers: int | Literal["auto"] = "auto",
+        label: str | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.protocol = protocol
-        self.as_tssam = as_tssam
         self.out_file = out_file
-        self.pool: ScoringPool[_Key, ImageResult] = ScoringPool(workers)
+        self.label = self.prefix if label is None else label
+        self.pool: ScoringPool[str, ImageResult] = ScoringPool(workers)
+        self.publishes = True  # a SetsEvaluator prints one table for all of its metrics, then calls write_report
+        self.report: Report | None = None
 
-    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
-        for sample in data_samples:
-            name = sample["img_path"]
-            try:
-                decision = sample["pred_sem_seg"]["data"] if "pred_sem_seg" in sample else None
-                logits = foreground_logits(sample["seg_logits"]["data"], decision)
-                pred, gt, valid = foreground_map(logits), *ground_truth_map(sample)
-            except DataError as error:
-                raise DataError(f"{type(self).__name__}: {name}: {error}") from error
-            if self.protocol.size is None and pred.shape != gt.shape:
-                raise ConfigError(
-                    f"{type(self).__name__}: prediction {pred.shape} and truth {gt.shape} of {name} differ in size"
-                )
-            self._submit("", sample, self.protocol, pred, gt, valid)
-            if self.as_tssam and "frame_logits" in sample:
-                frame = foreground_map(sample["frame_logits"])
-                self._submit(AS_TSSAM, sample, self.as_tssam(frame.shape[0]), frame, gt, valid)
-
-    def _submit(self, row: str, sample: Mapping[str, Any], protocol: Protocol, *maps: Any) -> None:
-        name = sample["img_path"]
-        # A repeated key replaces its result: what an evaluation that was broken off left behind does not survive the next one.
-        self.pool.submit((sample.get("dataset_name") or "", row, name), score_image, protocol, name, *maps)
-
-    def evaluate(self, size: int) -> dict[str, float]:
-        """Gather all ranks' results and sum them up.
+    def submit(self, name: str, pred: Any, ground_truth: Any, protocol: Protocol[Any, Any] | None = None) -> None:
+        """Score a sample in a worker.
 
         Args:
-            size: Number of images in the data set.
+            name: Name in the report; a repeated one replaces its result, so what an aborted evaluation left behind does not survive the next.
+            pred: Prediction that the protocol takes.
+            ground_truth: Ground truth that the protocol takes.
+            protocol: None: the metric's.
+        """
+        self.pool.submit(name, score_image, protocol or self.protocol, name, pred, ground_truth)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Gather the results of all ranks and sum them up.
+
+        Args:
+            size: Number of images in the set.
 
         Returns:
             Metric -> value, the same on every rank.
@@ -98,94 +89,149 @@ class PerImageMetric(BaseMetric):
         gathered = collect_results([self.pool.finish()], get_world_size(), self.collect_device)
         metrics: list[Any] = [None]
         if is_main_process():
-            results: dict[_Key, ImageResult] = {}
+            results: dict[str, ImageResult] = {}
             for part in gathered:
                 results.update(part)
-            scores = self.compute_metrics(list(results.items()), size)
+            scored = len({self.image_of(name) for name in results})
+            if scored != size:
+                print_log(
+                    f"{type(self).__name__}: {scored} different images were scored, the data set has {size} samples",
+                    "current",
+                    30,
+                )
+            scores = self.compute_metrics(list(results.items()))
             metrics = [{f"{self.prefix}/{name}" if self.prefix else name: value for name, value in scores.items()}]
         broadcast_object_list(metrics)
         return metrics[0]
 
-    def compute_metrics(self, results: list[tuple[_Key, ImageResult]], size: int | None = None) -> Scores:
-        """Sum up, print a table with a row for each set, and write ``out_file``."""
-        sets: dict[str, dict[str, dict[str, ImageResult]]] = {}
-        for (name, row, image), result in results:
-            sets.setdefault(name, {}).setdefault(row, {})[image] = result
-        scored = sum(len({self.image_of(row) for row in rows[""]}) for rows in sets.values())
-        if size is not None and scored != size:
-            print_log(
-                f"{type(self).__name__}: {scored} different images were scored, the data set has {size} samples",
-                "current",
-                30,
-            )
-        reports: dict[str, Report] = {}
-        printed: dict[str, Scores] = {}
-        metrics: Scores = {}
-        for name, rows in sorted(sets.items()):
-            report = self._report(rows)
-            for metric, value in report.summary.items():
-                metrics[f"{name}/{metric}" if len(sets) > 1 else metric] = value
-            for row in rows:
-                part = {
-                    m.rpartition("/")[2]: v for m, v in report.summary.items() if m.startswith(AS_TSSAM) == bool(row)
-                }
-                printed[(name or "test set") if not row else f"{name or 'test set'}, as TS-SAM"] = part
-            reports[name] = report
-        print_log("\n" + table(printed, self.protocol.columns, self.protocol.name), "current")
-        if self.out_file:  # last: the table is there even if it cannot be written
-            target = Path(self.out_file)
-            for name, report in reports.items():
-                report.write_json(
-                    target.with_suffix(f".{name.replace('/', '_')}{target.suffix}") if len(sets) > 1 else target
-                )
-        return metrics
+    def compute_metrics(self, results: list[tuple[str, ImageResult]]) -> Scores:
+        """Sum up the samples; print a table and write ``out_file`` unless an evaluator does."""
+        self.report = Report.of(self.protocol, dict(results))
+        if self.publishes:
+            summary = {self.label or "test set": self.report.summary}
+            title, columns, decimals = self.protocol.name, self.protocol.columns, self.protocol.decimals
+            print_log("\n" + table(summary, columns, title, decimals), "current")
+            self.write_report()
+        return dict(self.report.summary)
+
+    def write_report(self) -> None:
+        """Write ``out_file``, if there is one and this is the main process.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        if self.out_file and self.report is not None and is_main_process():
+            self.report.write_json(self.out_file)
 
     @staticmethod
-    def image_of(row: str) -> str:
-        """The image that a row of ``out_file`` is about."""
-        return row
-
-    def _report(self, rows: Mapping[str, Mapping[str, ImageResult]]) -> Report:
-        """One set's report; names of the second row's metrics begin with ``tssam/``."""
-        report = Report.of(self.protocol, rows[""])
-        if AS_TSSAM not in rows:
-            return report
-        second = Report.of(self.as_tssam(), rows[AS_TSSAM])
-
-        def prefixed(scores: Scores) -> Scores:
-            return {f"{AS_TSSAM}/{name}": value for name, value in scores.items()}
-
-        return dataclasses.replace(
-            report,
-            summary=report.summary | prefixed(second.summary),
-            images={name: scores | prefixed(second.images.get(name, {})) for name, scores in report.images.items()},
-            skipped={**report.skipped, **{f"{AS_TSSAM}/{name}": why for name, why in second.skipped.items()}},
-        )
+    def image_of(name: str) -> str:
+        """Return the image that a sample of the report belongs to."""
+        return name
 
 
-@METRICS.register_module()
-class SaliencyMetric(PerImageMetric):
-    """``S`` ``E_mean`` ``E_max`` ``E_adp`` ``wF`` ``F_mean`` ``F_max`` ``F_adp`` ``MAE``, see :class:`Saliency`.
+class ForegroundMetric(PerImageMetric):
+    """Base of metrics over a foreground map and its ground truth.
+
+    A prediction is scored as the map that would be saved: sigmoid of the logits at the ground truth's size, ``round(255 p)``, uint8.
 
     Args:
-        size: Side of the square that is scored; None: the truth's own size.
-        wf_beta2: Of the weighted F-measure.
+        protocol: Protocol over foreground maps.
+        source: ``'original'``: ``seg_logits`` at the size of the image. ``'input'``: ``frame_logits`` at the size of the model's square input, with
+            the ground truth squashed to it (nearest); images without them (padded inputs, test-time augmentation) are not scored.
+        outputs: What the model hands over, ``'logits'`` or ``'probabilities'``. None: what the runner says of its model
+            (:func:`samplug.utils.model_outputs.outputs_of`); without a runner of samplug's, logits, and what cannot be logits is an error.
         **kwargs: See :class:`PerImageMetric`.
     """
 
-    def __init__(self, size: int | None = None, wf_beta2: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(Saliency(size=size, wf_beta2=wf_beta2), Saliency.as_tssam, **kwargs)
+    def __init__(
+        self,
+        protocol: ForegroundProtocol,
+        source: Literal["original", "input"] = "original",
+        outputs: Outputs | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(protocol, **kwargs)
+        check_choice(type(self).__name__, "source", source, ("original", "input"))
+        if outputs is not None:
+            check_outputs(type(self).__name__, outputs)
+        if source == "input" and protocol.size is not None:
+            raise ConfigError(
+                f"{type(self).__name__}: source='input' has the size of the input: leave out size={protocol.size}"
+            )
+        self.protocol: ForegroundProtocol
+        self.source, self.outputs = source, outputs
+
+    def declare_outputs(self, outputs: Outputs) -> None:
+        """Say what the model hands over; the key ``outputs`` of the metric goes first."""
+        self.outputs = self.outputs or outputs
+
+    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+        for sample in data_samples:
+            name = sample["img_path"]
+            try:
+                self._process_sample(name, sample)
+            except DataError as error:
+                raise DataError(f"{type(self).__name__}: {name}: {error}") from error
+
+    def _process_sample(self, name: str, sample: Mapping[str, Any]) -> None:
+        if self.source == "input":
+            if "frame_logits" in sample:
+                pred = foreground_map(self._logits(sample["frame_logits"], None))
+                self.submit(
+                    name, pred, ground_truth_map(sample), dataclasses.replace(self.protocol, size=pred.shape[0])
+                )
+            return
+        decision = sample["pred_sem_seg"]["data"] if "pred_sem_seg" in sample else None
+        pred, ground_truth = (
+            foreground_map(self._logits(sample["seg_logits"]["data"], decision)),
+            ground_truth_map(sample),
+        )
+        if self.protocol.size is None and pred.shape != ground_truth.shape:
+            raise ConfigError(
+                f"{type(self).__name__}: prediction {pred.shape} and ground truth {ground_truth.shape} of {name} differ in size"
+            )
+        self.submit(name, pred, ground_truth)
+
+    def _logits(self, output: Tensor, decision: Tensor | None) -> Tensor:
+        if self.outputs is None:
+            check_logits(type(self).__name__, output, decision)
+        return as_logits(output, self.outputs or "logits")
 
 
 @METRICS.register_module()
-class BERMetric(PerImageMetric):
+class SaliencyMetric(ForegroundMetric):
+    """``S`` ``E_mean`` ``E_max`` ``E_adp`` ``wF`` ``F_mean`` ``F_max`` ``F_adp`` ``MAE``, see :class:`Saliency`.
+
+    Scores as TS-SAM reports them: ``dict(type='SaliencyMetric', source='input', mode='tssam', wf_beta2=0.3, prefix='tssam')``.
+
+    Args:
+        size: Side of the square that is scored; None: the ground truth's own size.
+        wf_beta2: beta squared of the weighted F-measure.
+        mode: ``'tssam'``: the S-measure is 0 where TS-SAM's code meets NaN.
+        **kwargs: See :class:`ForegroundMetric`.
+    """
+
+    def __init__(
+        self,
+        size: int | None = None,
+        wf_beta2: float = 1.0,
+        mode: Literal["standard", "tssam"] = "standard",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(Saliency(size=size, wf_beta2=wf_beta2, mode=mode), **kwargs)
+
+
+@METRICS.register_module()
+class BERMetric(ForegroundMetric):
     """``BER`` ``BER_shadow`` ``BER_non_shadow`` in percent, see :class:`Shadow`.
+
+    Scores as TS-SAM reports them: ``dict(type='BERMetric', source='input', mode='tssam', prefix='tssam')``.
 
     Args:
         threshold: Shadow is where the probability exceeds it.
         pooling: ``'dataset'``: rates of all pixels; ``'image'``: means over images.
-        mode: ``'tssam'``: TS-SAM's threshold and averaging at the truth's size.
-        **kwargs: See :class:`PerImageMetric`.
+        mode: ``'tssam'``: threshold 125/255 and means over images, as TS-SAM, at the size that ``source`` says.
+        **kwargs: See :class:`ForegroundMetric`.
     """
 
     def __init__(
@@ -195,24 +241,24 @@ class BERMetric(PerImageMetric):
         mode: Literal["standard", "tssam"] = "standard",
         **kwargs: Any,
     ) -> None:
-        super().__init__(Shadow(threshold=threshold, pooling=pooling, mode=mode), Shadow.as_tssam, **kwargs)
+        super().__init__(Shadow(threshold=threshold, pooling=pooling, mode=mode), **kwargs)
 
 
 @METRICS.register_module()
-class OverlapMetric(PerImageMetric):
+class OverlapMetric(ForegroundMetric):
     """``Dice`` ``IoU`` ``Acc`` ``Sensitivity`` ``Precision`` ``BIoU`` ``mDice`` ``mIoU`` ``maxDice`` ``maxIoU``, see :class:`Overlap`.
 
     Args:
         threshold: Foreground is where the probability exceeds it.
-        **kwargs: See :class:`PerImageMetric`.
+        **kwargs: See :class:`ForegroundMetric`.
     """
 
     def __init__(self, threshold: float = 0.5, **kwargs: Any) -> None:
-        super().__init__(Overlap(threshold=threshold), None, **kwargs)
+        super().__init__(Overlap(threshold=threshold), **kwargs)
 
 
-def foreground_map(logits: Tensor) -> NDArray[np.uint8]:
-    """The foreground map (H, W) uint8 of binary logits (1, H, W).
+def foreground_map(logits: Tensor) -> Map:
+    """Convert binary logits (1, H, W) to a foreground map (H, W) uint8, 255 = certain.
 
     Raises:
         ConfigError: The logits are those of several classes.
@@ -227,20 +273,19 @@ def foreground_map(logits: Tensor) -> NDArray[np.uint8]:
     return (logits[0].float().sigmoid() * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def ground_truth_map(sample: Mapping[str, Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-    """The true foreground (H, W) bool of a data sample with ``gt_sem_seg`` (1, H, W), and where it is known (None: everywhere).
-
-    Labels: 1 foreground, 0 background, 255 ignored.
+def ground_truth_map(sample: Mapping[str, Any]) -> Labels:
+    """Return the labels (H, W) of a data sample with ``gt_sem_seg`` (1, H, W): uint8, 1 foreground, 0 background, 255 ignored.
 
     Raises:
-        DataError: There are other labels, or there is no truth.
+        DataError: There are other labels, or there is no ground truth.
     """
     if "gt_sem_seg" not in sample:
-        raise DataError("there is no truth to score with: put LoadBinaryMask into the test pipeline, or use no metric")
-    labels = sample["gt_sem_seg"]["data"][0].cpu().numpy()
-    foreground, ignored = labels == 1, labels == 255
-    if (other := ~(foreground | ignored | (labels == 0))).any():
         raise DataError(
-            f"the truth has the label {labels[other][0]}, a foreground metric knows 0, 1 and 255 (ignored): load it by LoadBinaryMask"
+            "there is no ground truth to score with: put LoadBinaryMask into the test pipeline, or use no metric"
         )
-    return foreground, ~ignored if ignored.any() else None
+    labels: NDArray[Any] = sample["gt_sem_seg"]["data"][0].cpu().numpy()
+    if (other := (labels != 0) & (labels != 1) & (labels != 255)).any():
+        raise DataError(
+            f"the ground truth has the label {labels[other][0]}, a foreground metric knows 0, 1 and 255 (ignored): load it by LoadBinaryMask"
+        )
+    return labels.astype(np.uint8)

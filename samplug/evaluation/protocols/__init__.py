@@ -1,14 +1,37 @@
-"""How one image is scored and how a set is summed up, the same in test runs and for folders of files."""
+"""Evaluation protocols: score one sample and sum up a set, in the same way for test runs and for folders of files."""
 
-from samplug.evaluation.protocols.foreground import (
+from samplug.evaluation.protocols.base import (
     PROTOCOLS,
+    FileProtocol,
+    Files,
+    GroundTruths,
     ImageResult,
-    Overlap,
+    Predictions,
     Protocol,
-    Saliency,
     Scores,
-    Shadow,
+    list_samples,
+    register_protocol,
     score_image,
 )
+from samplug.evaluation.protocols.clicks import Clicks
+from samplug.evaluation.protocols.foreground import ForegroundProtocol, Labels, Overlap, Saliency, Shadow
 
-__all__ = ["PROTOCOLS", "ImageResult", "Overlap", "Protocol", "Saliency", "Scores", "Shadow", "score_image"]
+__all__ = [
+    "PROTOCOLS",
+    "Clicks",
+    "FileProtocol",
+    "Files",
+    "ForegroundProtocol",
+    "GroundTruths",
+    "ImageResult",
+    "Labels",
+    "Overlap",
+    "Predictions",
+    "Protocol",
+    "Saliency",
+    "Scores",
+    "Shadow",
+    "list_samples",
+    "register_protocol",
+    "score_image",
+]

@@ -1,4 +1,4 @@
-"""Interactive segmentation: how good masks are after each click, and how many clicks a good mask takes."""
+"""Protocol of interactive segmentation: quality of the masks after each click, and number of clicks to a good mask."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from samplug.evaluation.functional import boundary_iou
-from samplug.evaluation.functional.counts import Mask
-from samplug.evaluation.protocols.foreground import ImageResult, Protocol, Scores
+from samplug.evaluation.protocols.base import ImageResult, Protocol, Scores, register_protocol
+from samplug.evaluation.protocols.foreground import Labels
 from samplug.utils.rle import decode_rle
 
 _THRESHOLDS = (80, 85, 90)
@@ -16,13 +16,18 @@ _REPORTED = (1, 3, 5, 10, 20)
 _MEASURES = ("IoU", "Dice", "BIoU")
 
 
-@dataclass(frozen=True)
-class Clicks(Protocol):
-    """The answers to T prompts for one object, each with one click more than the one before it; means over objects.
+Rle = Mapping[str, Any]
+"""A mask as COCO RLE, ``size`` [H, W] and ``counts``."""
 
-    ``IoU@k`` ``Dice@k`` ``BIoU@k`` are those after prompt k (a box counts as one), of every k in the scores of an object and of k = 1, 3, 5,
-    10, 20 and T in the summary. ``NoC@t`` is the number of clicks until IoU reaches t percent, T where it never does; ``NoF@t`` the share of
-    such objects (Sofiiuk et al., ICIP 2022, who count them). Objects without a pixel do not count.
+
+@register_protocol
+@dataclass(frozen=True)
+class Clicks(Protocol[Sequence[Rle], Labels]):
+    """Masks of one object after each of T prompts, where each prompt adds a click to the previous one; means over objects.
+
+    ``IoU@k`` ``Dice@k`` ``BIoU@k`` are taken after prompt k (a box counts as one): for every k in the scores of an object, for k = 1, 3, 5,
+    10, 20 and T in the summary. ``NoC@t`` is the number of clicks until IoU reaches t percent, T where it never does; ``NoF@t`` is the share
+    of objects that never reach it (Sofiiuk et al., ICIP 2022, report their number). Objects without a pixel do not count.
     """
 
     name = "clicks"
@@ -33,28 +38,29 @@ class Clicks(Protocol):
     )
     lower_is_better = frozenset(name for name in columns if name.startswith("No"))
 
-    def score(self, pred: Sequence[Mapping[str, Any]], gt: Mask, valid: Mask | None = None) -> ImageResult:  # type: ignore[override]
+    def score(self, pred: Sequence[Rle], ground_truth: Labels) -> ImageResult:
         """Score one object.
 
         Args:
             pred: T masks of the image's size as COCO RLE.
-            gt: (H, W) bool.
-            valid: (H, W) bool: pixels that count; None: all.
+            ground_truth: (H, W) labels: 1 or True object, 0 background, 255 ignored.
 
         Raises:
             ValueError: The masks differ in size.
         """
-        if not (gt if valid is None else gt & valid).any():
+        gt, ignored = ground_truth == 1, ground_truth == 255
+        valid = ~ignored if ignored.any() else None
+        if not gt.any():
             return ImageResult({}, skipped="there is no pixel of the object")
         masks = [decode_rle(rle) for rle in pred]
         if wrong := next((mask.shape for mask in masks if mask.shape != gt.shape), None):
-            raise ValueError(f"an answer of {wrong} for a truth of {gt.shape}")
+            raise ValueError(f"a mask of {wrong} for a ground truth of {gt.shape}")
         scores: Scores = {}
         ious = []
         for k, mask in enumerate(masks, start=1):
-            found, true = (mask, gt) if valid is None else (mask & valid, gt & valid)
-            both = np.count_nonzero(found & true)
-            area = np.count_nonzero(found) + np.count_nonzero(true)
+            found = mask if valid is None else mask & valid
+            both = np.count_nonzero(found & gt)
+            area = np.count_nonzero(found) + np.count_nonzero(gt)
             ious.append(both / (area - both))
             scores |= {
                 f"IoU@{k}": ious[-1],
@@ -62,9 +68,6 @@ class Clicks(Protocol):
                 f"BIoU@{k}": boundary_iou(mask, gt, valid=valid),
             }
         return ImageResult(clicks_to(ious) | scores)
-
-    def _score(self, pred: Any, gt: Mask, valid: Mask | None) -> ImageResult:
-        return self.score(pred, gt, valid)
 
     def summarise(self, results: Sequence[ImageResult]) -> Scores:
         means = super().summarise(results)
@@ -77,7 +80,7 @@ class Clicks(Protocol):
 
 
 def clicks_to(ious: Sequence[float]) -> Scores:
-    """``NoC@t`` and ``NoF@t`` of one object, from its IoU after each click; nothing where there was one click only."""
+    """Return ``NoC@t`` and ``NoF@t`` of one object from its IoU after each click; empty for a single click."""
     scores: Scores = {}
     if len(ious) > 1:
         for t in _THRESHOLDS:

@@ -1,60 +1,70 @@
-"""What an adapter of an encoder is."""
+"""The contract of adapters."""
 
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from samplug.models.backbones.sam_vit import SAMViT, TokenTap
+from samplug.models.backbones.base import Encoder, TokenTap
 from samplug.models.base import SamplugModule
 from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
+
+_FROM_ENCODER = ("embed_dims", "depth", "feature_channels", "patch_size")
 
 
 class AdapterTap(TokenTap, Protocol):
-    """An adapter's state for one forward pass of the encoder.
+    """An adapter's hooks into one forward pass of the encoder.
 
     Attributes:
-        features: After the encoder's forward: the maps that the decoder reads.
+        features: Maps that the decoder reads; set when the encoder's forward pass is over.
     """
 
     features: tuple[Tensor, ...]
 
 
 class Adapter(SamplugModule):
-    """What is trained at, in or beside a frozen encoder. Subclasses override one of the two methods, or both.
+    """Base of adapters: trained layers at, in or beside a frozen encoder.
 
-    A model builds its adapter with the encoder's sizes, ``embed_dims``, ``depth``, ``feature_channels`` and ``patch_size``, as keyword
-    arguments, calls :meth:`attach` once, before any weights are loaded, and :meth:`tap` for each forward pass::
+    A model calls :meth:`attach` once in its constructor, before any weights are loaded, and :meth:`tap` for each
+    forward pass::
 
-        adapter.attach(backbone)
+        adapter.attach(encoder)
         ...
         tap = adapter.tap()
-        features = backbone(images, tap=tap)
+        features = encoder(images, tap=tap)
         logits = decode_head(features if tap is None else tap.features)
 
-    All that is trained is registered in the adapter, also what acts inside the encoder: the encoder's parameters keep their official
+    Trained layers are registered in the adapter, also those that act inside the encoder: the encoder's parameters keep
+        their official
     names, so that its files fit, and checkpoints hold the adapter under ``adapter.``.
     """
 
     checkpoint_part = "adapter"
 
-    def attach(self, backbone: SAMViT) -> None:
-        """Change the encoder, once."""
+    def attach(self, encoder: Encoder) -> None:
+        """Build the adapter's layers for an encoder, whose sizes are read here, and change the encoder where the method
+        does.
+
+        Raises:
+            ConfigError: The adapter cannot work with this encoder.
+        """
+        raise NotImplementedError
 
     def tap(self) -> AdapterTap | None:
-        """The view of the token stream for one forward pass; None where there is nothing to read or to replace in it."""
+        """Return hooks for one forward pass; None: the adapter neither reads nor replaces tokens."""
         return None
 
 
-def build_adapter(cfg: dict[str, Any] | None, encoder: Any) -> Any:
-    """The adapter of a config, with the encoder's sizes, attached to it; None without a config."""
+def build_adapter(cfg: dict[str, Any] | None, encoder: Encoder) -> Any:
+    """Build the adapter of a config and attach it to the encoder; None without a config.
+
+    Raises:
+        ConfigError: The config states sizes of the encoder, or the adapter cannot work with it.
+    """
     if cfg is None:
         return None
-    sizes = dict(
-        embed_dims=encoder.embed_dims,
-        depth=encoder.depth,
-        feature_channels=encoder.out_channels,
-        patch_size=encoder.patch_size,
-    )
-    adapter = MODELS.build(cfg, default_args=sizes)
+    if stated := [name for name in _FROM_ENCODER if name in cfg]:
+        raise ConfigError(f"adapter: {', '.join(stated)} is read from the encoder (backbone) now: remove it")
+    adapter = MODELS.build(cfg)
     adapter.attach(encoder)
     return adapter

@@ -1,4 +1,4 @@
-"""The high-pass image, an input of TS-SAM's and SAM-Adapter's adapters."""
+"""High-pass filtered images, an input of TS-SAM's and SAM-Adapter's adapters."""
 
 import math
 
@@ -16,13 +16,13 @@ class HighPassEmbed(nn.Module):
         self.proj = nn.Conv2d(3, channels, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, channels, H / p, W / p)."""
+        """Embed images (N, 3, H, W) as (N, channels, H / p, W / p)."""
         return self.proj(high_pass(images))
 
 
 @torch.no_grad()
 def high_pass(images: Tensor, rate: float = _RATE) -> Tensor:
-    """Magnitude of the images without the central ``rate`` of their spectrum (SAM-Adapter, and TS-SAM after it).
+    """Remove the central ``rate`` of the images' spectrum and return the magnitude (SAM-Adapter; TS-SAM does the same).
 
     Args:
         images: (N, C, H, W) float.

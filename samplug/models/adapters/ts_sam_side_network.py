@@ -1,19 +1,19 @@
-"""TS-SAM's side network (Yu et al., 2024, arXiv 2408.01835): what is trained beside the frozen encoder of SAM."""
+"""TS-SAM's side network (Yu et al., 2024, arXiv 2408.01835): trained layers beside the frozen encoder of SAM."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from samplug.models.adapters.base import Adapter, AdapterTap
 from samplug.models.adapters.high_pass import HighPassEmbed
-from samplug.models.backbones.sam_vit import SAMViT
+from samplug.models.backbones.base import Encoder
+from samplug.models.base import InitCfg
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
-# Fixed by the published method: width of the refinement maps, and of the last side stream.
+# Fixed by the published method: channels of the refinement maps and of the last side stream.
 MRM_CHANNELS = 128
 OUT_CHANNELS = 256
 _PUBLISHED_MRM_BLOCKS = 12
@@ -30,76 +30,75 @@ class TSSAMSideNetwork(Adapter):
         f1, f2, f3 = side.features
 
     Args:
-        embed_dims: Width of the encoder's tokens.
-        depth: Number of the encoder's blocks.
-        feature_channels: Channels of the encoder's output.
-        patch_size: Patch size of the encoder (used by the FFT branch).
         side_channels: Width of the side stream (256 for ViT-B, L and H).
         csa_blocks: Blocks after which a CSA fuses side stream and tokens. None: after every block, as published.
         mrm_blocks: Blocks whose output refines the high-resolution maps. None: the last twelve, as published.
         use_fft: Add the embedded high-pass image to the side stream (published for shadow detection).
         feedback: True, the released code: each fused stream replaces the tokens, so gradients pass through the frozen
-            blocks. False, a true side network: tokens are only read, the encoder needs no gradients and keeps no activations.
-        spatial_embedding: False, the released code: the first embedding reads the (g, g, D) memory as (D, g, g), so that its
-            D inputs at a place are not that place's token (published weights depend on it). True: they are.
+            blocks. False, a true side network: tokens are only read, the encoder needs no gradients and keeps no
+            activations.
+        spatial_embedding: False, the released code: the first embedding reads the memory of (g, g, D) tokens as (D, g,
+            g), which mixes positions and channels (published weights depend on it). True: it reads the token of each
+            position.
         init_cfg: Passed to MMEngine's ``BaseModule``.
     """
 
     def __init__(
         self,
-        embed_dims: int,
-        depth: int,
-        feature_channels: int = 256,
-        patch_size: int = 16,
         side_channels: int = 256,
         csa_blocks: Sequence[int] | None = None,
         mrm_blocks: Sequence[int] | None = None,
         use_fft: bool = False,
         feedback: bool = True,
         spatial_embedding: bool = False,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        init_cfg: InitCfg = None,
     ) -> None:
         super().__init__(init_cfg)
-        csa = range(depth) if csa_blocks is None else csa_blocks
-        mrm = range(max(0, depth - _PUBLISHED_MRM_BLOCKS), depth) if mrm_blocks is None else mrm_blocks
-        self.csa_of_block = _positions("csa_blocks", csa, depth)
-        self.mrm_of_block = _positions("mrm_blocks", mrm, depth)
+        self.side_channels = side_channels
+        self.csa_indexes = csa_blocks
+        self.mrm_indexes = mrm_blocks
+        self.use_fft = use_fft
         self.feedback = feedback
         self.spatial_embedding = spatial_embedding
 
-        self.csa_embedding = nn.Linear(embed_dims, side_channels)
-        self.fft_embedding = HighPassEmbed(side_channels, patch_size) if use_fft else None
-        self.csa_blocks = nn.ModuleList(
-            CSABlock(embed_dims, side_channels, side_channels) for _ in range(1 + len(self.csa_of_block))
-        )
-        self.csa_blocks.append(CSABlock(feature_channels, side_channels, OUT_CHANNELS))
+    def attach(self, encoder: Encoder) -> None:
+        """Build the layers for an encoder.
+
+        Raises:
+            ConfigError: The tokens cannot be tapped, ``csa_blocks`` or ``mrm_blocks`` do not fit, or ``feedback=False``
+                with an encoder that is not frozen.
+        """
+        encoder.check_taps("TSSAMSideNetwork")
+        if not self.feedback and not encoder.frozen:
+            raise ConfigError(
+                "TSSAMSideNetwork: feedback=False only reads the encoder, which would never be trained: set "
+                "frozen=True in the backbone (or leave it out), or feedback=True in the adapter"
+            )
+        depth, embed_dims, width = encoder.depth, encoder.embed_dims, self.side_channels
+        csa = range(depth) if self.csa_indexes is None else self.csa_indexes
+        mrm = range(max(0, depth - _PUBLISHED_MRM_BLOCKS), depth) if self.mrm_indexes is None else self.mrm_indexes
+        self.csa_of_block = _positions("csa_blocks", csa, depth)
+        self.mrm_of_block = _positions("mrm_blocks", mrm, depth)
+
+        self.csa_embedding = nn.Linear(embed_dims, width)
+        self.fft_embedding = HighPassEmbed(width, encoder.patch_size) if self.use_fft else None
+        self.csa_blocks = nn.ModuleList(CSABlock(embed_dims, width, width) for _ in range(1 + len(self.csa_of_block)))
+        self.csa_blocks.append(CSABlock(encoder.out_channels, width, OUT_CHANNELS))
         self.mrm_blocks = nn.ModuleList(MRMBlock(embed_dims) for _ in self.mrm_of_block)
-        self.mrm_blocks.append(MRMBlock(feature_channels))
+        self.mrm_blocks.append(MRMBlock(encoder.out_channels))
         _init_conv_and_gates(self.csa_blocks)
         _init_conv_and_gates(self.mrm_blocks)
 
-    def attach(self, backbone: SAMViT) -> None:
-        """Check that the encoder gets gradients, or needs none.
-
-        Raises:
-            ConfigError: ``feedback=False`` with an encoder that is not frozen.
-        """
-        if not self.feedback and not backbone.frozen:
-            raise ConfigError(
-                "TSSAMSideNetwork: feedback=False only reads the encoder, which would never be trained: set frozen=True in the "
-                "backbone (or leave it out), or feedback=True in the adapter"
-            )
-
     def tap(self) -> "SidePass":
-        """The adapter's state for one forward pass of the encoder."""
+        """Return hooks for one forward pass of the encoder."""
         return SidePass(self)
 
 
 class SidePass(AdapterTap):
-    """One pass of the side network along the encoder's token stream.
+    """Hooks of the side network into one forward pass.
 
     Attributes:
-        features: After the encoder's forward: (N, 128, 4g, 4g), (N, 128, 2g, 2g), (N, 256, g, g).
+        features: (N, 128, 4g, 4g), (N, 128, 2g, 2g), (N, 256, g, g); set when the encoder's forward pass is over.
     """
 
     features: tuple[Tensor, Tensor, Tensor]
@@ -110,7 +109,7 @@ class SidePass(AdapterTap):
         self.maps: tuple[Tensor, Tensor] | None = None
 
     def _read(self, tokens: Tensor) -> Tensor:
-        """Tokens (N, g, g, C) as a map (N, C, g, g)."""
+        """Arrange tokens (N, g, g, C) as a map (N, C, g, g)."""
         return (tokens if self.network.feedback else tokens.detach()).permute(0, 3, 1, 2)
 
     def after_embed(self, images: Tensor, patches: Tensor, tokens: Tensor) -> Tensor:
@@ -156,7 +155,15 @@ class CSABlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, stream, g, g) and (N, side, g, g) -> next side (N, out, g, g) and fused stream (N, stream, g, g)."""
+        """Fuse two maps.
+
+        Args:
+            x: Token map (N, stream, g, g).
+            side: Side map (N, side, g, g).
+
+        Returns:
+            Next side map (N, out, g, g) and fused stream (N, stream, g, g).
+        """
         fused = x + torch.relu(self.bn1(self.conv1(side)))
         return torch.relu(self.bn2(self.conv2(fused))), fused
 
@@ -191,7 +198,7 @@ class MRMBlock(nn.Module):
         self.fpn2 = nn.Sequential(*_double(width), Gate(width))
 
     def forward(self, x: Tensor, previous: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """(N, in, g, g) -> (N, 128, 4g, 4g) and (N, 128, 2g, 2g)."""
+        """Compute maps (N, 128, 4g, 4g) and (N, 128, 2g, 2g) of (N, in, g, g) and add ``previous``."""
         x = self.conv_in(x)
         x4, x2 = self.fpn1(x), self.fpn2(x)
         if previous is not None:
@@ -205,7 +212,7 @@ def _double(channels: int) -> tuple[nn.Module, ...]:
 
 
 def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:
-    """Encoder block -> place in the list of side modules.
+    """Map each encoder block to its position in the list of side modules.
 
     Raises:
         ConfigError: An index outside the encoder, or one twice.
@@ -219,7 +226,7 @@ def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:
 
 
 def _init_conv_and_gates(modules: nn.Module) -> None:
-    """The released code's start: He by fan-out for convolutions, narrow gates, so that refinement maps begin near zero."""
+    """Initialise as the released code: convolutions by He's fan-out rule, gates so that maps begin near zero."""
     for module in modules.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels

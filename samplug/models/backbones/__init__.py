@@ -1,5 +1,6 @@
+from samplug.models.backbones.base import BlockTokens, Encoder, TokenTap, build_encoder
 from samplug.models.backbones.cached import CachedEncoder
 from samplug.models.backbones.sam2_hiera import SAM2Hiera
-from samplug.models.backbones.sam_vit import SAMViT, TokenTap
+from samplug.models.backbones.sam_vit import SAMViT
 
-__all__ = ["CachedEncoder", "SAM2Hiera", "SAMViT", "TokenTap"]
+__all__ = ["BlockTokens", "CachedEncoder", "Encoder", "SAM2Hiera", "SAMViT", "TokenTap", "build_encoder"]

@@ -2,60 +2,61 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from mmengine.logging import print_log
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from samplug.checkpoints import digest, fetch, pretrained_config, read_checkpoint, state_dict_of
-from samplug.models.base import SamplugModule
+from samplug.features import FeatureStore
+from samplug.features.reader import take_maps
+from samplug.features.store import DTYPES
+from samplug.models.backbones.base import BlockTokens, Encoder, TokenTap
+from samplug.models.base import InitCfg
 from samplug.registry import MODELS
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, check_choice
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-_RELEASE_AFTER = 100  # images in a row that were there
-_GB = 10**9
+_RELEASE_AFTER = 100  # images in a row that were in the store
 
 
 @MODELS.register_module()
-class CachedEncoder(SamplugModule):
-    """In place of a frozen encoder: reads an image's maps from a folder, and computes and writes them where they are missing.
+class CachedEncoder(Encoder):
+    """Read a frozen encoder's maps from a :class:`samplug.features.FeatureStore`; compute and write missing ones.
 
-    Images go by their pixels as they come out of the pipeline and by how they are normalised, so that an image that was changed, or
-    another transform, is another entry, and a mirrored image a second one; random colours or crops would never repeat. The folder within
-    ``cache_dir`` is named by the encoder's weights and sizes: several encoders may share one ``cache_dir``, and so may several processes
-    and runs at once.
+    An entry belongs to the image's pixels as they come out of the pipeline and to their normalisation. A changed image
+    or another transform is another entry, a mirrored image a second one; random colours or crops never repeat. The
+    store's folder within ``cache_dir`` is named by the encoder's weights and sizes, so that several encoders, processes
+    and runs may share one ``cache_dir``.
 
-    The encoder is in memory only while something is missing. What was just computed is returned as it will be read, rounded to ``dtype``:
-    the first epoch is like all others. Maps to keep are computed in float32, also in mixed precision. At 1024 pixels an image takes 2.1 MB
-    of SAM, 44 MB of SAM 2 (with its finer maps).
+    The encoder is in memory only while entries are missing. Maps that were just computed are returned as they will be
+    read, rounded to ``dtype``: all epochs are alike. They are computed in float32, also in mixed precision.
 
-    The model needs ``pixels``, a digest of each image and its normalisation, which :class:`LetterboxPreProcessor` adds with ``digest=True``.
-    :class:`samplug.models.PromptableSAM` sees to both.
+    Where the runner has samplug's ``FeatureReaderHook``, data workers hash the images and read the maps. Otherwise the
+    preprocessor hashes (:class:`LetterboxPreProcessor` with ``digest=True``, which :meth:`preprocessor` sets) and the
+    encoder reads.
+
+    Any model whose decoder reads the maps alone can use it; adapters that read tokens or change the encoder are
+    refused.
 
     Args:
-        encoder: Config of a :class:`SAMViT` or :class:`SAM2Hiera`, with ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
-        cache_dir: Folder for the maps; may be deleted at any time.
-        dtype: ``'bfloat16'``, ``'float16'`` or ``'float32'`` in the files.
-        limit_gb: Stop when this run has written more: images differ from epoch to epoch, or there are more of them than meant.
+        encoder: Config of an :class:`Encoder` with ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
+        cache_dir: Folder of the stores; may be deleted at any time.
+        dtype: Precision in the files, see :class:`samplug.features.FeatureStore`, which also states the disk space.
+        limit_gb: Gigabytes that a run may write before it stops; more mean that images differ from epoch to epoch.
+        frozen: True.
         init_cfg: Not used; the encoder has its own.
 
-    Attributes:
-        img_size, patch_size, out_channels, embed_dims, depth, mean, std: The encoder's.
-
     Raises:
-        ConfigError: The encoder has no ``Pretrained`` weights, or ``dtype`` is unknown.
+        ConfigError: The encoder has no ``Pretrained`` weights, ``dtype`` is unknown, or ``frozen`` is False.
     """
 
-    checkpoint_part = "backbone"
-    frozen = True
+    no_taps = (
+        "its maps are read from disk and no block is run; set the encoder itself as backbone, or remove the adapter"
+    )
 
     def __init__(
         self,
@@ -63,88 +64,119 @@ class CachedEncoder(SamplugModule):
         cache_dir: str,
         dtype: str = "bfloat16",
         limit_gb: float = 200.0,
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        frozen: bool = True,
+        init_cfg: InitCfg = None,
     ) -> None:
-        super().__init__(init_cfg)
-        if dtype not in _DTYPES:
-            raise ConfigError(f"CachedEncoder: dtype={dtype!r} is not one of {', '.join(_DTYPES)}")
-        self.encoder_cfg = {**encoder, "frozen": True}
-        self.cache_dir = Path(cache_dir).expanduser()
-        self.dtype = _DTYPES[dtype]
-        self.limit_gb = limit_gb
+        if not frozen:
+            raise ConfigError(
+                "CachedEncoder: maps on disk cannot be trained: leave frozen out, or set the encoder itself as backbone"
+            )
+        check_choice("CachedEncoder", "dtype", dtype, tuple(DTYPES))
+        encoder_cfg = {**encoder, "frozen": True}
         with torch.device("meta"):
-            model = MODELS.build(self.encoder_cfg)
+            model: Encoder = MODELS.build(encoder_cfg)
+        super().__init__(model.img_size, frozen=True, init_cfg=init_cfg)
+        self.encoder_cfg = encoder_cfg
         pretrained = pretrained_config(model)
         if pretrained is None:
             raise ConfigError(
-                "CachedEncoder: without weights its maps mean nothing: set encoder.init_cfg=dict(type='Pretrained', checkpoint=...), and leave "
-                "init_cfg out of the whole model (give it to decode_head)"
+                "CachedEncoder: without weights its maps mean nothing: set encoder.init_cfg=dict(type='Pretrained', "
+                "checkpoint=...), and leave init_cfg out of the whole model (give it to decode_head)"
             )
         self.checkpoint: str = pretrained["checkpoint"]
         self.prefix: str | None = pretrained.get("prefix")
-        for name in ("img_size", "patch_size", "out_channels", "embed_dims", "depth", "mean", "std"):
+        for name in ("mean", "std", "interpolation", "patch_size", "embed_dims", "out_channels", "has_final_norm"):
             setattr(self, name, getattr(model, name))
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.dtype = dtype
+        self.limit_gb = limit_gb
         self.read = self.computed = 0  # images, in this process
-        self._written = 0
-        self._writable = True
         self._in_a_row = 0
-        self._folder: Path | None = None
-        self._held: list[nn.Module] = []  # in a list, so that it is no part of the model
+        # In lists, so that they are no part of the model: sizes without weights, and the encoder while it is needed.
+        self._described = [model]
+        self._loaded: list[Encoder] = []
 
     @property
-    def folder(self) -> Path:
-        """Where the maps of this encoder are."""
-        if self._folder is None:
-            state = state_dict_of(read_checkpoint(fetch(self.checkpoint)))
-            sizes = {key: value for key, value in self.encoder_cfg.items() if key not in ("init_cfg", "with_cp")}
-            # A file may hold several encoders, each under its prefix.
-            identity = [sizes, digest(state, state), str(self.dtype), *([self.prefix] if self.prefix else [])]
-            text = json.dumps(identity, sort_keys=True, default=list)
-            self._folder = self.cache_dir / hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self._folder
+    def depth(self) -> int:
+        return self._described[0].depth
 
-    @property
-    def holds_encoder(self) -> bool:
-        """Whether the encoder is in memory."""
-        return bool(self._held)
+    @cached_property
+    def store(self) -> FeatureStore:
+        """The maps on disk; the first access reads the encoder's weights to find the folder."""
+        state = state_dict_of(read_checkpoint(fetch(self.checkpoint)))
+        sizes = {key: value for key, value in self.encoder_cfg.items() if key not in ("init_cfg", "with_cp")}
+        # A file may hold several encoders, each under its prefix.
+        identity = [sizes, digest(state, state), str(DTYPES[self.dtype]), *([self.prefix] if self.prefix else [])]
+        name = hashlib.sha256(json.dumps(identity, sort_keys=True, default=list).encode()).hexdigest()[:16]
+        return FeatureStore(self.cache_dir / name, self.dtype, self.limit_gb)
 
-    def forward(self, images: Tensor, pixels: Sequence[str | None] | None = None) -> tuple[Tensor, ...]:
-        """The encoder's maps.
+    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
+        return []  # nothing of the encoder is kept for a backward pass
+
+    def check_input_size(self, height: int, width: int) -> None:
+        self._described[0].check_input_size(height, width)
+
+    def preprocessor(self) -> dict[str, Any]:
+        return {**self._described[0].preprocessor(), "digest": True}
+
+    def forward(self, images: Tensor, tap: TokenTap | None = None) -> tuple[Tensor, ...]:
+        """Compute the maps without the store, see :meth:`Encoder.forward`."""
+        if tap is not None:
+            self.check_taps(type(tap).__name__)
+        self.check_input_size(*images.shape[-2:])
+        with torch.no_grad():
+            return self._encoder(images.device)(images)
+
+    @torch.no_grad()
+    def tokens(
+        self, images: Tensor, blocks: Sequence[int] = (-1,), norm: bool | None = None
+    ) -> tuple[BlockTokens, ...]:
+        return self._encoder(images.device).tokens(images, blocks, norm)
+
+    def stored_or_computed(
+        self, images: Tensor, data_samples: Sequence[Any] | None = None, tap: TokenTap | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the maps of the samples' images from the store; compute and write those that are missing.
 
         Args:
-            images: (N, 3, img_size, img_size) normalised images.
-            pixels: A digest of each one's pixels. None: they are encoded, and nothing is read or written.
+            images: (N, 3, H, W) float, normalised.
+            data_samples: N samples with ``pixels``, the key of the image. ``encoder_maps``, if a data worker has read
+                them, are taken out. None: the maps are computed and not written.
+            tap: None; the tokens cannot be tapped.
 
         Returns:
-            The encoder's maps, N of each, in the images' precision.
+            The encoder's maps in the images' precision.
 
         Raises:
-            ConfigError: An image has no digest, or the cache outgrows ``limit_gb``.
+            ConfigError: A sample has no ``pixels``, or the store outgrows ``limit_gb``.
         """
-        if pixels is None:
-            return self._encode(images)
-        if any(pixel is None for pixel in pixels):
+        if data_samples is None or tap is not None:
+            return self(images, tap=tap)
+        keys = [sample.get("pixels") for sample in data_samples]
+        if None in keys:
             raise ConfigError(
-                "CachedEncoder: the samples have no digest of their pixels: leave the model's data_preprocessor out, or set digest=True in it"
+                "CachedEncoder: the samples have no digest of their pixels: leave the model's data_preprocessor out, "
+                "or set digest=True in it"
             )
-        found = [self._load(str(pixel)) for pixel in pixels]
+        found = [take_maps(sample) or self.store.read(key) for sample, key in zip(data_samples, keys, strict=True)]
         missing = [index for index, maps in enumerate(found) if maps is None]
         if missing:
-            # An entry is no function of the run's precision: another run reads it in its own.
+            # An entry does not depend on the run's precision: other runs read it too.
             with torch.autocast(images.device.type, enabled=False):
-                computed = self._encode(images[missing])
+                computed = self(images[missing])
             for row, index in enumerate(missing):
-                found[index] = [maps[row].to(self.dtype) for maps in computed]
-                if self._writable:
-                    self._store(str(pixels[index]), found[index])  # type: ignore[arg-type]
+                maps = tuple(level[row].to(self.store.dtype) for level in computed)
+                self.store.write(keys[index], maps)
+                found[index] = maps
         self._count(len(missing), len(found))
-        return tuple(
-            torch.stack([maps[level].to(images.device, images.dtype) for maps in found if maps is not None])
-            for level in range(len(found[0] or ()))
-        )
+        levels = zip(*(maps for maps in found if maps is not None), strict=True)
+        return tuple(torch.stack([level.to(images.device, images.dtype) for level in maps]) for maps in levels)
 
     def outside_state(self) -> dict[str, Tensor]:
-        """The encoder's weights, read anew. They are no part of the model, but checkpoints made without a cache have them."""
+        """Return the encoder's weights, read anew.
+
+        They are no part of the model, but checkpoints that were made without a store have them.
+        """
         encoder = MODELS.build(self.encoder_cfg)
         encoder.init_weights()
         return encoder.state_dict()
@@ -153,50 +185,17 @@ class CachedEncoder(SamplugModule):
         self.computed += missing
         self.read += number - missing
         self._in_a_row = 0 if missing else self._in_a_row + number
-        if self._held and self._in_a_row >= _RELEASE_AFTER:
-            self._held.clear()
-            print_log(f"embeddings: all are there, {self.read} images read; the encoder leaves the memory", "current")
+        if self._loaded and self._in_a_row >= _RELEASE_AFTER:
+            self._loaded.clear()
+            print_log(f"features: all are there, {self.read} images read; the encoder leaves the memory", "current")
 
-    @torch.no_grad()
-    def _encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        if not self._held:
-            print_log(f"embeddings: the encoder is loaded for what is missing in {self.folder}", "current")
+    def _encoder(self, device: torch.device) -> Encoder:
+        if not self._loaded:
+            print_log(
+                f"features: {self.encoder_cfg['type']} is loaded for images that are not in {self.cache_dir}", "current"
+            )
             encoder = MODELS.build(self.encoder_cfg)
             encoder.init_weights()
-            self._held.append(encoder)
-        # No part of the model, it does not move with it.
-        return self._held[0].to(images.device)(images)
-
-    def _path(self, pixel: str) -> Path:
-        return self.folder / pixel[:2] / f"{pixel}.safetensors"
-
-    def _load(self, pixel: str) -> list[Tensor] | None:
-        path = self._path(pixel)
-        try:
-            maps = load_file(path)
-        except FileNotFoundError:
-            return None
-        except (OSError, SafetensorError) as error:
-            print_log(f"embeddings: {path} cannot be read ({error}): computed anew", "current", 30)
-            return None
-        return [maps[name] for name in sorted(maps)]
-
-    def _store(self, pixel: str, maps: Sequence[Tensor]) -> None:
-        path = self._path(pixel)
-        # Under a name of this writer alone, on any machine, then renamed: a file under its own name is whole.
-        partial = path.with_name(f".{path.name}.{uuid4().hex}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({f"{level}": value.cpu().contiguous() for level, value in enumerate(maps)}, partial)
-            os.replace(partial, path)
-        except (OSError, SafetensorError) as error:  # what is missing is computed each time, the training goes on
-            partial.unlink(missing_ok=True)
-            self._writable = False
-            print_log(f"embeddings: {path} cannot be written ({error}): no more are kept in this run", "current", 30)
-            return
-        self._written += sum(value.numel() * value.element_size() for value in maps)
-        if self._written > self.limit_gb * _GB:
-            raise ConfigError(
-                f"CachedEncoder: {self._written / _GB:.1f} GB were written to {self.folder} in this run: leave random augmentations other than "
-                f"flips out of the pipeline (each picture is an entry of its own), or raise limit_gb={self.limit_gb:g}"
-            )
+            self._loaded.append(encoder)
+        # It is no part of the model and does not move with it.
+        return self._loaded[0].to(device)

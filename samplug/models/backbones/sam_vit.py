@@ -1,16 +1,17 @@
 """The image encoder of Segment Anything (Kirillov et al., 2023): a windowed ViT with decomposed relative positions."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from samplug.models.backbones.arch import arch_sizes
 from samplug.models.backbones.attention import ATTENTION_FORMS, AttentionFn, relative_table
-from samplug.models.base import SamplugModule
+from samplug.models.backbones.base import Encoder, TokenTap
+from samplug.models.backbones.windows import merge_windows, partition_windows
+from samplug.models.base import InitCfg
 from samplug.models.layers import LayerNorm2d
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
@@ -24,33 +25,16 @@ SAM_ARCHS: dict[str, dict[str, Any]] = {
 _ARCH_DEFAULTS: dict[str, Any] = dict(window_size=14, mlp_ratio=4, patch_size=16)
 
 
-class TokenTap(Protocol):
-    """What an adapter gives the encoder for one forward pass, to read the token stream and to replace it.
-
-    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. Each method returns the tokens that the encoder goes on
-    with: the same tensor to leave the stream as it is.
-    """
-
-    def after_embed(self, images: Tensor, patches: Tensor, tokens: Tensor) -> Tensor:
-        """``patches`` is the patch embedding, ``tokens`` the same with positions added (the input of block 0)."""
-
-    def after_block(self, index: int, tokens: Tensor) -> Tensor:
-        """Called with the output of each block, in order."""
-
-    def after_neck(self, features: Tensor) -> Tensor:
-        """``features`` is the encoder's output, (N, out_channels, g, g)."""
-
-
 @MODELS.register_module()
-class SAMViT(SamplugModule):
+class SAMViT(Encoder):
     """Image encoder of SAM with the official parameter names.
 
     The position tables belong to one input size; :func:`samplug.checkpoints.load_weights` resizes them on loading.
 
     Args:
         arch: ``'vit_b'``, ``'vit_l'``, ``'vit_h'``, or a dict with ``embed_dims``, ``depth``, ``num_heads``,
-            ``global_attn_indexes`` and optionally ``window_size`` (14; 0 makes every block global), ``mlp_ratio`` (4) and
-            ``patch_size`` (16).
+            ``global_attn_indexes`` and optionally ``window_size`` (14; 0 makes every block global), ``mlp_ratio`` (4)
+            and ``patch_size`` (16).
         img_size: Side of the square input in pixels, a multiple of the patch size.
         out_channels: Channels of the neck's output.
         frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
@@ -58,11 +42,6 @@ class SAMViT(SamplugModule):
         attention: Form of the attention, one of ``auto``, ``biased``, ``folded`` (:mod:`.attention`); equal results.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
     """
-
-    checkpoint_part = "backbone"
-    # RGB statistics of inputs in 0..255 (Segment Anything; ImageNet's).
-    mean = (123.675, 116.28, 103.53)
-    std = (58.395, 57.12, 57.375)
 
     def __init__(
         self,
@@ -72,9 +51,9 @@ class SAMViT(SamplugModule):
         frozen: bool = False,
         with_cp: bool = False,
         attention: str = "auto",
-        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
+        init_cfg: InitCfg = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(img_size, frozen, with_cp, init_cfg)
         sizes = resolve_arch(arch)
         self.patch_size: int = sizes["patch_size"]
         self.embed_dims: int = sizes["embed_dims"]
@@ -84,10 +63,7 @@ class SAMViT(SamplugModule):
             )
         if attention not in ATTENTION_FORMS:
             raise ConfigError(f"SAMViT: attention={attention!r} is not one of {sorted(ATTENTION_FORMS)}")
-        self.img_size = img_size
         self.out_channels = out_channels
-        self.frozen = frozen
-        self.with_cp = with_cp
 
         grid = img_size // self.patch_size
         self.patch_embed = PatchEmbed(self.embed_dims, self.patch_size)
@@ -109,12 +85,10 @@ class SAMViT(SamplugModule):
             nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
             LayerNorm2d(out_channels),
         )
-        if frozen:
-            self.requires_grad_(False)
-            self.eval()
+        self.apply_frozen()
 
     def init_weights(self) -> None:
-        """Load ``init_cfg``'s file, or else give ViT's usual start: truncated normal positions and projections."""
+        """Load ``init_cfg``'s file; without one draw ViT's usual truncated normal positions and projections."""
         if not self.init_cfg:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
             for module in self.modules():
@@ -124,9 +98,10 @@ class SAMViT(SamplugModule):
         super().init_weights()
 
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Fit position tables made for another input size; what :func:`samplug.checkpoints.load_weights` calls.
+        """Fit position tables made for another input size; :func:`samplug.checkpoints.load_weights` calls it.
 
-        The rule: absolute positions (1, g, g, C) are resized bicubically in both directions, relative tables of global blocks
+        Rule: absolute positions (1, g, g, C) are resized bicubically in both directions, relative tables of global
+            blocks
         (2g - 1, d) linearly along their rows (as SAM does at run time); windows keep theirs.
 
         Args:
@@ -165,15 +140,18 @@ class SAMViT(SamplugModule):
         """Number of transformer blocks."""
         return len(self.blocks)
 
-    def train(self, mode: bool = True) -> "SAMViT":
-        return super().train(mode and not self.frozen)
+    def embed(self, images: Tensor) -> Tensor:
+        return self.patch_embed(images) + self.pos_embed
+
+    def run_block(self, index: int, tokens: Tensor) -> Tensor:
+        return self.blocks[index](tokens)
 
     def forward(self, images: Tensor, tap: TokenTap | None = None) -> tuple[Tensor]:
         """Encode images.
 
         Args:
             images: (N, 3, img_size, img_size) float, RGB, normalised with ``mean`` and ``std``.
-            tap: An adapter's view of the token stream, see :class:`TokenTap`.
+            tap: Hooks of an adapter into the token stream, see :class:`TokenTap`.
 
         Returns:
             One feature map (N, out_channels, g, g), g = img_size / patch_size, in a tuple as MMEngine backbones return.
@@ -181,23 +159,14 @@ class SAMViT(SamplugModule):
         Raises:
             ConfigError: The input has another size than the encoder was built for.
         """
-        if images.shape[-2:] != (self.img_size, self.img_size):
-            height, width = images.shape[-2:]
-            raise ConfigError(
-                f"SAMViT was built for {self.img_size}x{self.img_size} inputs and got {height}x{width}: resize the images to "
-                f"img_size, or build the encoder with another img_size (position tables are resized when weights are loaded)"
-            )
-        patches = self.patch_embed(images)
-        tokens = patches + self.pos_embed
-        if tap is not None:
-            tokens = tap.after_embed(images, patches, tokens)
-        for index, block in enumerate(self.blocks):
-            if self.with_cp and torch.is_grad_enabled() and (tokens.requires_grad or not self.frozen):
-                tokens = checkpoint(block, tokens, use_reentrant=False)
-            else:
-                tokens = block(tokens)
-            if tap is not None:
-                tokens = tap.after_block(index, tokens)
+        self.check_input_size(*images.shape[-2:])
+        if tap is None:
+            tokens = self.embed(images)
+        else:
+            patches = self.patch_embed(images)
+            tokens = tap.after_embed(images, patches, patches + self.pos_embed)
+        last = self.depth - 1
+        tokens = self._run_blocks(tokens, [last], tap)[last]
         features = self.neck(tokens.permute(0, 3, 1, 2))
         if tap is not None:
             features = tap.after_neck(features)
@@ -205,7 +174,7 @@ class SAMViT(SamplugModule):
 
 
 def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of a published architecture or of a dict of sizes, with defaults filled in.
+    """Look up a published architecture, or check a dict of sizes; fill in defaults.
 
     Raises:
         ConfigError: Unknown name, a missing or unknown size, or sizes that do not fit each other.
@@ -284,25 +253,3 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lin2(F.gelu(self.lin1(x)))
-
-
-def partition_windows(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
-    """Cut (N, H, W, C) into (N * windows, size, size, C), zero-padded at bottom and right.
-
-    SAM does not mask the padded tokens: the bias of ``qkv`` makes them take part in the attention.
-
-    Returns:
-        The windows and the padded (H, W).
-    """
-    batch, height, width, channels = x.shape
-    x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
-    rows, columns = x.shape[1] // size, x.shape[2] // size
-    windows = x.reshape(batch, rows, size, columns, size, channels).transpose(2, 3)
-    return windows.reshape(-1, size, size, channels), (rows * size, columns * size)
-
-
-def merge_windows(windows: Tensor, size: int, padded: tuple[int, int], shape: tuple[int, int]) -> Tensor:
-    """Inverse of :func:`partition_windows`: (N * windows, size, size, C) -> (N, H, W, C), padding cropped."""
-    rows, columns = padded[0] // size, padded[1] // size
-    x = windows.reshape(-1, rows, columns, size, size, windows.shape[-1]).transpose(2, 3)
-    return x.reshape(-1, *padded, windows.shape[-1])[:, : shape[0], : shape[1]]

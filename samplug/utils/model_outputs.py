@@ -1,0 +1,77 @@
+"""Declaration of what a model hands over as ``seg_logits``: logits or probabilities."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import Tensor
+
+from samplug.utils.errors import ConfigError, check_choice
+from samplug.utils.imports import quiet_optional_operators
+
+with quiet_optional_operators():
+    from mmseg.models.segmentors import BaseSegmentor
+
+Outputs = Literal["logits", "probabilities"]
+
+
+def outputs_of(model: Any) -> Outputs:
+    """Return what a model hands over: its attribute ``outputs``, or that of the model in a wrapper.
+
+    Without the attribute, segmentors of mmseg with one output channel hand over probabilities, since mmseg's ``postprocess_result`` applies the
+    sigmoid; all other models hand over logits.
+
+    Raises:
+        ConfigError: The attribute is neither ``'logits'`` nor ``'probabilities'``.
+    """
+    declared = getattr(model, "outputs", None)
+    if declared is not None:
+        check_outputs(type(model).__name__, declared)
+        return declared
+    if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        return outputs_of(model.module)
+    one_channel = getattr(model, "out_channels", 1) == 1
+    return "probabilities" if isinstance(model, BaseSegmentor) and one_channel else "logits"
+
+
+def check_outputs(owner: str, outputs: object) -> None:
+    """Raise a ConfigError that names the owner, if ``outputs`` is neither ``'logits'`` nor ``'probabilities'``."""
+    check_choice(owner, "outputs", outputs, get_args(Outputs))
+
+
+def as_logits(output: Tensor, outputs: Outputs) -> Tensor:
+    """Convert a model's output to logits.
+
+    Args:
+        output: (C, H, W) float: C = 1 foreground, or one map for each class.
+        outputs: What it is; of several classes ``'probabilities'`` means that they add up to 1.
+
+    Returns:
+        (C, H, W) float; logits are returned as they are.
+    """
+    if outputs == "logits":
+        return output
+    eps = torch.finfo(torch.float32).eps
+    return output.float().logit(eps=eps) if len(output) == 1 else output.float().clamp_min(eps).log()
+
+
+def check_logits(owner: str, output: Tensor, decision: Tensor | None) -> None:
+    """Stop where nobody declared a model's output and it can hardly be logits.
+
+    Values in 0..1 of which one above 0 was decided to be background are logits only if the model's threshold is above a half.
+
+    Args:
+        owner: Name for the message.
+        output: (1, H, W) float.
+        decision: (1, H, W), 0 = background; None: unknown.
+
+    Raises:
+        ConfigError: The output looks like probabilities.
+    """
+    if decision is None or len(output) != 1 or output.numel() == 0 or output.amin() < 0 or output.amax() > 1:
+        return
+    if ((decision == 0) & (output > 0)).any():
+        raise ConfigError(
+            f"{owner}: the model's seg_logits look like probabilities, and nobody says what they are: set outputs='probabilities' (or "
+            f"outputs='logits') in the metric, or give the model an attribute outputs"
+        )
