@@ -28,7 +28,7 @@ def filled_names(model: nn.Module) -> set[str]:
 
 
 def fits_filled(value: Tensor, buffer: Tensor) -> bool:
-    """Whether a filled buffer can take ``value``: the shapes are equal but for the first dimension."""
+    """True if a filled buffer can take ``value``: their shapes may differ in the first dimension only."""
     return value.ndim == buffer.ndim and value.shape[1:] == buffer.shape[1:]
 
 

@@ -140,7 +140,7 @@ def _message(error: BaseException, cfg: Config) -> str | None:
             if match.re is _UNEXPECTED
             else next((key for key in failed.cfg if key not in ("type", "_scope_")), "")
         )
-        # A key that the class has was misused by its own code, one that the config does not have by the code that builds it.
+        # If the class has the key, or the config does not, the error is one of the code and not of the config.
         if key in known or key not in failed.cfg:
             return None
         places = [place for place in _places(builds, cfg) if key in place[1]]
@@ -177,7 +177,7 @@ def _unknown_type(failed: _Build, builds: list[_Build], cfg: Config) -> str | No
 
 
 def accepted_keys(kind: Any) -> list[str]:
-    """Names of the keyword arguments of a class or a function; where a class passes the rest on (``**kwargs``), those of its bases too."""
+    """Names of the keyword arguments of a class or function, and of a class's bases if it passes on ``**kwargs``."""
     functions = (
         [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
         if inspect.isclass(kind)
@@ -197,28 +197,28 @@ def accepted_keys(kind: Any) -> list[str]:
 
 
 def _settable(known: list[str], build: _Build, places: list[_Place]) -> list[str]:
-    """The keys that a config may have: without those that the code around it sets."""
+    """The keys that a config may set: the known ones without those that the surrounding code sets."""
     own = places[0][1] if places else build.cfg
     added = (set(build.cfg) | set(build.defaults)) - set(own)
     return [key for key in known if key not in added]
 
 
 def _places(builds: list[_Build], cfg: Config) -> list[_Place]:
-    """Where in the config the innermost of nested builds stands: several places if they are alike, none if code made it."""
+    """Places of the innermost of nested builds in the config: several if equal parts occur, none if the code made its config."""
     whole: list[_Place] = [("", {key: value for key, value in cfg.items() if key in RUNNER_KEYS})]
     within, found = whole, whole
     for build in builds:
-        # A loop builds its dataloader and evaluator, which stand elsewhere.
+        # A loop builds its dataloader and evaluator, which are elsewhere in the config.
         for parts in (within, whole):
             found = [place for path, part in parts for place in _dicts(part, path) if _made_of(build.cfg, place[1])]
             if found:
-                found = within = list(dict(found).items())  # of parts in each other, each once
+                found = within = list(dict(found).items())  # nested parts, each once
                 break
     return found
 
 
 def _with_key(key: str, build: _Build, cfg: Config) -> list[_Place]:
-    """Where a key stands in a dict of a build's type: for dicts that code changed before it built them."""
+    """Places of a key in dicts of the build's type; used if the code changed the config before it built the part."""
     kind = build.cfg.get("type")
     everything = _dicts({name: value for name, value in cfg.items() if name in RUNNER_KEYS})
     return [(path, node) for path, node in everything if key in node and node.get("type") == kind]
@@ -237,7 +237,7 @@ def _dicts(value: Any, path: str = "") -> Iterator[_Place]:
 
 
 def _made_of(built: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
-    """Whether what was built is a dict of the config, or that with additions; a part that was wrapped or built before counts as alike."""
+    """True if ``built`` is the config ``node`` or that with more keys; nested parts count as equal, as they may be wrapped or built already."""
     if built.get("type") != node.get("type") or not node:
         return False
     plain = {key: value for key, value in node.items() if not isinstance(value, Mapping | list | tuple)}
@@ -256,7 +256,7 @@ def _name(build: _Build) -> str:
 
 
 def _names(registry: Registry) -> list[str]:
-    """What can be built, as a config of samplug's scope writes it."""
+    """Names of all types that a registry can build, as a config of samplug's scope writes them."""
     root = registry
     while root.parent is not None:
         root = root.parent

@@ -101,7 +101,7 @@ class FSDPStrategy:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether :meth:`FSDPStrategy.shard` has sharded the model."""
+    """True if :meth:`FSDPStrategy.shard` has sharded the model."""
     return isinstance(model, FSDPModule)
 
 

@@ -1,4 +1,4 @@
-"""What the hooks write."""
+"""Files that hooks write."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""What stops, watches and selects in training."""
+"""Resuming, failures, precision and selection in training."""
 
 import json
 import math
@@ -315,7 +315,7 @@ def test_a_run_without_a_seed_is_not_resumed_silently(tmp_path, seed):
 
 
 def test_advice_on_memory_of_sessions():
-    """Of promptable models and of sets of several objects."""
+    """Promptable models and datasets of several objects bring their own lines."""
     backbone = tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"]
 
     def advice(with_cp, most):
