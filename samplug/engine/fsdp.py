@@ -100,6 +100,21 @@ class FSDPStrategy:
         return init_device_mesh(device, (processes // on_each, on_each), mesh_dim_names=("replicate", "shard"))
 
 
+def build_strategy(cfg: Mapping[str, Any] | None) -> FSDPStrategy | None:
+    """Build the strategy of a config.
+
+    Raises:
+        ConfigError: It is not an FSDPStrategy.
+    """
+    if not cfg:
+        return None
+    kind = cfg.get("type", "FSDPStrategy")
+    found = STRATEGIES.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(found, type) and issubclass(found, FSDPStrategy)):
+        raise ConfigError(f"train: strategy type={kind!r} is not samplug's FSDPStrategy or a class derived from it")
+    return STRATEGIES.build({**cfg, "type": found})
+
+
 def is_sharded(model: nn.Module) -> bool:
     """True if :meth:`FSDPStrategy.shard` has sharded the model."""
     return isinstance(model, FSDPModule)
