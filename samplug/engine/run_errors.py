@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
-from samplug.utils.text import gib
+from samplug.utils.text import gib, listed
 
 # The allocator of CPU memory raises a plain RuntimeError.
 _CPU_ALLOCATOR = re.compile(r"can't allocate memory|not enough memory", re.IGNORECASE)
@@ -131,8 +131,10 @@ def save_message(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = "free space there (or keep fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts=1)"
     whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
-    kept = f"whole are {', '.join(whole)}" if whole else "there is none before it"
-    return f"checkpoint: {path} could not be written ({reason}); {kept}. Then {advice} and go on with --resume"
+    return (
+        f"checkpoint: {path} could not be written ({reason}); complete checkpoints: {listed(whole) or 'none'}. Now {advice} and continue "
+        f"with --resume"
+    )
 
 
 def _worker_message(runner: Runner, signal: str | None) -> str:
@@ -140,8 +142,8 @@ def _worker_message(runner: Runner, signal: str | None) -> str:
     how = f"was killed by the system ({signal.strip()})" if signal else "ended unexpectedly"
     return (
         f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take fewer loading "
-        f"processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller batches, and go on with --resume: the "
-        f"checkpoints written so far are whole"
+        f"processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller batches, and continue with --resume: the "
+        f"checkpoints written so far are complete"
     )
 
 
