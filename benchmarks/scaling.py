@@ -3,11 +3,11 @@
 
     python benchmarks/scaling.py --gpus 8 16 32 64 --gpus-per-node 8
 
-Models are built on the meta device, without memory; the counts are sums over their parameters. Assumptions: parameters, gradients
-and the two AdamW states in float32; data-parallel training (DDP) sums float32 gradients by ring all-reduce; FSDP gathers
-bfloat16 parameters for the forward and again for the backward pass, and reduce-scatters float32 gradients; hybrid sharding does
-so inside a node and all-reduces each GPU's share of the gradients between nodes. Transfers run at the full speed of the link, without
-latency and without overlap with computation.
+Models are built on the meta device, without memory; the counts are sums over their parameters. Assumptions: parameters,
+gradients and the two AdamW states in float32; data-parallel training (DDP) sums float32 gradients by ring all-reduce;
+FSDP gathers bfloat16 parameters for the forward and again for the backward pass, and reduce-scatters float32 gradients;
+hybrid sharding does so inside a node and all-reduces each GPU's share of the gradients between nodes. Transfers run at
+the full speed of the link, without latency and without overlap with computation.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """State that data fill, such as a memory bank, as opposed to weights.
 
-A module declares it by a method ``filled_state()`` that returns the names of such buffers. A checkpoint may lack them; where it has them
-they are loaded and may differ from the module's in the first dimension, along which banks grow.
+A module declares it by a method ``filled_state()`` that returns the names of such buffers. A checkpoint may lack them;
+where it has them they are loaded and may differ from the module's in the first dimension, along which banks grow.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,10 @@
-"""Turn failures to build a part of a config into errors that name its place in the config, its class and the valid keys or names.
+"""Turn failures to build a part of a config into errors that name its place in the config, its class and the valid keys
+or names.
 
-MMEngine builds every typed part with the ``build_func`` of a registry, an attribute that a registry may be given. Inside :func:`named_in`
-each registry has a build function that first notes the part and then calls the original one; the Runner notes the parts that need no type
-with :func:`part`. When a build fails, the error keeps the parts that were being built, the outermost first.
+MMEngine builds every typed part with the ``build_func`` of a registry, an attribute that a registry may be given.
+Inside :func:`named_in` each registry has a build function that first notes the part and then calls the original one;
+the Runner notes the parts that need no type with :func:`part`. When a build fails, the error keeps the parts that were
+being built, the outermost first.
 """
 
 import functools
@@ -38,7 +40,9 @@ class _Build(NamedTuple):
     registry: Registry | None
 
     def found(self) -> "_Build":
-        """The same part with its class, and the registry that it was looked up in; ``kind`` stays None if no class has that name."""
+        """The same part with its class, and the registry that it was looked up in; ``kind`` stays None if no class has
+        that name.
+        """
         if self.registry is None or not isinstance(self.cfg, Mapping):
             return self
         kind = self.cfg.get("type", self.defaults.get("type"))
@@ -52,14 +56,15 @@ _FAILED = "samplug_builds"  # attribute of an error: the parts that were being b
 
 @contextmanager
 def named_in(cfg: Config) -> Iterator[None]:
-    """Build parts of a config inside; a build that fails for a wrong key or type raises an error that names the place in the config.
+    """Build parts of a config inside; a build that fails for a wrong key or type raises an error that names the place
+    in the config.
 
     Args:
         cfg: The whole config, in which places are looked up.
 
     Raises:
-        ConfigError: A key that the class does not have, a required key that the config lacks, or a type that no registry knows. Other
-            errors pass unchanged.
+        ConfigError: A key that the class does not have, a required key that the config lacks, or a type that no
+            registry knows. Other errors pass unchanged.
     """
     registries = [registry for registry in _registries() if not hasattr(registry.build_func, "__wrapped__")]
     for registry in registries:
@@ -171,7 +176,8 @@ def _unknown_type(failed: _Build, builds: list[_Build], cfg: Config) -> str | No
     if kind in TYPES:
         return f"config: {where}{kind} is {TYPES[kind]} now: change its type"
     return (
-        f"config: {where}no {what} is called {kind!r}{did_you_mean(kind, _names(failed.registry))} (one of your own: name its module in "
+        f"config: {where}no {what} is called {kind!r}{did_you_mean(kind, _names(failed.registry))} (one of your own: "
+        "name its module in "
         f"custom_imports)"
     )
 
@@ -204,7 +210,9 @@ def _settable(known: list[str], build: _Build, places: list[_Place]) -> list[str
 
 
 def _places(builds: list[_Build], cfg: Config) -> list[_Place]:
-    """Places of the innermost of nested builds in the config: several if equal parts occur, none if the code made its config."""
+    """Places of the innermost of nested builds in the config: several if equal parts occur, none if the code made its
+    config.
+    """
     whole: list[_Place] = [("", {key: value for key, value in cfg.items() if key in RUNNER_KEYS})]
     within, found = whole, whole
     for build in builds:
@@ -237,7 +245,9 @@ def _dicts(value: Any, path: str = "") -> Iterator[_Place]:
 
 
 def _made_of(built: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
-    """True if ``built`` is the config ``node`` or that with more keys; nested parts count as equal, as they may be wrapped or built already."""
+    """True if ``built`` is the config ``node`` or that with more keys; nested parts count as equal, as they may be
+    wrapped or built already.
+    """
     if built.get("type") != node.get("type") or not node:
         return False
     plain = {key: value for key, value in node.items() if not isinstance(value, Mapping | list | tuple)}

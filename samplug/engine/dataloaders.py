@@ -17,10 +17,12 @@ from samplug.utils.errors import ConfigError
 def build_seeded_dataloader(
     dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
 ) -> DataLoader:
-    """Build a DataLoader with a :class:`SeededSampler` around its sampler and a :class:`SeededDataset` around its dataset.
+    """Build a DataLoader with a :class:`SeededSampler` around its sampler and a :class:`SeededDataset` around its
+    dataset.
 
     Args:
-        dataloader: Config of a DataLoader. A DataLoader is returned unchanged: its augmentation is not seeded by sample.
+        dataloader: Config of a DataLoader. A DataLoader is returned unchanged: its augmentation is not seeded by
+            sample.
         seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
         diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random one.
 
@@ -36,7 +38,8 @@ def build_seeded_dataloader(
         **dataloader,
         "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
         "sampler": dict(type=SeededSampler, sampler=dataloader["sampler"]),
-        # Starting workers draws a random number; taken from this generator, it does not move the one that a model draws from.
+        # Starting workers draws a random number; taken from this generator, it does not move the one that a model draws
+        # from.
         "generator": torch.Generator().manual_seed(common),
     }
     with part(wrapped, DataLoader):
@@ -52,6 +55,7 @@ def _check_names(datasets: Iterable[Any]) -> None:
         name, folder = getattr(dataset, "name", None), getattr(dataset, "image_dir", None)
         if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
             raise ConfigError(
-                f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give each dataset "
+                f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give "
+                "each dataset "
                 f"a name=..."
             )

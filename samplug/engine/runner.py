@@ -45,18 +45,20 @@ class SamplugRunner(Runner):
 
     Differences from MMEngine's:
 
-    * Checkpoints are read without pickle, and configs in them are never executed (MMEngine falls back to full unpickling, and
-      ``resume`` executes ``meta['config']``).
+    * Checkpoints are read without pickle, and configs in them are never executed (MMEngine falls back to full
+      unpickling, and ``resume`` executes ``meta['config']``).
     * A checkpoint must fit the model entry by entry; it may leave out only the entries that ``init_cfg`` supplies.
     * A test takes weights from ``init_cfg``, overlaid by the checkpoint, and stops if a parameter came from neither.
-      ``load_from='none'`` tests the weights of ``init_cfg``, ``'untrained'`` the random initialisation (a floor to compare with).
+      ``load_from='none'`` tests the weights of ``init_cfg``, ``'untrained'`` the random initialisation (a floor to
+      compare with).
     * Frozen parameters are not in the optimiser.
     * Several processes run without GPUs too, over gloo.
-    * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an interruption
-      change it (:mod:`samplug.datasets.seeding`).
-    * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be read
-      (``resume_fall_back=False``: an unreadable newest one stops the run).
-    * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see :class:`FSDPStrategy`.
+    * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an
+      interruption change it (:mod:`samplug.datasets.seeding`).
+    * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be
+      read (``resume_fall_back=False``: an unreadable newest one stops the run).
+    * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see
+      :class:`FSDPStrategy`.
     """
 
     _has_loaded: bool
@@ -102,7 +104,9 @@ class SamplugRunner(Runner):
         self._strategy = build_strategy(self.cfg.get("strategy"))
 
     def dump_config(self) -> None:
-        """Write the config into the work folder; a test's goes to its log folder, so that it does not replace the training's."""
+        """Write the config into the work folder; a test's goes to its log folder, so that it does not replace the
+        training's.
+        """
         if self._train_loop is not None:
             super().dump_config()
         else:
@@ -200,8 +204,8 @@ class SamplugRunner(Runner):
             The checkpoint.
 
         Raises:
-            WeightsError: The file cannot be read safely or does not fit (only entries that ``init_cfg`` supplies may be missing), or the
-                model is sharded already.
+            WeightsError: The file cannot be read safely or does not fit (only entries that ``init_cfg`` supplies may be
+                missing), or the model is sharded already.
         """
         if is_sharded(self.model):
             raise WeightsError(
@@ -250,14 +254,17 @@ class SamplugRunner(Runner):
             self._generators = own_generators(state)
             if self._generators is None:
                 self.logger.warning(
-                    f"resume: {filename} was written by {len(state['generators'])} processes, now there are {self.world_size}: random numbers "
+                    f"resume: {filename} was written by {len(state['generators'])} processes, now there are "
+                    f"{self.world_size}: random numbers "
                     f"of the model's forward pass start from the seed again (data and augmentation are not affected)"
                 )
         seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
         if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
             self.logger.warning(
-                f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed {dataset.augmentation_seed}, so "
-                f"some samples are repeated: set randomness=dict(seed={seed}) to continue exactly as without the interruption"
+                f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed "
+                f"{dataset.augmentation_seed}, so "
+                f"some samples are repeated: set randomness=dict(seed={seed}) to continue exactly as without the "
+                "interruption"
             )
 
     def restore_generators(self) -> None:
@@ -302,6 +309,7 @@ class SamplugRunner(Runner):
             return
         if any(isinstance(hook, EMAHook) for hook in self.hooks):
             raise ConfigError(
-                "train: EMAHook needs the whole model, which no process has under FSDPStrategy: leave out the hook or the strategy"
+                "train: EMAHook needs the whole model, which no process has under FSDPStrategy: leave out the hook or "
+                "the strategy"
             )
         self._strategy.shard(self.model, self.optim_wrapper)

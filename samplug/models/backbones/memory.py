@@ -15,7 +15,8 @@ def encoder_advice(encoder: Any, activations: int) -> list[str]:
     lines = []
     if not encoder.with_cp:
         lines.append(
-            f"model.backbone.with_cp=True: the encoder keeps the inputs of its {encoder.depth} blocks and computes the rest again in the "
+            f"model.backbone.with_cp=True: the encoder keeps the inputs of its {encoder.depth} blocks and computes the "
+            "rest again in the "
             f"backward pass (about a third more time)"
         )
     size = encoder.img_size
