@@ -109,7 +109,7 @@ def build_strategy(cfg: Mapping[str, Any] | None) -> FSDPStrategy | None:
     """Build the strategy of a config.
 
     Raises:
-        ConfigError: It is not an FSDPStrategy.
+        ConfigError: It is not an FSDPStrategy, or has the former key ``sync_bn``.
     """
     if not cfg:
         return None
@@ -117,6 +117,8 @@ def build_strategy(cfg: Mapping[str, Any] | None) -> FSDPStrategy | None:
     found = STRATEGIES.get(kind) if isinstance(kind, str) else kind
     if not (isinstance(found, type) and issubclass(found, FSDPStrategy)):
         raise ConfigError(f"train: strategy type={kind!r} is not samplug's FSDPStrategy or a class derived from it")
+    if "sync_bn" in cfg:
+        raise ConfigError("train: strategy.sync_bn is sync_bn now, a key of the config itself: move it there")
     return STRATEGIES.build({**cfg, "type": found})
 
 
