@@ -68,7 +68,8 @@ def video_entries(source: str) -> dict[str, Tensor]:
     found = {key: value for key, value in state.items() if family_named(SAM2).rename(key) == ()}  # type: ignore[misc]
     if family is None or family.name != SAM2 or not found:
         raise WeightsError(
-            f"export: {source} holds no video entries under their official names ({family.name if family else 'an unknown layout'}): name "
+            f"export: {source} holds no video entries under their official names "
+            f"({family.name if family else 'an unknown layout'}): name "
             f"an original SAM 2 file, such as sam2.1_hiera_small.pt"
         )
     return found
@@ -106,7 +107,8 @@ def save(content: Mapping[str, Any], path: Path) -> None:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder; when the block ends, its files move into ``folder`` and replace files of the same names.
+    """Yield a temporary folder; when the block ends, its files move into ``folder`` and replace files of the same
+    names.
 
     Raises:
         UserError: The files cannot be written.

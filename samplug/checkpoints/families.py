@@ -1,8 +1,8 @@
 """Recognise published weight files by their keys, and rename their entries to samplug's.
 
 samplug's names are ``backbone.``, ``adapter.`` or ``decode_head.`` followed by the official names (SAM's decoder:
-``decode_head.prompt_encoder.`` and ``decode_head.mask_decoder.``; SAM 2's: the same with ``sam_`` before the part). A file is converted to
-this layout first; a module then takes the entries of its part.
+``decode_head.prompt_encoder.`` and ``decode_head.mask_decoder.``; SAM 2's: the same with ``sam_`` before the part). A
+file is converted to this layout first; a module then takes the entries of its part.
 """
 
 import re
@@ -23,8 +23,9 @@ class Family:
     Attributes:
         name: Name in messages.
         marker: Regular expression; a file has this layout if a key matches.
-        rename: Function from the file's key to samplug's key; or to a tuple of keys, one for each row of the tensor; or to ``()`` for an entry
-            that samplug's models do not use. None: the layout is recognised for error messages only.
+        rename: Function from the file's key to samplug's key; or to a tuple of keys, one for each row of the tensor; or
+            to ``()`` for an entry that samplug's models do not use. None: the layout is recognised for error messages
+            only.
         parts: Pairs of prefixes in the file and in samplug, for layouts that differ in the prefix only.
     """
 
@@ -37,7 +38,9 @@ class Family:
         return any(re.search(self.marker, key) for key in keys)
 
     def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The file's entries under samplug's keys; an entry whose number of rows differs from its keys keeps its name and is reported later."""
+        """The file's entries under samplug's keys; an entry whose number of rows differs from its keys keeps its name
+        and is reported later.
+        """
         converted: dict[str, Tensor] = {}
         for key, value in state.items():
             names = key if self.rename is None else self.rename(key)
@@ -70,7 +73,8 @@ class Family:
         unknown, absent = sorted(set(state) - wanted), sorted(wanted - set(state))
         if unknown or absent:
             raise WeightsError(
-                f"export: {self.name} has no place for {len(unknown)} entries of the model ({', '.join(unknown[:4]) or 'none'}), and the model "
+                f"export: {self.name} has no place for {len(unknown)} entries of the model "
+                f"({', '.join(unknown[:4]) or 'none'}), and the model "
                 f"lacks {len(absent)} of its entries ({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
             )
         return {
@@ -223,7 +227,9 @@ _SIZES = {
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, from its ``state_dict`` or ``model`` if it has one, without DataParallel's prefix ``module.``."""
+    """The tensors of a checkpoint, from its ``state_dict`` or ``model`` if it has one, without DataParallel's prefix
+    ``module.``.
+    """
     for wrapper in ("state_dict", "model"):
         inner = checkpoint.get(wrapper)
         if isinstance(inner, Mapping):

@@ -24,7 +24,9 @@ from samplug.utils.cache import cache_dir
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """Replacement of ``getattr`` for reading MMEngine's log histories, which pickle their methods by it; allows nothing else."""
+    """Replacement of ``getattr`` for reading MMEngine's log histories, which pickle their methods by it; allows nothing
+    else.
+    """
     if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}, {name!r}")
@@ -55,8 +57,8 @@ def fetch(source: str) -> Path:
     """Return the local file of a source; a remote one is downloaded into the cache first.
 
     Args:
-        source: A path; an http(s) address, optionally ending in ``#sha256=HEX`` or ``#md5=HEX`` (a prefix of six digits or
-            more is enough); or ``hf://OWNER/REPO[/FILE][@REVISION]``.
+        source: A path; an http(s) address, optionally ending in ``#sha256=HEX`` or ``#md5=HEX`` (a prefix of six digits
+            or more is enough); or ``hf://OWNER/REPO[/FILE][@REVISION]``.
 
     Raises:
         WeightsError: The file does not exist, the download fails, or the hash is not the expected one.
@@ -102,14 +104,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f"the Python object {found[1]}" if found else "Python objects"
             raise UnsafeCheckpointError(
-                f"weights: {path} asks to load {what}, which could run code, so it was not opened. samplug reads tensors and plain "
+                f"weights: {path} asks to load {what}, which could run code, so it was not opened. samplug reads "
+                "tensors and plain "
                 f"containers only; if you trust the file, re-save its state dict with safetensors or torch.save"
             ) from error
         raise WeightsError(f"weights: {path} is not a readable checkpoint: {_first_line(error)}") from error
     except Exception as error:  # damaged pickle data may fail in any way
         size = path.stat().st_size if path.exists() else 0
         raise WeightsError(
-            f"weights: {path} ({size:,} bytes) is damaged or no checkpoint, perhaps a broken download: {_first_line(error)}"
+            f"weights: {path} ({size:,} bytes) is damaged or no checkpoint, perhaps a broken download: "
+            f"{_first_line(error)}"
         ) from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"weights: {path} holds a {type(content).__name__}, expected a state dict or a checkpoint")
@@ -142,7 +146,8 @@ def refuse_code_in_config(checkpoint: Mapping[str, Any], path: Path) -> None:
         text = meta.get(key) if isinstance(meta, Mapping) else None
         if isinstance(text, str) and not _is_plain_config(text):
             raise UnsafeCheckpointError(
-                f"weights: {path} carries a config with code (meta[{key!r}]), not only values; it was not executed and the file is "
+                f"weights: {path} carries a config with code (meta[{key!r}]), not only values; it was not executed and "
+                "the file is "
                 f"refused. If you trust the weights, delete that entry and save the file again"
             )
 
@@ -262,7 +267,8 @@ def _check_hash(path: Path, algorithm: str, expected: str, source: str) -> None:
     if not digest.startswith(expected):
         path.unlink()
         raise WeightsError(
-            f"weights: {source}: the download has {algorithm} {digest}, expected {expected}...; it was deleted, try again or check "
+            f"weights: {source}: the download has {algorithm} {digest}, expected {expected}...; it was deleted, try "
+            "again or check "
             f"the address"
         )
 

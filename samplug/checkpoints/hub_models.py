@@ -45,7 +45,8 @@ def hub_sam2(model: Any) -> Any:
     encoder = model.backbone
     if not model.decode_head.add_no_mem_embed:
         raise ConfigError(
-            "export: the model was built with add_no_mem_embed=False, and transformers' Sam2Model always adds that vector: use --layout "
+            "export: the model was built with add_no_mem_embed=False, and transformers' Sam2Model always adds that "
+            "vector: use --layout "
             "official"
         )
     size = encoder.img_size
@@ -61,7 +62,9 @@ def hub_sam2(model: Any) -> Any:
 
 
 def sam_preprocessor(encoder: Any) -> dict[str, Any]:
-    """preprocessor_config.json for a :class:`SAMViT`: the longer side is resized to the input size, the rest is padding."""
+    """preprocessor_config.json for a :class:`SAMViT`: the longer side is resized to the input size, the rest is
+    padding.
+    """
     size, low = encoder.img_size, encoder.img_size // 4
     return _preprocessor(encoder) | {
         "image_processor_type": "SamImageProcessor",

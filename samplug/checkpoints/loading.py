@@ -36,23 +36,25 @@ class LoadReport:
 def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: str | None = None) -> LoadReport:
     """Load a weight file into a module.
 
-    Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their keys. A module
-    that is a part of such a model, such as :class:`SAMViT`, takes the entries of its part and ignores the others, and the entries of a
-    SAM 2 file that only video needs. Position tables of another input size are resized: :meth:`SAMViT.adapt_state`. State that data fill
-    may be missing and may have another first dimension: :mod:`samplug.checkpoints.filled`.
+    Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their
+    keys. A module that is a part of such a model, such as :class:`SAMViT`, takes the entries of its part and ignores
+    the others, and the entries of a SAM 2 file that only video needs. Position tables of another input size are
+    resized: :meth:`SAMViT.adapt_state`. State that data fill may be missing and may have another first dimension:
+    :mod:`samplug.checkpoints.filled`.
 
     Args:
         module: Any module; samplug's own name their part of a model (``checkpoint_part``).
         source: Path, http(s) address or ``hf://...``, see :func:`fetch`.
-        strict: True: every entry of the module must be in the file with its shape, and every entry of the file must be used.
-            False: load the entries that fit and log the others.
+        strict: True: every entry of the module must be in the file with its shape, and every entry of the file must be
+            used. False: load the entries that fit and log the others.
         prefix: Take only the file's entries under this prefix (for modules that are not samplug's).
 
     Returns:
         The names that were loaded, missing, unexpected, misshaped and resized.
 
     Raises:
-        WeightsError: The file cannot be fetched or read, or does not fit and ``strict`` is True; nothing was loaded then.
+        WeightsError: The file cannot be fetched or read, or does not fit and ``strict`` is True; nothing was loaded
+            then.
     """
     checkpoint = read_checkpoint(fetch(source))
     return load_state(module, state_dict_of(checkpoint), str(source), strict=strict, prefix=prefix)
@@ -117,12 +119,15 @@ def _to_module_names(
     part = getattr(module, "checkpoint_part", None)
     if part is not None:
         renamed = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
-    # A file may have the module's own names already, possibly beside entries of other parts: take the names that fit better.
+    # A file may have the module's own names already, possibly beside entries of other parts: take the names that fit
+    # better.
     return max(renamed, dict(state), key=lambda reading: (len(own & set(reading)), -len(reading)))
 
 
 def outside_state(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Entries with these names that modules keep outside their state dict (``outside_state()``, such as the encoder of a ``CachedEncoder``)."""
+    """Entries with these names that modules keep outside their state dict (``outside_state()``, such as the encoder of
+    a ``CachedEncoder``).
+    """
     found: dict[str, Tensor] = {}
     for path, child in module.named_modules():
         head = f"{path}." if path else ""
@@ -138,7 +143,8 @@ def _leave_out_outside(module: nn.Module, state: dict[str, Tensor], origin: str)
         given = state.pop(name)
         if given.shape != value.shape or not torch.equal(given.to(value), value):
             raise WeightsError(
-                f"weights: {origin} was made with another encoder than the one whose maps {type(module).__name__} reads ({name} differs): set "
+                f"weights: {origin} was made with another encoder than the one whose maps {type(module).__name__} "
+                f"reads ({name} differs): set "
                 f"encoder.init_cfg.checkpoint to the file used in training, or take a config without a cache"
             )
 
@@ -181,7 +187,8 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
     lacking = any(name.startswith(("adapter.", "decode_head.")) for name in report.missing)
     if family is not None and family.name.startswith(("SAM (", "SAM 2")) and lacking:
         return (
-            "a SAM file has no adapter, and no decoder but SAM's own: set it as init_cfg of model.backbone (and of a SAMMaskDecoder or "
+            "a SAM file has no adapter, and no decoder but SAM's own: set it as init_cfg of model.backbone (and of a "
+            "SAMMaskDecoder or "
             "SAM2MaskDecoder), not of the whole model"
         )
     if report.misshaped and not report.missing and not report.unexpected:

@@ -15,14 +15,16 @@ MOST_SIZED_FILES = 10_000
 
 
 def summarise(dataset: Any) -> dict[str, Any]:
-    """Describe any dataset, ready for json; wrappers (``ConcatDataset``, ``RepeatDataset``, ...) with the datasets inside.
+    """Describe any dataset, ready for json; wrappers (``ConcatDataset``, ``RepeatDataset``, ...) with the datasets
+    inside.
 
     No sample is loaded. Lazy datasets are initialised.
 
     Returns:
-        ``type`` and ``length``, and as far as the dataset has them: ``name``, ``data_root``, ``image_dir``, ``mask_dir``, ``ann_dir``, ``ann_file``,
-        ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20) of a dataset that checks its files; ``files``, see
-        :func:`summarise_files`; ``times`` and ``datasets`` of a wrapper.
+        ``type`` and ``length``, and as far as the dataset has them: ``name``, ``data_root``, ``image_dir``,
+        ``mask_dir``, ``ann_dir``, ``ann_file``, ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20)
+        of a dataset that checks its files; ``files``, see :func:`summarise_files`; ``times`` and ``datasets`` of a
+        wrapper.
     """
     if hasattr(dataset, "full_init"):
         dataset.full_init()
@@ -48,15 +50,16 @@ def summarise(dataset: Any) -> dict[str, Any]:
 
 
 def summarise_files(dataset: Any) -> dict[str, Any]:
-    """Number, bytes and digest of the files of an MMEngine dataset: the entries of its data list whose key ends in ``_path`` (a string) or
-    ``_paths`` (a list of strings).
+    """Number, bytes and digest of the files of an MMEngine dataset: the entries of its data list whose key ends in
+    ``_path`` (a string) or ``_paths`` (a list of strings).
 
     The digest is over the names under ``data_root``, in the dataset's order, so it stays when a folder is moved. Up to
-    :data:`MOST_SIZED_FILES` files it is over their sizes too; it does not see a file that was changed at the same size. Larger sets are
-    known by their names alone, and no file is asked for its size. Generated samples have names only.
+    :data:`MOST_SIZED_FILES` files it is over their sizes too; it does not see a file that was changed at the same size.
+    Larger sets are known by their names alone, and no file is asked for its size. Generated samples have names only.
 
     Returns:
-        ``number`` of files; ``sha256`` of the list; ``missing`` (files without a size) and ``bytes`` in all, both None for larger sets.
+        ``number`` of files; ``sha256`` of the list; ``missing`` (files without a size) and ``bytes`` in all, both None
+        for larger sets.
     """
     root = str(getattr(dataset, "data_root", None) or "")
     paths = list(_paths(dataset))

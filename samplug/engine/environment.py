@@ -59,8 +59,8 @@ def repositories(config: str | None) -> dict[str, dict[str, Any]]:
         config: File name of the config, if it has one.
 
     Returns:
-        ``'samplug'`` and ``'config'``, if they are in a repository: ``folder``, ``commit`` (None before the first one), and ``dirty``, True
-        if tracked files differ from the commit (None if git fails).
+        ``'samplug'`` and ``'config'``, if they are in a repository: ``folder``, ``commit`` (None before the first one),
+        and ``dirty``, True if tracked files differ from the commit (None if git fails).
     """
     found = {"samplug": _repository(Path(samplug.__file__)) or None}
     if config:

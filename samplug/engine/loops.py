@@ -1,7 +1,8 @@
 """Training loops that resume at any iteration exactly as if they had not been interrupted.
 
-A checkpoint is written before the validation that is due at the same step, so a resumed run validates first. Best score, early stopping
-and plateau schedules then see the same validations, no matter if the run was killed before, during or after that one.
+A checkpoint is written before the validation that is due at the same step, so a resumed run validates first. Best
+score, early stopping and plateau schedules then see the same validations, no matter if the run was killed before,
+during or after that one.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from samplug.utils.errors import ConfigError
 class EpochBasedTrainLoop(_EpochBasedTrainLoop):
     """MMEngine's loop that can also resume within an epoch (``CheckpointHook(by_epoch=False)``).
 
-    The sampler skips the samples that the epoch has had, so none of them is read. ``samples_seen`` counts them over all ranks, so the
-    position is right after a change of batch size or of the number of ranks too.
+    The sampler skips the samples that the epoch has had, so none of them is read. ``samples_seen`` counts them over all
+    ranks, so the position is right after a change of batch size or of the number of ranks too.
     """
 
     samples_seen = 0
@@ -59,8 +60,10 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
         done, rest = divmod(self.samples_seen, step)
         if rest:
             raise ConfigError(
-                f"resume: the checkpoint was written {self.samples_seen} samples into an epoch, which is no multiple of the {step} of a step "
-                f"now ({loader.batch_size} in each of {self.runner.world_size} processes): change train_dataloader.batch_size, or take "
+                f"resume: the checkpoint was written {self.samples_seen} samples into an epoch, which is no multiple "
+                f"of the {step} of a step "
+                f"now ({loader.batch_size} in each of {self.runner.world_size} processes): change "
+                "train_dataloader.batch_size, or take "
                 f"the checkpoint of a whole epoch"
             )
         if not done:
@@ -88,7 +91,8 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterBasedTrainLoop(_IterBasedTrainLoop):
-    """MMEngine's loop that resumes by skipping in the sampler, also for finite samplers and after a change of batch size or ranks.
+    """MMEngine's loop that resumes by skipping in the sampler, also for finite samplers and after a change of batch
+    size or ranks.
 
     ``samples_seen`` counts the samples that were trained on, over all ranks.
     """
@@ -165,6 +169,8 @@ def _batches(loop: Any) -> Iterator[Any]:
 
 
 def _seeded_sampler(loader: DataLoader) -> SeededSampler | None:
-    """The loader's sampler if its samples are batched in order, so that the loader can start at a later batch; None otherwise."""
+    """The loader's sampler if its samples are batched in order, so that the loader can start at a later batch; None
+    otherwise.
+    """
     plain = type(loader.batch_sampler) is BatchSampler
     return loader.sampler if plain and isinstance(loader.sampler, SeededSampler) else None

@@ -18,16 +18,18 @@ from samplug.utils.errors import ConfigError, did_you_mean
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Build an optimiser over the trained parameters in few groups, and log a table of them; ``SamplugRunner``'s default.
+    """Build an optimiser over the trained parameters in few groups, and log a table of them; ``SamplugRunner``'s
+    default.
 
     Keys of ``paramwise_cfg``; factors of several keys multiply:
 
-    * ``custom_keys``: part of a name -> ``dict(lr_mult=..., decay_mult=...)``; if several keys match a name, the longest applies. The other
-      rules still apply (MMEngine's constructor switches them off for such a parameter).
-    * ``bias_decay_mult``: factor of the weight decay of biases; ``norm_decay_mult``: of weights and biases of norm layers. As in SAM 2's
-      training, ``LayerNorm2d`` does not count as a norm layer.
-    * ``layer_decay``: the learning rate of block k of the encoder's n blocks is multiplied by ``layer_decay ** (n - k)``, that of the patch
-      embedding by ``layer_decay ** (n + 1)``; position tables and the neck are not changed (SAM 2's training).
+    * ``custom_keys``: part of a name -> ``dict(lr_mult=..., decay_mult=...)``; if several keys match a name, the
+      longest applies. The other rules still apply (MMEngine's constructor switches them off for such a parameter).
+    * ``bias_decay_mult``: factor of the weight decay of biases; ``norm_decay_mult``: of weights and biases of norm
+      layers. As in SAM 2's training, ``LayerNorm2d`` does not count as a norm layer.
+    * ``layer_decay``: the learning rate of block k of the encoder's n blocks is multiplied by ``layer_decay ** (n -
+      k)``, that of the patch embedding by ``layer_decay ** (n + 1)``; position tables and the neck are not changed (SAM
+      2's training).
     """
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
@@ -81,9 +83,10 @@ class AmpOptimWrapper(_AmpOptimWrapper):
     """Mixed precision on GPUs and CPUs: the forward pass under autocast, parameters and optimiser in float32.
 
     Args:
-        dtype: ``'bfloat16'``, ``'float16'`` (GPU only; the loss is scaled so that small gradients do not underflow), or None: bfloat16 if the
-            device supports it, otherwise float16.
-        loss_scale: Loss scale for float16: ``'dynamic'``, a fixed number, or arguments of ``torch.amp.GradScaler``. Unused for bfloat16.
+        dtype: ``'bfloat16'``, ``'float16'`` (GPU only; the loss is scaled so that small gradients do not underflow), or
+            None: bfloat16 if the device supports it, otherwise float16.
+        loss_scale: Loss scale for float16: ``'dynamic'``, a fixed number, or arguments of ``torch.amp.GradScaler``.
+            Unused for bfloat16.
         **kwargs: ``optimizer``, ``accumulative_counts``, ``clip_grad``, see ``OptimWrapper``.
 
     Raises:
@@ -141,6 +144,7 @@ def _autocast_dtype(name: str | None, device: str) -> torch.dtype:
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "bfloat16" and not native:
         raise ConfigError(
-            f"optimiser: {torch.cuda.get_device_name()} does not compute with bfloat16: use dtype='float16' (or None, which chooses)"
+            f"optimiser: {torch.cuda.get_device_name()} does not compute with bfloat16: use dtype='float16' (or None, "
+            "which chooses)"
         )
     return torch.bfloat16 if name == "bfloat16" or (name is None and native) else torch.float16

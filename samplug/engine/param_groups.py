@@ -41,7 +41,8 @@ def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[ScaledParame
         cfg: ``paramwise_cfg``, see :class:`samplug.engine.TrainableOptimWrapperConstructor`.
 
     Raises:
-        ConfigError: An unknown key, a custom key that no trained parameter has, or a layer decay without a ``backbone`` that has a ``depth``.
+        ConfigError: An unknown key, a custom key that no trained parameter has, or a layer decay without a ``backbone``
+            that has a ``depth``.
     """
     custom = _checked(cfg)
     bias, norm = cfg.get("bias_decay_mult", 1.0), cfg.get("norm_decay_mult", 1.0)
@@ -68,7 +69,8 @@ def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[ScaledParame
             found.append(ScaledParameter(name, value, lr if value.requires_grad else 0.0, decay))
     if unused := [key for key in custom if key not in used]:
         raise ConfigError(
-            f"optimiser: {unused[0]!r} of paramwise_cfg.custom_keys applies to no trained parameter (none has it in its name, or a longer key "
+            f"optimiser: {unused[0]!r} of paramwise_cfg.custom_keys applies to no trained parameter (none has it in "
+            "its name, or a longer key "
             f"matches too): parts of the model are {', '.join(_parts(found))}"
         )
     return found
@@ -160,7 +162,8 @@ class _LayerDecay:
         depth = getattr(getattr(model, "backbone", None), "depth", None)
         if depth is None:
             raise ConfigError(
-                f"optimiser: layer_decay needs an encoder with blocks, {type(model).__name__} has no backbone with a depth: leave it out"
+                f"optimiser: layer_decay needs an encoder with blocks, {type(model).__name__} has no backbone with a "
+                "depth: leave it out"
             )
         self.rate, self.depth = rate, depth
 

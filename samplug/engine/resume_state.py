@@ -15,15 +15,16 @@ STATE_KEY = "samplug_state"
 
 
 def training_state(runner: Runner, within_epoch: bool) -> dict[str, Any]:
-    """Collect the position in the data, the random generators of all ranks and accumulated gradients. All ranks must call it.
+    """Collect the position in the data, the random generators of all ranks and accumulated gradients. All ranks must
+    call it.
 
     Args:
         runner: Called from a hook after a training iteration.
         within_epoch: The checkpoint is not at the end of an epoch.
 
     Returns:
-        ``samples_seen``, ``generators`` (one entry a rank) and ``gradients`` (by parameter name, empty unless a step is being accumulated):
-        tensors, numbers, strings and containers of them, which can be read without pickle.
+        ``samples_seen``, ``generators`` (one entry a rank) and ``gradients`` (by parameter name, empty unless a step is
+        being accumulated): tensors, numbers, strings and containers of them, which can be read without pickle.
     """
     return dict(
         samples_seen=runner.train_loop.samples_seen
@@ -66,7 +67,9 @@ def own_generators(state: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _accumulated_gradients(runner: Runner) -> dict[str, torch.Tensor]:
-    """Gradients of a step that is being accumulated, by parameter name, averaged over the ranks, which have not exchanged them yet."""
+    """Gradients of a step that is being accumulated, by parameter name, averaged over the ranks, which have not
+    exchanged them yet.
+    """
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return {}

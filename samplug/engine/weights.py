@@ -39,8 +39,8 @@ def load_for_evaluation(
 
     Args:
         model: Without a data-parallel wrapper.
-        source: A checkpoint, see :func:`samplug.checkpoints.fetch`; ``'none'`` or None: ``init_cfg`` alone; ``'untrained'``: the random
-            initialisation.
+        source: A checkpoint, see :func:`samplug.checkpoints.fetch`; ``'none'`` or None: ``init_cfg`` alone;
+            ``'untrained'``: the random initialisation.
         on_read: Called with the checkpoint before it is loaded; may change it.
 
     Raises:
@@ -63,7 +63,8 @@ def load_for_evaluation(
         checkpoint = read_checkpoint(fetch(source))
         on_read(checkpoint)
         report = apply_checkpoint(model, checkpoint, source)
-        # Pretrained files are read only if the checkpoint lacks their entries, so a whole checkpoint needs no other file.
+        # Pretrained files are read only if the checkpoint lacks their entries, so a whole checkpoint needs no other
+        # file.
         if pretrained_names(model) - filled_names(model) - set(report.loaded):
             load_pretrained(model)
             apply_checkpoint(model, checkpoint, source)
@@ -101,6 +102,7 @@ def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) 
     if digest(state, omitted["names"]) != omitted["sha256"]:
         raise WeightsError(
             f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
-            f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint "
+            f"({len(omitted['names'])} entries left out of the checkpoint differ): set "
+            "model.backbone.init_cfg.checkpoint "
             f"to the file used in training"
         )

@@ -1,4 +1,4 @@
-"""A wrong key or type is told with its place in the config, the class, and what there is."""
+"""Errors name the place of a wrong key or type in the config, its class, and the valid keys or names."""
 
 import itertools
 import re
@@ -123,7 +123,7 @@ def test_a_type_that_was_renamed():
 
 
 def test_registries_are_as_before():
-    """Also children that were made while a config was being built."""
+    """Registries that were made while a config was being built lose the noting function too."""
     cfg = Config(dict(model=dict(type="nothing")))
     with named_in(cfg):
         child = Registry("model", parent=MODELS, scope="samplug_test")

@@ -212,7 +212,7 @@ def test_mpi(tmp_path):
     ("script", "fourth", "tool"), [("slurm_train.sh", "work", "train.py"), ("slurm_test.sh", "best.pth", "test.py")]
 )
 def test_slurm_scripts(tmp_path, script, fourth, tool):
-    """What srun is asked for, by a stand-in that prints its arguments."""
+    """Arguments of srun, printed by a replacement of it."""
     (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (tmp_path / "srun").chmod(0o755)
     asked = shell(
@@ -245,7 +245,7 @@ OBJECTS = {
 
 
 def prompted_gradients(objects, part, ranks, with_cp):
-    """Of a tiny promptable SAM with simulated prompts."""
+    """Gradients of a tiny promptable SAM with simulated prompts."""
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
@@ -296,7 +296,7 @@ def gradients(loss, part, ranks):
 
 
 def loss_of(name):
-    """What :func:`gradients` takes."""
+    """Argument of :func:`gradients`."""
     return name if name in OBJECTS else dict(type=name, **(dict(sync=True) if name == "balanced_bce" else {}))
 
 

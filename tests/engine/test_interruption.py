@@ -1,4 +1,4 @@
-"""Runs that are killed, also while a checkpoint is being written, and go on to the same end."""
+"""Runs that are killed, also while a checkpoint is written, and resumed to the same end."""
 
 import os
 import re

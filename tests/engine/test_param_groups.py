@@ -1,4 +1,4 @@
-"""What is trained, at what rate and weight decay."""
+"""Trained parameters, their learning rates and weight decays."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""run.json: what ran, on what, with which data, and how it ended."""
+"""run.json: command, environment, data and outcome of a run."""
 
 import json
 import subprocess

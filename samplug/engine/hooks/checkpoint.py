@@ -18,8 +18,8 @@ from samplug.utils.files import write_text
 class CheckpointHook(_CheckpointHook):
     """Save checkpoints and delete an old one only when the new one is complete (MMEngine's deletes first).
 
-    ``last_checkpoint`` is replaced in one step and always names a file that exists. Arguments as MMEngine's; ``rule`` is looked up where it is
-    not given (:func:`samplug.evaluation.directions.rule_of`).
+    ``last_checkpoint`` is replaced in one step and always names a file that exists. Arguments as MMEngine's; ``rule`` is
+    looked up where it is not given (:func:`samplug.evaluation.directions.rule_of`).
 
     Raises:
         ConfigError: Validation has no metric ``save_best``.
@@ -79,7 +79,8 @@ class CheckpointHook(_CheckpointHook):
         undefined = [key for key in self.key_indicators if key != "auto" and metrics[key] != metrics[key]]
         if undefined:
             runner.logger.warning(f"save_best: {', '.join(undefined)} is nan: this checkpoint cannot be the best")
-        # MMEngine deletes the previous best checkpoints that it knows before it saves: hide them from it, and delete them afterwards.
+        # MMEngine deletes the previous best checkpoints that it knows before it saves: hide them from it, and delete
+        # them afterwards.
         several = len(self.key_indicators) > 1
         before = dict(self.best_ckpt_path_dict) if several else {"": self.best_ckpt_path}
         if several:

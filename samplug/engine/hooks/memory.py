@@ -14,7 +14,8 @@ from samplug.utils.text import gib
 
 @HOOKS.register_module()
 class MemoryHook(Hook):
-    """Log the peak of memory after the first iterations, when everything that training keeps exists, and after each epoch.
+    """Log the peak of memory after the first iterations, when everything that training keeps exists, and after each
+    epoch.
 
     Args:
         first: Number of iterations before the first line.
@@ -48,7 +49,8 @@ class MemoryHook(Hook):
         if torch.cuda.is_available():
             total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
             text = (
-                f"GPU peak {gib(used_bytes())} in use, {gib(torch.cuda.max_memory_reserved())} held, of {gib(total)}; {fixed}; "
+                f"GPU peak {gib(used_bytes())} in use, {gib(torch.cuda.max_memory_reserved())} held, of {gib(total)}; "
+                f"{fixed}; "
                 f"process {gib(resident_bytes())}"
             )
         else:

@@ -16,8 +16,9 @@ OMITTED_KEY = "samplug_omitted"
 class OmitFrozenHook(Hook):
     """Leave frozen parameters out of checkpoints if a ``Pretrained`` config supplies them on loading.
 
-    A checkpoint of TS-SAM on ViT-H shrinks from 2.7 GB to 0.1 GB. ``meta`` keeps a digest of the omitted entries, so a test with another
-    encoder stops instead of scoring the wrong model. Use it as ``custom_hooks=[dict(type='OmitFrozenHook')]``.
+    A checkpoint of TS-SAM on ViT-H shrinks from 2.7 GB to 0.1 GB. ``meta`` keeps a digest of the omitted entries, so a
+    test with another encoder stops instead of scoring the wrong model. Use it as
+    ``custom_hooks=[dict(type='OmitFrozenHook')]``.
     """
 
     priority = "VERY_LOW"  # after hooks that exchange weights, such as EMAHook

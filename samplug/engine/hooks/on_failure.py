@@ -8,10 +8,11 @@ from mmengine.runner import BaseLoop, Runner
 
 
 def on_failure(runner: Runner, act: Callable[[BaseException], None]) -> None:
-    """Call ``act`` with the exception (``KeyboardInterrupt`` included) that ends a run; then it reaches the caller as usual.
+    """Call ``act`` with the exception (``KeyboardInterrupt`` included) that ends a run; then it reaches the caller as
+    usual.
 
-    Call this in ``before_run``. It covers the steps of a Runner after that: reading weights and running loops. A validation that fails
-    within a training calls ``act`` twice.
+    Call this in ``before_run``. It covers the steps of a Runner after that: reading weights and running loops. A
+    validation that fails within a training calls ``act`` twice.
     """
     steps: list[tuple[Any, str]] = [(runner, "_init_model_weights"), (runner, "load_or_resume")]
     loops = (runner._train_loop, runner._val_loop, runner._test_loop)

@@ -10,8 +10,8 @@ from samplug.registry import HOOKS
 class ParamSchedulerHook(_ParamSchedulerHook):
     """Step plateau schedules after all hooks of a validation (MMEngine's steps them among the hooks).
 
-    A checkpoint for a new best score is written by one of these hooks, and a run resumed from it repeats the validation. The saved schedule
-    must not have counted that validation yet.
+    A checkpoint for a new best score is written by one of these hooks, and a run resumed from it repeats the
+    validation. The saved schedule must not have counted that validation yet.
     """
 
     def __init__(self) -> None:

@@ -22,10 +22,11 @@ _SECONDS_BETWEEN_DRAWINGS = 0.1
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Show epoch, iterations, last logged loss, rate and remaining time of the train, val and test loop in a line on the terminal.
+    """Show epoch, iterations, last logged loss, rate and remaining time of the train, val and test loop in a line on
+    the terminal.
 
-    Logged and printed lines appear above it. The hook does nothing where neither stdout nor stderr is a terminal, and in all ranks but the
-    first. If the line cannot be drawn, the run continues without it.
+    Logged and printed lines appear above it. The hook does nothing where neither stdout nor stderr is a terminal, and
+    in all ranks but the first. If the line cannot be drawn, the run continues without it.
 
     The remaining time assumes the loop's present rate; a training's does not include later validations.
 
@@ -110,7 +111,8 @@ class ProgressHook(Hook):
 class _ProgressLine:
     """A line for each open loop at the bottom of a terminal, until closed.
 
-    The methods draw it; there is no drawing thread, since a loader that forks its workers would copy the locks that the thread holds.
+    The methods draw it; there is no drawing thread, since a loader that forks its workers would copy the locks that the
+    thread holds.
     """
 
     def __init__(self, terminal: TextIO) -> None:

@@ -25,8 +25,8 @@ RECORD = "run.json"
 class RunRecordHook(Hook):
     """Write ``run.json`` into the run's log folder, ``work_dir/TIMESTAMP``; only rank 0 writes.
 
-    The file is written before weights are read, and again when the run finishes, fails or is stopped by Ctrl-C. A run without ``end`` was
-    killed or is still running::
+    The file is written before weights are read, and again when the run finishes, fails or is stopped by Ctrl-C. A run
+    without ``end`` was killed or is still running::
 
         {"environment": {...},             # command, versions, machine: see samplug.engine.environment
          "repositories": {"samplug": {"folder", "commit", "dirty"}, "config": {...}},
@@ -37,8 +37,8 @@ class RunRecordHook(Hook):
          "runs": [{"kind": "train", "start", "end", "seconds", "outcome": "finished", "epoch", "iteration",
                    "best_score", "best_ckpt", ...}]}
 
-    ``runs`` has several entries if a Runner is used several times. MMEngine writes the resolved config to ``vis_data/config.py`` beside
-    it, and the scores of a test to ``TIMESTAMP.json``.
+    ``runs`` has several entries if a Runner is used several times. MMEngine writes the resolved config to
+    ``vis_data/config.py`` beside it, and the scores of a test to ``TIMESTAMP.json``.
     """
 
     priority = "LOWEST"  # after the checkpoint of the last iteration

@@ -19,7 +19,8 @@ _CHOICE = ("include", "ann_file", "ann_dir", "indices")
 class SplitLeakageHook(Hook):
     """Warn if validation uses a published test set or the config's own test set, or if one of these is trained on.
 
-    The score of a test set is too good if the checkpoint was chosen by that set; TS-SAM's released configs choose by CAMO, ISTD and PASCAL-S.
+    The score of a test set is too good if the checkpoint was chosen by that set; TS-SAM's released configs choose by
+    CAMO, ISTD and PASCAL-S.
     """
 
     @master_only
@@ -38,7 +39,8 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
         name = _name(dataset)
         if _is_published_test(dataset):
             warnings.append(
-                f"data: validation uses {name}, a published test set, so the best checkpoint is chosen by the images that it is scored on. "
+                f"data: validation uses {name}, a published test set, so the best checkpoint is chosen by the images "
+                "that it is scored on. "
                 f"Take a part of the training set (part='train' and part='val' of BinarySegDataset)"
             )
         elif any(_overlap(dataset, other) for other in test):
