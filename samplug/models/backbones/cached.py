@@ -170,7 +170,7 @@ class CachedEncoder(Encoder):
                 found[index] = maps
         self._count(len(missing), len(found))
         levels = zip(*(maps for maps in found if maps is not None), strict=True)
-        return tuple(torch.stack([level.to(images.device, images.dtype) for level in maps]) for maps in levels)
+        return tuple(_stacked(maps, images) for maps in levels)
 
     def outside_state(self) -> dict[str, Tensor]:
         """Return the encoder's weights, read anew.
@@ -199,3 +199,11 @@ class CachedEncoder(Encoder):
             self._loaded.append(encoder)
         # It is no part of the model and does not move with it.
         return self._loaded[0].to(device)
+
+
+def _stacked(maps: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Stack maps on the device and in the precision of ``like``, without a copy of each in that precision."""
+    stacked = like.new_empty(len(maps), *maps[0].shape)
+    for row, value in zip(stacked, maps, strict=True):
+        row.copy_(value.to(like.device))
+    return stacked
