@@ -139,7 +139,9 @@ class ForegroundMetric(PerImageMetric):
         source: ``'original'``: ``seg_logits`` at the size of the image. ``'input'``: ``frame_logits`` at the size of the model's square input, with
             the ground truth squashed to it (nearest); images without them (padded inputs, test-time augmentation) are not scored.
         outputs: What the model hands over, ``'logits'`` or ``'probabilities'``. None: what the runner says of its model
-            (:func:`samplug.utils.model_outputs.outputs_of`); without a runner of samplug's, logits, and what cannot be logits is an error.
+            (:func:`samplug.utils.model_outputs.outputs_of`); in another runner, logits, and values that look like probabilities are an error.
+        foreground_class: Index of the foreground among the two classes of a softmax head, whose difference of logits is scored; None: the model
+            has one logit per pixel.
         **kwargs: See :class:`PerImageMetric`.
     """
 
@@ -148,10 +150,12 @@ class ForegroundMetric(PerImageMetric):
         protocol: ForegroundProtocol,
         source: Literal["original", "input"] = "original",
         outputs: Outputs | None = None,
+        foreground_class: Literal[0, 1] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(protocol, **kwargs)
         check_choice(type(self).__name__, "source", source, ("original", "input"))
+        check_choice(type(self).__name__, "foreground_class", foreground_class, (None, 0, 1))
         if outputs is not None:
             check_outputs(type(self).__name__, outputs)
         if source == "input" and protocol.size is not None:
@@ -159,7 +163,7 @@ class ForegroundMetric(PerImageMetric):
                 f"{type(self).__name__}: source='input' has the size of the input: leave out size={protocol.size}"
             )
         self.protocol: ForegroundProtocol
-        self.source, self.outputs = source, outputs
+        self.source, self.outputs, self.foreground_class = source, outputs, foreground_class
 
     def declare_outputs(self, outputs: Outputs) -> None:
         """Say what the model hands over; the key ``outputs`` of the metric goes first."""
@@ -195,7 +199,14 @@ class ForegroundMetric(PerImageMetric):
     def _logits(self, output: Tensor, decision: Tensor | None) -> Tensor:
         if self.outputs is None:
             check_logits(type(self).__name__, output, decision)
-        return as_logits(output, self.outputs or "logits")
+        logits = as_logits(output, self.outputs or "logits")
+        if self.foreground_class is None:
+            return logits
+        if len(logits) != 2:
+            raise ConfigError(
+                f"{type(self).__name__}: foreground_class={self.foreground_class} is for two classes, the model has {len(logits)}"
+            )
+        return (logits[self.foreground_class] - logits[1 - self.foreground_class])[None]
 
 
 @METRICS.register_module()
@@ -266,7 +277,8 @@ def foreground_map(logits: Tensor) -> Map:
     """
     if logits.shape[0] != 1:
         raise ConfigError(
-            f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric"
+            f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric, or for two classes "
+            f"foreground_class=1"
         )
     if logits.isnan().any():
         raise DataError("the model's logits hold NaN: its weights, or its precision, are broken")
