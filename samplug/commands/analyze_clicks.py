@@ -79,7 +79,8 @@ def read(arguments: Sequence[str]) -> dict[str, Mapping[str, Scores]]:
             raise DataError(f"clicks: {path} is no json: {error}") from error
         if not isinstance(content, dict) or content.get("protocol") != Clicks.name:
             raise DataError(
-                f"clicks: {path} holds no scores of interactive segmentation: write it with test.py, test_evaluator.0.out_file=... of a ClickMetric"
+                f"clicks: {path} holds no scores of interactive segmentation: write it with test.py, "
+                "test_evaluator.0.out_file=... of a ClickMetric"
             )
         if name in runs:
             raise ConfigError(f"clicks: two runs are called {name!r}: name them, as a={path}")

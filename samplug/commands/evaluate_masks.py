@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=_Import,
         protocols=protocols,
         metavar="MODULE",
-        help="module that registers a protocol of yours (samplug.evaluation.protocols.register_protocol), found from the current folder "
+        help="module that registers a protocol of yours (samplug.evaluation.protocols.register_protocol), found from "
+        "the current folder "
         "too; stands before PROTOCOL",
     )
     _add_protocols(protocols)
@@ -125,7 +126,8 @@ def _print(reports: dict[str, Report], protocol: FileProtocol[Any, Any], ground_
     conditions = f", {text}" if (text := protocol.conditions()) else ""
     images = len(next(iter(reports.values())).images)
     print(
-        f"\n{protocol.name}: {images} of {len(ground_truths.files)} ground truths in {ground_truths.folder}{conditions}\n"
+        f"\n{protocol.name}: {images} of {len(ground_truths.files)} ground truths in "
+        f"{ground_truths.folder}{conditions}\n"
     )
     summaries = {name: report.summary for name, report in reports.items()}
     print(table(summaries, protocol.columns, "method", protocol.decimals))

@@ -1,1 +1,1 @@
-"""Score predictions; importing this package needs neither torch nor a model (MMEngine's metrics are in ``.metrics``)."""
+"""Score predictions. Only ``.metrics``, MMEngine's side, and ``.sets_evaluator`` import torch."""

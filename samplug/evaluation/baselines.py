@@ -1,7 +1,7 @@
 """Predictions that need no training, to compare scores with.
 
-Functions in ``BASELINES`` take an image, (H, W, 3) uint8 BGR, and return a map (H, W) uint8, 255 = certain foreground; functions in
-``BOX_BASELINES`` take a box too, and return a mask (H, W) bool.
+Functions in ``BASELINES`` take an image, (H, W, 3) uint8 BGR, and return a map (H, W) uint8, 255 = certain foreground;
+functions in ``BOX_BASELINES`` take a box too, and return a mask (H, W) bool.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,9 @@ def centre_prior(image: NDArray[np.uint8], width: float = 0.25) -> NDArray[np.ui
 
 
 def spectral_residual(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Compute spectral residual saliency (Hou and Zhang, CVPR 2007), the departure from the smooth log spectrum, at a width of 64 pixels."""
+    """Compute spectral residual saliency (Hou and Zhang, CVPR 2007), the departure from the smooth log spectrum, at a
+    width of 64 pixels.
+    """
     height, width = image.shape[:2]
     size = (_SPECTRAL_WIDTH, max(1, round(_SPECTRAL_WIDTH * height / width)))
     small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
@@ -72,7 +74,8 @@ def box_fill(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
 
 
 def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
-    """Run GrabCut (Rother et al., SIGGRAPH 2004) from a box, at 256 pixels; arguments and result as for :func:`box_fill`.
+    """Run GrabCut (Rother et al., SIGGRAPH 2004) from a box, at 256 pixels; arguments and result as for
+    :func:`box_fill`.
 
     A box that leaves no background to learn from is filled.
     """

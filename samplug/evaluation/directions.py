@@ -11,15 +11,16 @@ from samplug.registry import METRICS
 
 Rule = Literal["greater", "less"]
 
-# Metrics of mmdet, mmseg and mmpretrain by the last part of their names; mmdet's come with the kind of their boxes or masks.
+# Metrics of mmdet, mmseg and mmpretrain by the last part of their names; mmdet's come with the kind of their boxes or
+# masks.
 _GREATER = re.compile(
     r"(a|m)?(Acc|IoU|Dice|Fscore|Precision|Recall)(\.\w+)?"  # mmseg.IoUMetric; mmseg.CityscapesMetric and others below
     r"|averageScore|d[123]"
-    r"|(\w+_)?(mAP|AP)(_copypaste|_\d+|_[sml]|_[rcf]|\d+|[smlrcf])*(@\d+)?"  # mmdet: Coco, LVIS, VOC, Cityscapes, OpenImages, CrowdHuman
+    r"|(\w+_)?(mAP|AP)(_copypaste|_\d+|_[sml]|_[rcf]|\d+|[smlrcf])*(@\d+)?"  # mmdet's detection metrics
     r"|(\w+_)?(mAR|AR)(_\d+|_[sml]|[sml])*(@\d+)*|recall@\S+|\w+_precision|JI"
     r"|(PQ|SQ|RQ)(_th|_st)?|[cog]IoU|CMC|R\d+"
     r"|HOTA|AssA|DetA|MOTA|MOTP|IDF1"
-    r"|(accuracy_)?top-?\d+(_thr-\S+)?|precision\S*|recall\S*|f1-score\S*"  # mmpretrain: Accuracy, SingleLabelMetric, MultiLabelMetric
+    r"|(accuracy_)?top-?\d+(_thr-\S+)?|precision\S*|recall\S*|f1-score\S*"  # mmpretrain
     r"|Recall@\d+|mAP@\d+"
 )
 _LESS = re.compile(r"mMR|abs_rel|sq_rel|rmse|rmse_log|log10|silog|IDSw|FP|FN|\S*loss\S*", re.IGNORECASE)
@@ -28,8 +29,9 @@ _LESS = re.compile(r"mMR|abs_rel|sq_rel|rmse|rmse_log|log10|silog|IDSw|FP|FN|\S*
 def rule_of(metric: str) -> Rule | None:
     """Return which value of a metric is the better one; None: it is not known.
 
-    A name may have prefixes, ``'CAMO/MAE'``, ``'coco/segm_mAP'``. Its last part is looked up in the ``columns`` and ``lower_is_better`` of the
-    registered protocols and of the classes in METRICS that have them, then among the names of mmdet's, mmseg's and mmpretrain's metrics.
+    A name may have prefixes, ``'CAMO/MAE'``, ``'coco/segm_mAP'``. Its last part is looked up in the ``columns`` and
+    ``lower_is_better`` of the registered protocols and of the classes in METRICS that have them, then among the names
+    of mmdet's, mmseg's and mmpretrain's metrics.
 
     Args:
         metric: Name of a metric as it is printed.

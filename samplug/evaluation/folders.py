@@ -27,8 +27,8 @@ def evaluate(
         methods: Name -> predictions, from ``protocol.find_predictions``.
         ground_truths: From ``protocol.find_ground_truths``.
         protocol: Protocol to score with.
-        on_error: ``'stop'``: samples that cannot be scored are an error that lists all of them. ``'skip'``: a sample that one method cannot be
-            scored on is left out of all, and listed in ``skipped``.
+        on_error: ``'stop'``: samples that cannot be scored are an error that lists all of them. ``'skip'``: a sample
+            that one method cannot be scored on is left out of all, and listed in ``skipped``.
         workers: Number of processes; 0: this one.
         progress: Show a bar.
 
@@ -68,7 +68,7 @@ def evaluate(
 def _partners(
     method: Predictions[Any, Any], ground_truths: GroundTruths[Any], on_error: str
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the names that predictions and ground truths share, and a problem for each name that only one of them has."""
+    """Return the names that predictions and ground truths share, and a problem for each other name."""
     predicted, known = method.files.keys(), ground_truths.files.keys()
     problems = {
         **dict.fromkeys(sorted(known - predicted), f"{method.name} has no prediction of this name"),
@@ -77,7 +77,8 @@ def _partners(
     common = sorted(predicted & known)
     if not common:
         raise DataError(
-            f"evaluate: no prediction in {method.source} has the name of a ground truth in {ground_truths.folder}: for example "
+            f"evaluate: no prediction in {method.source} has the name of a ground truth in {ground_truths.folder}: for "
+            "example "
             f"{min(predicted, default='none')!r} and {min(known)!r}; --pred-suffix and --gt-suffix cut endings off"
         )
     if problems and on_error == "stop":

@@ -87,7 +87,9 @@ def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:
 
 
 def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "", decimals: int = 4) -> str:
-    """Format rows of scores as an aligned Markdown table; columns that no row has are left out, a score that a row lacks is a dash."""
+    """Format rows of scores as an aligned Markdown table; columns that no row has are left out, a score that a row
+    lacks is a dash.
+    """
     present = [column for column in columns if any(column in scores for scores in rows.values())]
     cells = [[title, *present]]
     for name, scores in rows.items():

@@ -1,7 +1,8 @@
 """Worker processes that score while the model goes on.
 
-Workers are fresh interpreters that are driven through pipes. Forks would inherit OpenCV's and CUDA's threads in an unknown state and were seen to
-hang; multiprocessing's spawn and forkserver import the user's main script again in every worker.
+Workers are fresh interpreters that are driven through pipes. Forks would inherit OpenCV's and CUDA's threads in an
+unknown state and were seen to hang; multiprocessing's spawn and forkserver import the user's main script again in every
+worker.
 """
 
 import contextlib
@@ -37,8 +38,8 @@ class ScoringPool(Generic[Key, Result]):
     Pools with the same number of workers share the processes, which end when no pool needs them.
 
     Args:
-        workers: Number of processes; 0: none, tasks run in :meth:`submit`. ``'auto'``: none until a tenth of a second has been spent on
-            tasks, then up to four, as cores allow.
+        workers: Number of processes; 0: none, tasks run in :meth:`submit`. ``'auto'``: none until a tenth of a second
+            has been spent on tasks, then up to four, as cores allow.
     """
 
     def __init__(self, workers: int | Literal["auto"] = "auto") -> None:
@@ -103,7 +104,8 @@ class ScoringPool(Generic[Key, Result]):
         except EOFError as error:
             self.close()
             raise ScoringWorkerDied(
-                f"a scoring process died while {key} was waited for, most likely for lack of memory: set workers=0, or fewer"
+                f"a scoring process died while {key} was waited for, most likely for lack of memory: set workers=0, or "
+                "fewer"
             ) from error
 
     def _number(self) -> int:

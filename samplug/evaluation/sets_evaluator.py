@@ -25,14 +25,17 @@ _FILES = ("out_file", "out_file_path", "outfile_prefix")
 
 @EVALUATOR.register_module()
 class SetsEvaluator(Evaluator):
-    """MMEngine's evaluator that scores each test set by itself: metrics are called ``SET/NAME``, with one set ``NAME`` as usual.
+    """MMEngine's evaluator that scores each test set by itself: metrics are called ``SET/NAME``, with one set ``NAME``
+    as usual.
 
-    A sample belongs to the set of its ``dataset_name``. Samples without one belong to the part of a concatenated dataset that they come from,
-    if the runner has called :meth:`describe`; it is called as its ``name``, its ``metainfo['dataset_name']``, or else ``set0``, ``set1``, ...
-    Each set has a copy of every metric, with the set's own ``dataset_meta`` and its own file where the metric writes one (``out.SET.json``).
-    Samples that a distributed sampler repeats count once. Where two metrics use one name, the later one's gets its class as a prefix.
+    A sample belongs to the set of its ``dataset_name``. Samples without one belong to the part of a concatenated
+    dataset that they come from, if the runner has called :meth:`describe`; it is called as its ``name``, its
+    ``metainfo['dataset_name']``, or else ``set0``, ``set1``, ... Each set has a copy of every metric, with the set's
+    own ``dataset_meta`` and its own file where the metric writes one (``out.SET.json``). Samples that a distributed
+    sampler repeats count once. Where two metrics use one name, the later one's gets its class as a prefix.
 
-    SamplugRunner uses it by default; for MMEngine's Runner: ``test_evaluator=dict(type='samplug.SetsEvaluator', metrics=[...])``.
+    SamplugRunner uses it by default; for MMEngine's Runner: ``test_evaluator=dict(type='samplug.SetsEvaluator',
+    metrics=[...])``.
 
     Args:
         metrics: Config of a metric, or a metric, or a list of them.
@@ -52,7 +55,8 @@ class SetsEvaluator(Evaluator):
         self._seen: dict[str, set[Hashable]] = {}
 
     def describe(self, dataset: Any, model: Callable[[], Any]) -> None:
-        """Say what is tested: samples find their sets, and metrics learn whether the model hands over logits or probabilities.
+        """Say what is tested: samples find their sets, and metrics learn whether the model hands over logits or
+        probabilities.
 
         Args:
             dataset: Dataset of the loader; its ``datasets`` are the sets, if it has them.

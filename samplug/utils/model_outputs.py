@@ -18,8 +18,8 @@ Outputs = Literal["logits", "probabilities"]
 def outputs_of(model: Any) -> Outputs:
     """Return what a model hands over: its attribute ``outputs``, or that of the model in a wrapper.
 
-    Without the attribute, segmentors of mmseg with one output channel hand over probabilities, since mmseg's ``postprocess_result`` applies the
-    sigmoid; all other models hand over logits.
+    Without the attribute, segmentors of mmseg with one output channel hand over probabilities, since mmseg's
+    ``postprocess_result`` applies the sigmoid; all other models hand over logits.
 
     Raises:
         ConfigError: The attribute is neither ``'logits'`` nor ``'probabilities'``.
@@ -58,7 +58,8 @@ def as_logits(output: Tensor, outputs: Outputs) -> Tensor:
 def check_logits(owner: str, output: Tensor, decision: Tensor | None) -> None:
     """Stop where nobody declared a model's output and it can hardly be logits.
 
-    Values in 0..1 of which one above 0 was decided to be background are logits only if the model's threshold is above a half.
+    Values in 0..1 of which one above 0 was decided to be background are logits only if the model's threshold is above a
+    half.
 
     Args:
         owner: Name for the message.
@@ -72,6 +73,7 @@ def check_logits(owner: str, output: Tensor, decision: Tensor | None) -> None:
         return
     if ((decision == 0) & (output > 0)).any():
         raise ConfigError(
-            f"{owner}: the model's seg_logits look like probabilities, and nobody says what they are: set outputs='probabilities' (or "
+            f"{owner}: the model's seg_logits look like probabilities, and nobody says what they are: set "
+            "outputs='probabilities' (or "
             f"outputs='logits') in the metric, or give the model an attribute outputs"
         )

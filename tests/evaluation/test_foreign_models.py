@@ -1,4 +1,6 @@
-"""Binary segmentors of mmseg hand over probabilities where samplug's models hand over logits: scores and pictures are of the same map."""
+"""Binary segmentors of mmseg hand over probabilities where samplug's models hand over logits: scores and pictures are
+of the same map.
+"""
 
 import cv2
 import numpy as np

@@ -112,6 +112,19 @@ def test_ignored_pixels():
         SaliencyMetric().process(None, [sample("b.png", logits, gt)])
 
 
+def test_two_classes():
+    """The softmax over two logits is the sigmoid of their difference."""
+    torch.manual_seed(0)
+    logits, gt = torch.randn(2, 9, 7), torch.randint(0, 2, (9, 7))
+    expected = score(sample("a", logits[1:] - logits[:1], gt)).scores
+    for outputs, values in (("logits", logits), ("probabilities", logits.softmax(0))):
+        metric = SaliencyMetric(foreground_class=1, outputs=outputs, workers=0)
+        metric.process(None, [sample("a", values, gt)])
+        assert metric.evaluate(size=1)["MAE"] == pytest.approx(expected["MAE"], abs=1e-4)
+    with pytest.raises(ConfigError, match="foreground_class=1 is for two classes, the model has 1"):
+        metric.process(None, [sample("a", logits[:1], gt)])
+
+
 def test_overlap_threshold():
     logits = torch.tensor([[[2.0, 0.1, -3.0]]])
     gt = torch.tensor([[1, 0, 0]])

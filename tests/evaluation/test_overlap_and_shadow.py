@@ -90,7 +90,9 @@ def test_boundary_iou_by_definition(seed):
 
 
 def test_pooling():
-    """Over the set: all pixels in one count. Over images: each image counts alike. An image of one class has only its own rate."""
+    """Over the set: all pixels in one count. Over images: each image counts alike. An image of one class has only its
+    own rate.
+    """
     maps = [
         (np.array([[255, 0, 0, 0]], np.uint8), np.array([[True, True, False, False]])),  # misses one of two
         (np.array([[255, 255, 0]], np.uint8), np.array([[False, False, False]])),  # no shadow, two false alarms

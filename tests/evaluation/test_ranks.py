@@ -12,7 +12,9 @@ from tests.ranks import end, run_ranks
 
 
 def samples(rank, ranks, number=7):
-    """What a padded distributed sampler hands to a rank: as many as the others, the first ones twice; the last sample is a set of its own."""
+    """What a padded distributed sampler hands to a rank: as many as the others, the first ones twice; the last sample
+    is a set of its own.
+    """
     per_rank = -(-number // ranks)
     for index in [(rank + ranks * k) % number for k in range(per_rank)]:
         generator = torch.Generator().manual_seed(index)

@@ -1,4 +1,6 @@
-"""A protocol from outside the package: several files a prediction, label maps as ground truth, scores over regions; no edit elsewhere."""
+"""A protocol from outside the package: several files a prediction, label maps as ground truth, scores over regions; no
+edit elsewhere.
+"""
 
 import json
 import sys

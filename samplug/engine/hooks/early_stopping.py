@@ -17,8 +17,9 @@ class EarlyStoppingHook(Hook):
 
     Args:
         monitor: Name of a validation metric, as printed (``'S'``, ``'MAE'``, ``'CAMO/S'``).
-        rule: ``'greater'`` or ``'less'`` is better. None: looked up (:func:`samplug.evaluation.directions.rule_of`): known for the metrics of
-            samplug, mmdet, mmseg and mmpretrain, for metrics and protocols that declare ``lower_is_better``, and for losses.
+        rule: ``'greater'`` or ``'less'`` is better. None: looked up (:func:`samplug.evaluation.directions.rule_of`):
+            known for the metrics of samplug, mmdet, mmseg and mmpretrain, for metrics and protocols that declare
+            ``lower_is_better``, and for losses.
         min_delta: Smallest change that counts as an improvement (exclusive).
         patience: Number of validations without improvement after which training ends.
         stopping_threshold: End as soon as the score is better than this.

@@ -26,14 +26,14 @@ from samplug.visualization import draw_classes, draw_overlay, number_objects, wr
 class OverlayHook(Hook):
     """Write the predictions of a test: masks to score elsewhere, and overlays to look at.
 
-    A file is called as its image; where two images of a set have one name, as the image's path below their common folder. With several sets,
-    each has a folder of its own.
+    A file is called as its image; where two images of a set have one name, as the image's path below their common
+    folder. With several sets, each has a folder of its own.
 
     Args:
-        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; numbers from 1 in 16 bits for several
-            objects, small ones in front of large ones). None: not written.
-        overlay_dir: Folder for overlays: prediction red, ground truth outlined in green; with several classes or objects prediction and ground
-            truth side by side, each in a colour of its own. None: not written.
+        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; numbers from 1 in
+            16 bits for several objects, small ones in front of large ones). None: not written.
+        overlay_dir: Folder for overlays: prediction red, ground truth outlined in green; with several classes or
+            objects prediction and ground truth side by side, each in a colour of its own. None: not written.
     """
 
     def __init__(self, mask_dir: str | None = None, overlay_dir: str | None = None) -> None:
@@ -69,7 +69,11 @@ class OverlayHook(Hook):
                 write_picture(self.overlay_dir / name, picture)
 
     def _name(self, sample: Any) -> str:
-        """Return the file of a sample. Two images of one name, which no dataset told before the test, are an error, not one file."""
+        """Return the file of a sample.
+
+        Raises:
+            DataError: Two images, which no dataset listed before the test, would get one file.
+        """
         image = sample.img_path
         name = self._names.get((sample.get("dataset_name") or "", image), f"{Path(image).stem}.png")
         if self._written.setdefault(name, image) != image:
@@ -78,7 +82,9 @@ class OverlayHook(Hook):
 
     @staticmethod
     def _image(sample: Any, inputs: Sequence[Any], index: int) -> np.ndarray:
-        """Return the original image; for generated data, which has no file, the network's input (of its first view) at the original size."""
+        """Return the original image; for generated data, which has no file, the network's input (of its first view) at
+        the original size.
+        """
         if Path(sample.img_path).is_file():
             return read_image(sample.img_path)
         images = inputs if isinstance(inputs[0], Tensor) else inputs[0]
@@ -125,8 +131,8 @@ def _file_names(dataset: Any) -> dict[tuple[str, str], str]:
         dataset: Dataset of the loader; parts of it that cannot tell their image paths get no names.
 
     Returns:
-        Set and path of the image -> name, in the set's folder where there are several sets. For samples that do not say their set, '' and the path
-        name the first set that has it.
+        Set and path of the image -> name, in the set's folder where there are several sets. For samples that do not say
+        their set, '' and the path name the first set that has it.
     """
     sets: dict[str, dict[str, None]] = {}
     for entry in _entries(dataset):
@@ -154,7 +160,9 @@ def _entries(dataset: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
-    """Return the shortest names that tell paths apart: stems, else paths below the common folder, else these with their suffixes."""
+    """Return the shortest names that tell paths apart: stems, else paths below the common folder, else these with their
+    suffixes.
+    """
     common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     relative = [Path(os.path.relpath(path, common)) for path in paths]
     candidates = (

@@ -1,7 +1,8 @@
 """Measures of salient and camouflaged object detection, from exact integer histograms.
 
-Definitions as in PySODMetrics 1.6.2, which the tests compare with: the prediction is stretched to [0, 1] unless it is constant.
-Curves run over the thresholds 255/255, 254/255, ..., 0/255. The ``'tssam'`` mode of the S-measure follows TS-SAM's own code.
+Definitions as in PySODMetrics 1.6.2, which the tests compare with: the prediction is stretched to [0, 1] unless it is
+constant. Curves run over the thresholds 255/255, 254/255, ..., 0/255. The ``'tssam'`` mode of the S-measure follows
+TS-SAM's own code.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ EPS = float(np.spacing(1))
 
 @dataclass(frozen=True)
 class SaliencyCounts(LevelCounts):
-    """Pixel counts of a prediction by class and level, also in each quadrant about the foreground's centroid (S-measure).
+    """Pixel counts of a prediction by class and level, also in each quadrant about the foreground's centroid
+    (S-measure).
 
     Attributes:
         quadrants: (4, 2, 256) int64: top left, top right, bottom left, bottom right; background, foreground; level.
@@ -60,12 +62,18 @@ def mae(counts: LevelCounts) -> float:
 
 
 def e_curve(counts: LevelCounts) -> NDArray[np.float64]:
-    """Compute the enhanced-alignment measure (Fan et al., IJCAI 2018) at 256 thresholds: (256,) in [0, size / (size - 1)]."""
+    """Compute the enhanced-alignment measure (Fan et al., IJCAI 2018) at 256 thresholds.
+
+    Returns:
+        (256,) in [0, size / (size - 1)].
+    """
     return _e_measure(counts, *counts.curves)
 
 
 def e_adaptive(counts: LevelCounts) -> float:
-    """Compute the enhanced-alignment measure at twice the mean of the prediction (an all-zero prediction is all foreground there)."""
+    """Compute the enhanced-alignment measure at twice the mean of the prediction (an all-zero prediction is all
+    foreground there).
+    """
     true, false = counts.adaptive()
     return float(_e_measure(counts, np.array([true]), np.array([false]))[0])
 
@@ -93,7 +101,8 @@ def s_measure(counts: SaliencyCounts, alpha: float = 0.5, mode: Literal["standar
     Args:
         counts: Counts of the image.
         alpha: Weight of the object part.
-        mode: ``'tssam'``: 0 where TS-SAM's code meets NaN, that is for an empty quadrant or a single pixel of foreground or background.
+        mode: ``'tssam'``: 0 where TS-SAM's code meets NaN, that is for an empty quadrant or a single pixel of
+            foreground or background.
     """
     share = counts.foreground / counts.size
     if share == 0:
@@ -151,7 +160,9 @@ def _parts(split: tuple[int, int]) -> tuple[tuple[slice, slice], ...]:
 
 
 def _split_point(gt: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the row and column where the quadrants meet: the rounded centroid of the foreground (image centre if none), plus one."""
+    """Return the row and column where the quadrants meet: the rounded centroid of the foreground (image centre if
+    none), plus one.
+    """
     rows, columns = gt.sum(axis=1), gt.sum(axis=0)
     total = int(rows.sum())
     height, width = gt.shape
@@ -170,7 +181,9 @@ def _object_score(histogram: NDArray[np.int64], levels: NDArray[np.float64]) -> 
 
 
 def _ssim(quadrant: NDArray[np.int64], counts: SaliencyCounts, part: tuple[slice, slice]) -> float:
-    """Compute the similarity of prediction and ground truth in one quadrant from means, variances and covariance (denominators N - 1)."""
+    """Compute the similarity of prediction and ground truth in one quadrant from means, variances and covariance
+    (denominators N - 1).
+    """
     total = int(quadrant.sum())
     if total == 0:
         return 0.0

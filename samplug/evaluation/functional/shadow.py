@@ -39,7 +39,8 @@ class Confusion:
     def error_rates(self) -> dict[str, float]:
         """Compute the error rates ``BER_shadow`` and ``BER_non_shadow`` and their mean ``BER``, in percent.
 
-        The rate of a class that is absent from the ground truth is left out; ``BER`` is then the other class's rate, so it is always finite.
+        The rate of a class that is absent from the ground truth is left out; ``BER`` is then the other class's rate, so
+        it is always finite.
         """
         shadow = self.true_positive + self.false_negative
         lit = self.true_negative + self.false_positive

@@ -12,8 +12,8 @@ _REACH = 3
 _KERNEL = np.exp(-(np.arange(-_REACH, _REACH + 1) ** 2) / (2 * 5.0**2))
 _KERNEL /= _KERNEL.sum()
 
-# Offsets at which the nearest foreground pixel of a pixel in reach can lie. Ties are broken by the smaller column, then the smaller row, as in
-# SciPy's distance transform, which the reference uses.
+# Offsets at which the nearest foreground pixel of a pixel in reach can lie. Ties are broken by the smaller column, then
+# the smaller row, as in SciPy's distance transform, which the reference uses.
 _OFFSETS = sorted(
     (dy * dy + dx * dx, dx, dy)
     for dy in range(-2 * _REACH, 2 * _REACH + 1)
@@ -25,8 +25,8 @@ _OFFSETS = sorted(
 def weighted_f(pred: Map, gt: Mask, beta2: float = 1.0, counts: LevelCounts | None = None) -> float:
     """Compute the weighted F-measure in [0, 1] of the stretched prediction; 0 if the ground truth is empty.
 
-    Errors in the foreground count less where their surroundings (7x7 Gaussian) are right; errors in the background count more the farther they
-    are from the foreground. The value depends on the resolution.
+    Errors in the foreground count less where their surroundings (7x7 Gaussian) are right; errors in the background
+    count more the farther they are from the foreground. The value depends on the resolution.
 
     Args:
         pred: (H, W) uint8, 255 = certain foreground.

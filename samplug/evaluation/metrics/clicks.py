@@ -14,12 +14,14 @@ from samplug.utils.errors import DataError
 
 @METRICS.register_module()
 class ClickMetric(PerImageMetric):
-    """``IoU@k`` ``Dice@k`` ``BIoU@k`` after k prompts, ``NoC@80`` ``NoC@85`` ``NoC@90`` and ``NoF@..``, see :class:`Clicks`.
+    """``IoU@k`` ``Dice@k`` ``BIoU@k`` after k prompts, ``NoC@80`` ``NoC@85`` ``NoC@90`` and ``NoF@..``, see
+    :class:`Clicks`.
 
-    For models that answer several prompts for an object, such as :class:`samplug.models.PromptableSAM`, whose ``test_prompts`` say how many
-    there are: 20 clicks at the centre of the largest error are ``dict(type='PromptSimulator', box_prob=0.0, click='center',
-    correction_from_truth_prob=0.0, num_correction_points=19)``. Samples hold ``pred_clicks`` of B objects: ``masks``, B lists of T masks as COCO
-    RLE, and ``scores`` (B, T). Rows of ``out_file`` are objects, ``IMAGE#0``, ``IMAGE#1``, ...
+    For models that answer several prompts for an object, such as :class:`samplug.models.PromptableSAM`, whose
+    ``test_prompts`` say how many there are: 20 clicks at the centre of the largest error are
+    ``dict(type='PromptSimulator', box_prob=0.0, click='center', correction_from_truth_prob=0.0,
+    num_correction_points=19)``. Samples hold ``pred_clicks`` of B objects: ``masks``, B lists of T masks as COCO RLE,
+    and ``scores`` (B, T). Rows of ``out_file`` are objects, ``IMAGE#0``, ``IMAGE#1``, ...
 
     Args:
         **kwargs: See :class:`PerImageMetric`.
@@ -33,7 +35,8 @@ class ClickMetric(PerImageMetric):
             name = sample["img_path"]
             if "pred_clicks" not in sample:
                 raise DataError(
-                    f"ClickMetric: {name}: the model gave no answers to prompts: use PromptableSAM, or OverlapMetric for models without"
+                    f"ClickMetric: {name}: the model gave no answers to prompts: use PromptableSAM, or OverlapMetric "
+                    "for models without"
                 )
             answers = sample["pred_clicks"]["masks"]
             if torch.as_tensor(sample["pred_clicks"]["scores"]).isnan().any():

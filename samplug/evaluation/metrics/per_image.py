@@ -34,13 +34,13 @@ from samplug.utils.model_outputs import Outputs, as_logits, check_logits, check_
 class PerImageMetric(BaseMetric):
     """Base of metrics that score each image with a protocol.
 
-    Images that a distributed sampler repeats count once. Scores are computed in worker processes while the model goes on; an image leaves its
-    scores and curves behind (some kilobytes).
+    Images that a distributed sampler repeats count once. Scores are computed in worker processes while the model goes
+    on; an image leaves its scores and curves behind (some kilobytes).
 
     Args:
         protocol: Protocol to score with.
-        out_file: Json of all scores, ``{"protocol", "summary", "images", "skipped"}``; with several sets ``out.SET.json`` each
-            (:class:`samplug.evaluation.sets_evaluator.SetsEvaluator`).
+        out_file: Json of all scores, ``{"protocol", "summary", "images", "skipped"}``; with several sets
+            ``out.SET.json`` each (:class:`samplug.evaluation.sets_evaluator.SetsEvaluator`).
         workers: Number of worker processes, see :class:`ScoringPool`.
         label: Addition to the name of the row in the printed table; None: the prefix.
         collect_device: Device on which MMEngine gathers the results of all ranks.
@@ -70,7 +70,8 @@ class PerImageMetric(BaseMetric):
         """Score a sample in a worker.
 
         Args:
-            name: Name in the report; a repeated one replaces its result, so what an aborted evaluation left behind does not survive the next.
+            name: Name in the report; a repeated one replaces its result, so what an aborted evaluation left behind does
+                not survive the next.
             pred: Prediction that the protocol takes.
             ground_truth: Ground truth that the protocol takes.
             protocol: None: the metric's.
@@ -132,14 +133,19 @@ class PerImageMetric(BaseMetric):
 class ForegroundMetric(PerImageMetric):
     """Base of metrics over a foreground map and its ground truth.
 
-    A prediction is scored as the map that would be saved: sigmoid of the logits at the ground truth's size, ``round(255 p)``, uint8.
+    A prediction is scored as the map that would be saved: sigmoid of the logits at the ground truth's size, ``round(255
+    p)``, uint8.
 
     Args:
         protocol: Protocol over foreground maps.
-        source: ``'original'``: ``seg_logits`` at the size of the image. ``'input'``: ``frame_logits`` at the size of the model's square input, with
-            the ground truth squashed to it (nearest); images without them (padded inputs, test-time augmentation) are not scored.
+        source: ``'original'``: ``seg_logits`` at the size of the image. ``'input'``: ``frame_logits`` at the size of
+            the model's square input, with the ground truth squashed to it (nearest); images without them (padded
+            inputs, test-time augmentation) are not scored.
         outputs: What the model hands over, ``'logits'`` or ``'probabilities'``. None: what the runner says of its model
-            (:func:`samplug.utils.model_outputs.outputs_of`); without a runner of samplug's, logits, and what cannot be logits is an error.
+            (:func:`samplug.utils.model_outputs.outputs_of`); in another runner, logits, and values that look like
+            probabilities are an error.
+        foreground_class: Index of the foreground among the two classes of a softmax head, whose difference of logits is
+            scored; None: the model has one logit per pixel.
         **kwargs: See :class:`PerImageMetric`.
     """
 
@@ -148,10 +154,12 @@ class ForegroundMetric(PerImageMetric):
         protocol: ForegroundProtocol,
         source: Literal["original", "input"] = "original",
         outputs: Outputs | None = None,
+        foreground_class: Literal[0, 1] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(protocol, **kwargs)
         check_choice(type(self).__name__, "source", source, ("original", "input"))
+        check_choice(type(self).__name__, "foreground_class", foreground_class, (None, 0, 1))
         if outputs is not None:
             check_outputs(type(self).__name__, outputs)
         if source == "input" and protocol.size is not None:
@@ -159,7 +167,7 @@ class ForegroundMetric(PerImageMetric):
                 f"{type(self).__name__}: source='input' has the size of the input: leave out size={protocol.size}"
             )
         self.protocol: ForegroundProtocol
-        self.source, self.outputs = source, outputs
+        self.source, self.outputs, self.foreground_class = source, outputs, foreground_class
 
     def declare_outputs(self, outputs: Outputs) -> None:
         """Say what the model hands over; the key ``outputs`` of the metric goes first."""
@@ -188,21 +196,31 @@ class ForegroundMetric(PerImageMetric):
         )
         if self.protocol.size is None and pred.shape != ground_truth.shape:
             raise ConfigError(
-                f"{type(self).__name__}: prediction {pred.shape} and ground truth {ground_truth.shape} of {name} differ in size"
+                f"{type(self).__name__}: prediction {pred.shape} and ground truth {ground_truth.shape} of {name} "
+                "differ in size"
             )
         self.submit(name, pred, ground_truth)
 
     def _logits(self, output: Tensor, decision: Tensor | None) -> Tensor:
         if self.outputs is None:
             check_logits(type(self).__name__, output, decision)
-        return as_logits(output, self.outputs or "logits")
+        logits = as_logits(output, self.outputs or "logits")
+        if self.foreground_class is None:
+            return logits
+        if len(logits) != 2:
+            raise ConfigError(
+                f"{type(self).__name__}: foreground_class={self.foreground_class} is for two classes, the model has "
+                f"{len(logits)}"
+            )
+        return (logits[self.foreground_class] - logits[1 - self.foreground_class])[None]
 
 
 @METRICS.register_module()
 class SaliencyMetric(ForegroundMetric):
     """``S`` ``E_mean`` ``E_max`` ``E_adp`` ``wF`` ``F_mean`` ``F_max`` ``F_adp`` ``MAE``, see :class:`Saliency`.
 
-    Scores as TS-SAM reports them: ``dict(type='SaliencyMetric', source='input', mode='tssam', wf_beta2=0.3, prefix='tssam')``.
+    Scores as TS-SAM reports them: ``dict(type='SaliencyMetric', source='input', mode='tssam', wf_beta2=0.3,
+    prefix='tssam')``.
 
     Args:
         size: Side of the square that is scored; None: the ground truth's own size.
@@ -246,7 +264,8 @@ class BERMetric(ForegroundMetric):
 
 @METRICS.register_module()
 class OverlapMetric(ForegroundMetric):
-    """``Dice`` ``IoU`` ``Acc`` ``Sensitivity`` ``Precision`` ``BIoU`` ``mDice`` ``mIoU`` ``maxDice`` ``maxIoU``, see :class:`Overlap`.
+    """``Dice`` ``IoU`` ``Acc`` ``Sensitivity`` ``Precision`` ``BIoU`` ``mDice`` ``mIoU`` ``maxDice`` ``maxIoU``, see
+    :class:`Overlap`.
 
     Args:
         threshold: Foreground is where the probability exceeds it.
@@ -266,7 +285,9 @@ def foreground_map(logits: Tensor) -> Map:
     """
     if logits.shape[0] != 1:
         raise ConfigError(
-            f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric"
+            f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric, or "
+            "for two classes "
+            f"foreground_class=1"
         )
     if logits.isnan().any():
         raise DataError("the model's logits hold NaN: its weights, or its precision, are broken")
@@ -274,7 +295,8 @@ def foreground_map(logits: Tensor) -> Map:
 
 
 def ground_truth_map(sample: Mapping[str, Any]) -> Labels:
-    """Return the labels (H, W) of a data sample with ``gt_sem_seg`` (1, H, W): uint8, 1 foreground, 0 background, 255 ignored.
+    """Return the labels (H, W) of a data sample with ``gt_sem_seg`` (1, H, W): uint8, 1 foreground, 0 background, 255
+    ignored.
 
     Raises:
         DataError: There are other labels, or there is no ground truth.
@@ -286,6 +308,7 @@ def ground_truth_map(sample: Mapping[str, Any]) -> Labels:
     labels: NDArray[Any] = sample["gt_sem_seg"]["data"][0].cpu().numpy()
     if (other := (labels != 0) & (labels != 1) & (labels != 255)).any():
         raise DataError(
-            f"the ground truth has the label {labels[other][0]}, a foreground metric knows 0, 1 and 255 (ignored): load it by LoadBinaryMask"
+            f"the ground truth has the label {labels[other][0]}, a foreground metric knows 0, 1 and 255 (ignored): "
+            "load it by LoadBinaryMask"
         )
     return labels.astype(np.uint8)

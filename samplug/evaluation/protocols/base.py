@@ -33,7 +33,8 @@ def register_protocol(cls: ProtocolType) -> ProtocolType:
     other = PROTOCOLS.setdefault(cls.name, cls)
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
-            f"evaluate: {other.__module__}.{other.__qualname__} and {cls.__module__}.{cls.__qualname__} are both called {cls.name!r}: "
+            f"evaluate: {other.__module__}.{other.__qualname__} and {cls.__module__}.{cls.__qualname__} are both "
+            f"called {cls.name!r}: "
             f"rename one"
         )
     PROTOCOLS[cls.name] = cls  # a module that is reloaded registers its classes again
@@ -59,8 +60,8 @@ class ImageResult:
 class Protocol(ABC, Generic[Pred, Truth]):
     """Base of protocols: score one sample, then sum up the samples of a set.
 
-    A protocol is picklable and knows nothing of models: test runs (:class:`samplug.evaluation.metrics.PerImageMetric`) and folders of files
-    (:class:`FileProtocol`) score with the same object.
+    A protocol is picklable and knows nothing of models: test runs (:class:`samplug.evaluation.metrics.PerImageMetric`)
+    and folders of files (:class:`FileProtocol`) score with the same object.
 
     Attributes:
         name: Name in the command, in reports and tables.
@@ -119,7 +120,8 @@ class Predictions(Generic[Pred, Truth]):
         source: Folder, or another source that the protocol knows.
         name: Name in tables.
         files: Sample -> its files.
-        read: Read the prediction of one sample from its files; the ground truth tells the size that it must have. A function that can be pickled.
+        read: Read the prediction of one sample from its files; the ground truth tells the size that it must have. A
+            function that can be pickled.
         note: Remark that is printed, e.g. that values were rescaled; may be empty.
     """
 
@@ -132,11 +134,13 @@ class Predictions(Generic[Pred, Truth]):
 
 @dataclass(frozen=True)
 class FileProtocol(Protocol[Pred, Truth]):
-    """Base of protocols that read their samples from folders: ``tools/evaluate_masks.py PROTOCOL`` exists for each one that is registered.
+    """Base of protocols that read their samples from folders: ``tools/evaluate_masks.py PROTOCOL`` exists for each one
+    that is registered.
 
-    A protocol whose samples are one image file each defines ``read_prediction`` and ``read_ground_truth``. Where a sample has several files
-    (``mask_0_NAME.png``, ``mask_1_NAME.png``) or files of another kind (``NAME.json``), override ``find_predictions`` or ``find_ground_truths``.
-    Settings are fields of the dataclass; an argument of the command that is called as a field sets it.
+    A protocol whose samples are one image file each defines ``read_prediction`` and ``read_ground_truth``. Where a
+    sample has several files (``mask_0_NAME.png``, ``mask_1_NAME.png``) or files of another kind (``NAME.json``),
+    override ``find_predictions`` or ``find_ground_truths``. Settings are fields of the dataclass; an argument of the
+    command that is called as a field sets it.
     """
 
     @classmethod
@@ -230,7 +234,8 @@ def list_samples(folder: Path, suffix: str | None, recursive: bool) -> dict[str,
 
 
 def score_image(protocol: Protocol[Pred, Truth], name: str, pred: Pred, ground_truth: Truth) -> ImageResult:
-    """Call :meth:`Protocol.score` with errors that name the sample; a module-level function, so that workers can import it.
+    """Call :meth:`Protocol.score` with errors that name the sample; a module-level function, so that workers can import
+    it.
 
     Raises:
         DataError: The sample cannot be scored.

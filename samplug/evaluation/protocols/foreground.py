@@ -42,12 +42,14 @@ Labels = NDArray[np.uint8] | Mask
 class ForegroundProtocol(FileProtocol[Map, Labels]):
     """Base of the protocols over a foreground map.
 
-    Predictions in folders are grey maps, 255 = certain foreground (0/1 maps and 16 bits are rescaled), or ``baseline:NAME``
-    (:data:`samplug.evaluation.baselines.BASELINES`).
+    Predictions in folders are grey maps, 255 = certain foreground (0/1 maps and 16 bits are rescaled), or
+    ``baseline:NAME`` (:data:`samplug.evaluation.baselines.BASELINES`).
 
     Args:
-        size: Side of the square that prediction (bilinear) and ground truth (nearest) are squashed to; None: the ground truth's own size.
-        mask_values: Meaning of the values in mask files, see :class:`samplug.datasets.mask_values.MaskValues`; ``'auto'``: 0/1 or 0/255.
+        size: Side of the square that prediction (bilinear) and ground truth (nearest) are squashed to; None: the ground
+            truth's own size.
+        mask_values: Meaning of the values in mask files, see :class:`samplug.datasets.mask_values.MaskValues`;
+            ``'auto'``: 0/1 or 0/255.
         resize: Resize prediction files of another size to the ground truth's (bilinear); otherwise they are an error.
         images: Folder of the images, for baselines that look at them.
     """
@@ -216,7 +218,8 @@ def _read_map(files: Files, ground_truth: Labels, scale: int, resize: bool, any_
     if not resize:
         (height, width), (gt_height, gt_width) = values.shape, ground_truth.shape
         raise DataError(
-            f"the prediction {path} is {width}x{height}, its ground truth {gt_width}x{gt_height}: save predictions at the ground truth's "
+            f"the prediction {path} is {width}x{height}, its ground truth {gt_width}x{gt_height}: save predictions at "
+            "the ground truth's "
             f"size, or pass --resize"
         )
     return cv2.resize(values, ground_truth.shape[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
@@ -266,8 +269,8 @@ def _parse_mask_values(text: str) -> Any:
 class Saliency(ForegroundProtocol):
     """Camouflaged and salient object detection: S-measure, E-measure, weighted F, F-measure, MAE.
 
-    ``_mean`` and ``_max`` are over 256 thresholds of the curve that is averaged over the set, ``_adp`` is at twice the mean of each
-    prediction.
+    ``_mean`` and ``_max`` are over 256 thresholds of the curve that is averaged over the set, ``_adp`` is at twice the
+    mean of each prediction.
 
     Args:
         size: See :class:`ForegroundProtocol`, for the further arguments too.
@@ -299,7 +302,8 @@ class Saliency(ForegroundProtocol):
     def _score(self, pred: Map, gt: Mask, valid: Mask | None) -> ImageResult:
         if valid is not None and not valid.all():
             raise ValueError(
-                "the ground truth has ignored pixels, which saliency measures do not know: list the value as background or foreground "
+                "the ground truth has ignored pixels, which saliency measures do not know: list the value as "
+                "background or foreground "
                 "in mask_values, or use the overlap protocol"
             )
         counts = F.SaliencyCounts.of(pred, gt)
@@ -326,14 +330,15 @@ class Saliency(ForegroundProtocol):
 class Shadow(ForegroundProtocol):
     """Shadow detection: balanced error rate in percent.
 
-    A class that is absent from the ground truth has no error rate: the rate is left out, and the image's ``BER`` is the other class's rate.
+    A class that is absent from the ground truth has no error rate: the rate is left out, and the image's ``BER`` is the
+    other class's rate.
 
     Args:
         size: See :class:`ForegroundProtocol`, for the further arguments too.
         threshold: Shadow is where the prediction exceeds it.
         pooling: ``'dataset'``: rates of all pixels of the set. ``'image'``: means of the images' rates.
-        mode: ``'tssam'``: TS-SAM's threshold 125/255 and mean over images. Images without shadow, or all shadow, for which its code gives NaN
-            (and so for the whole set), are left out and reported as skipped.
+        mode: ``'tssam'``: TS-SAM's threshold 125/255 and mean over images. Images without shadow, or all shadow, for
+            which its code gives NaN (and so for the whole set), are left out and reported as skipped.
     """
 
     name = "shadow"
@@ -387,9 +392,9 @@ class Shadow(ForegroundProtocol):
 class Overlap(ForegroundProtocol):
     """Overlap of foreground maps, means over images.
 
-    ``Dice`` ``IoU`` ``Acc`` ``Sensitivity`` ``Precision`` at one threshold (1 where ground truth and prediction are both empty), ``BIoU`` of the
-    boundaries, and over 256 thresholds of the stretched prediction the mean ``mDice`` ``mIoU`` of polyp papers and the maximum
-    ``maxDice`` ``maxIoU`` of the averaged curve.
+    ``Dice`` ``IoU`` ``Acc`` ``Sensitivity`` ``Precision`` at one threshold (1 where ground truth and prediction are
+    both empty), ``BIoU`` of the boundaries, and over 256 thresholds of the stretched prediction the mean ``mDice``
+    ``mIoU`` of polyp papers and the maximum ``maxDice`` ``maxIoU`` of the averaged curve.
 
     Args:
         size: See :class:`ForegroundProtocol`, for the further arguments too.
