@@ -1,9 +1,15 @@
 """Old names of modules and components, and where they are now."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, TypeVar
+
+from samplug.utils.errors import ConfigError
+
+_Init = TypeVar("_Init", bound=Callable[..., None])
 
 _COMMANDS = (
     "analyze_clicks", "analyze_logs", "check_data", "download", "evaluate_masks", "export_onnx", "export_weights", "predict",
@@ -62,3 +68,21 @@ def install() -> None:
     """Let imports of old names say where they are now."""
     if not any(isinstance(finder, type) and finder.__name__ == "_MovedModules" for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules)
+
+
+def renamed_arguments(**new_names: str) -> Callable[[_Init], _Init]:
+    """Decorate an ``__init__`` so that an argument's old name raises a ConfigError that names the new one (``old='new'``)."""
+
+    def decorate(init: _Init) -> _Init:
+        @wraps(init)
+        def checked(self: object, *args: Any, **kwargs: Any) -> None:
+            for old, new in new_names.items():
+                if old in kwargs:
+                    raise ConfigError(
+                        f"{type(self).__name__}: {old}={kwargs[old]!r} is {new}={kwargs[old]!r} now: rename the key"
+                    )
+            init(self, *args, **kwargs)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate

@@ -44,9 +44,7 @@ def test_objects_have_numbers(tmp_path):
     masks[0, 5:8, 5:8] = masks[1, 2:18, 2:28] = 1
     data = DetDataSample(metainfo=dict(img_path=str(tmp_path / "a.png"), ori_shape=(20, 30)))
     data.gt_instances = InstanceData(masks=BitmapMasks(masks, 20, 30))
-    data.pred_instances = InstanceData(
-        answers=[[encode_rle(np.zeros((20, 30), bool)), encode_rle(m == 1)] for m in masks]
-    )
+    data.pred_instances = InstanceData(masks=[encode_rle(m == 1) for m in masks])
     hook = OverlayHook(mask_dir=str(tmp_path / "m"), overlay_dir=str(tmp_path / "o"))
     hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [data])
     numbers = cv2.imread(str(tmp_path / "m" / "a.png"), cv2.IMREAD_UNCHANGED)

@@ -27,8 +27,8 @@ def sample(truths, answers, name="a.png", **kwargs):
     masks = BitmapMasks([truth.astype(np.uint8) for truth in truths], 60, 90)
     return dict(
         img_path=name, ori_shape=(60, 90), gt_instances=dict(masks=masks),
-        pred_instances=dict(
-            answers=[[encode_rle(mask) for mask in steps] for steps in answers],
+        pred_clicks=dict(
+            masks=[[encode_rle(mask) for mask in steps] for steps in answers],
             scores=torch.tensor([[0.5] * len(steps) for steps in answers]),
         ),
         **kwargs,
@@ -105,8 +105,8 @@ def test_which_value_is_better():
 def test_answers_that_are_nan():
     """They would be scored as empty masks."""
     broken = sample([blobs(0)], [[blobs(0)] * 2])
-    broken["pred_instances"]["scores"][0, 1] = float("nan")
-    with pytest.raises(DataError, match=r"a\.png: the model's answers are NaN"):
+    broken["pred_clicks"]["scores"][0, 1] = float("nan")
+    with pytest.raises(DataError, match=r"a\.png: the model's masks are NaN"):
         ClickMetric(workers=0).process(None, [broken])
 
 

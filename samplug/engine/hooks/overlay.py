@@ -99,8 +99,8 @@ def _classes(sample: Any) -> _Shown:
 
 
 def _objects(sample: Any) -> _Shown:
-    """Of a promptable model: the answers to the last prompts."""
-    found = [decode_rle(answers[-1]) for answers in sample.pred_instances.answers]
+    """Show the masks of a promptable model after the last prompts."""
+    found = [decode_rle(mask) for mask in sample.pred_instances.masks]
     truth = objects_of(sample)[:, 0].numpy() == 1
     decision, true = (number_objects(masks, tuple(sample.ori_shape)) for masks in (found, truth))
     return _Shown(decision, _colours(decision), _colours(true), False)

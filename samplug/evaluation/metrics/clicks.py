@@ -33,18 +33,19 @@ class ClickMetric(PerImageMetric):
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         for sample in data_samples:
             name, row = sample["img_path"], sample.get("dataset_name") or ""
-            if "pred_instances" not in sample or "answers" not in sample["pred_instances"]:
+            if "pred_clicks" not in sample:
                 raise DataError(
-                    f"ClickMetric: {name}: the model gave no answers to prompts: use PromptableSAM, or OverlapMetric for models without"
+                    f"ClickMetric: {name}: the model predicted no masks for prompts (pred_clicks): use PromptableSAM, or OverlapMetric "
+                    f"for models without prompts"
                 )
-            answers = sample["pred_instances"]["answers"]
-            if torch.as_tensor(sample["pred_instances"]["scores"]).isnan().any():
+            masks = sample["pred_clicks"]["masks"]
+            if torch.as_tensor(sample["pred_clicks"]["scores"]).isnan().any():
                 raise DataError(
-                    f"ClickMetric: {name}: the model's answers are NaN: its weights, or its precision, are broken"
+                    f"ClickMetric: {name}: the model's masks are NaN: its weights, or its precision, are broken"
                 )
-            for index, ((gt, valid), answer) in enumerate(zip(_truths(sample), answers, strict=True)):
-                self._submit_object(row, f"{name}#{index}", answer, gt, valid)
-            if not answers:
+            for index, ((gt, valid), own) in enumerate(zip(_truths(sample), masks, strict=True)):
+                self._submit_object(row, f"{name}#{index}", own, gt, valid)
+            if not masks:
                 self._submit_object(row, f"{name}#-", [], np.zeros(sample["ori_shape"], bool), None)
 
     def _submit_object(self, row: str, name: str, answer: Any, gt: NDArray[np.bool_], valid: Any) -> None:

@@ -11,6 +11,7 @@ from samplug.models.prompts.boxes import perturb_boxes, tight_boxes
 from samplug.models.prompts.clicks import center_click, erode, spread_points, uniform_click
 from samplug.models.prompts.masks import best_mask, mask_prompt, merge_prompts
 from samplug.models.prompts.randomness import happens
+from samplug.moved import renamed_arguments
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError, check_choice
 
@@ -165,13 +166,14 @@ class PointPrompts:
         dynamic_distance: Keep points apart by a distance that adapts to the mask's size; see :func:`spread_points`.
         point_mode: ``'separate'``: each point on the object is a prompt of its own (with all points off it), and their answers are merged;
             ``'joint'``: all points are one prompt.
-        multi_mask: How the answers to separate prompts are merged: ``'mean'`` or ``'best'``, see :func:`merge_prompts`.
-        multimask: Ask for the decoder's several masks for an ambiguous prompt; not what ``multi_mask`` is about.
+        merge_mode: Way to merge the masks of separate prompts, ``'mean'`` or ``'best'``, see :func:`merge_prompts`.
+        multimask: Ask the decoder for its three masks for ambiguous prompts.
 
     Raises:
         ConfigError: A setting is out of range.
     """
 
+    @renamed_arguments(multi_mask="merge_mode")
     def __init__(
         self,
         num_positive: int = 3,
@@ -179,19 +181,19 @@ class PointPrompts:
         erode: int = 3,
         dynamic_distance: bool = True,
         point_mode: str = "separate",
-        multi_mask: str = "mean",
+        merge_mode: str = "mean",
         multimask: bool = False,
     ) -> None:
         _check_least("PointPrompts", 1, num_positive=num_positive)
         _check_least("PointPrompts", 0, num_negative=num_negative, erode=erode)
         check_choice("PointPrompts", "point_mode", point_mode, ("separate", "joint"))
-        check_choice("PointPrompts", "multi_mask", multi_mask, ("mean", "best"))
+        check_choice("PointPrompts", "merge_mode", merge_mode, ("mean", "best"))
         self.num_positive = num_positive
         self.num_negative = num_negative
         self.erode = erode
         self.dynamic_distance = dynamic_distance
         self.point_mode = point_mode
-        self.multi_mask = multi_mask
+        self.merge_mode = merge_mode
         self.multimask = multimask
 
     def start(self, masks: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> PromptState:
@@ -226,7 +228,7 @@ class PointPrompts:
 
     def merge(self, logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
         """One answer for each object: (B, Q, M, h, w) and (B, Q, M) to (B, M, h, w) and (B, M)."""
-        return merge_prompts(logits, iou, self.multi_mask)
+        return merge_prompts(logits, iou, self.merge_mode)
 
     def _points(self, masks: Tensor, count: int, label: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         points, exist = spread_points(erode(masks, self.erode), count, generator, self.dynamic_distance)
