@@ -71,7 +71,7 @@ def install() -> None:
 
 
 def renamed_arguments(**new_names: str) -> Callable[[_Init], _Init]:
-    """Decorate an ``__init__`` so that an argument's old name raises a ConfigError that names the new one (``old='new'``)."""
+    """Decorate an ``__init__`` so that the old name of an argument raises an error with the new one (``old='new'``)."""
 
     def decorate(init: _Init) -> _Init:
         @wraps(init)

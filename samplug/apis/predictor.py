@@ -13,7 +13,7 @@ from samplug.utils.errors import DataError
 
 
 class PredictedMasks(NamedTuple):
-    """Masks for one prompt; with boxes (B, 4), clicks (B, K, 2) or masks (B, 1, 4g, 4g) each array has a first axis of B objects.
+    """Masks for one prompt; boxes (B, 4), clicks (B, K, 2) or masks (B, 1, 4g, 4g) add a first axis of B objects.
 
     Attributes:
         masks: (M, H, W) bool; float32 logits with ``return_logits``.
@@ -35,12 +35,13 @@ class Predictor:
         predictor.set_image(image)
         masks, scores, low_res = predictor.predict(point_coords=[[x, y]], point_labels=[1])
 
-    :meth:`embed` and ``predict(..., embedding=...)`` do without a current image. Predictors of one model may be used from several
-    threads, and so may one predictor that is given embeddings.
+    :meth:`embed` and ``predict(..., embedding=...)`` do without a current image. Predictors of one model may be used
+    from several threads, and so may one predictor that is given embeddings.
 
     Args:
         model: A :class:`PromptableSAM`; it is put into evaluation mode.
-        mask_threshold: Logit above which a pixel is foreground. None: the ``threshold`` of the model's decoder, by default 0.
+        mask_threshold: Logit above which a pixel is foreground. None: the ``threshold`` of the model's decoder, by
+            default 0.
     """
 
     def __init__(self, model: PromptableSAM, mask_threshold: float | None = None) -> None:
@@ -113,17 +114,18 @@ class Predictor:
             point_labels: (K,) or (B, K): 1 = on the object, 0 = not on it.
             box: (4,) as (x0, y0, x1, y1) in pixels of the image; (B, 4) for B objects at once.
             mask_input: (1, 4g, 4g) logits, ``low_res`` of an earlier call; (B, 1, 4g, 4g) for B objects.
-            multimask_output: Three masks for prompts that may mean several things, e.g. a single click; the best has the highest score.
+            multimask_output: Three masks for prompts that may mean several things, e.g. a single click; the best has
+                the highest score.
             return_logits: Logits in place of decisions.
-            embedding: The image, from :meth:`embed`, by the present weights of the model and on its device. None: the image that was
-                set.
+            embedding: The image, from :meth:`embed`, by the present weights of the model and on its device. None: the
+                image that was set.
 
         Returns:
             Masks at the image's size, their scores, and logits for the next call.
 
         Raises:
-            DataError: No image, prompts of other shapes or outside the image, or the model's weights have changed since it encoded
-                the image.
+            DataError: No image, prompts of other shapes or outside the image, or the model's weights have changed since
+                it encoded the image.
         """
         embedding = embedding or self._current()
         version, present = embedding.weights_version, self.model.weights_version()
@@ -145,7 +147,8 @@ class Predictor:
         side = 4 * (self.model.img_size // self.model.backbone.patch_size)
         if mask is not None and mask.shape[-3:] != (1, side, side):
             raise DataError(
-                f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: low_res[i][None] of an "
+                f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: "
+                f"low_res[i][None] of an "
                 f"earlier call"
             )
         _check_inside(geometry.original, points, boxes)

@@ -24,14 +24,14 @@ _OUTPUTS = ("low_res_masks", "iou_predictions")
 
 
 class PromptDecoder(nn.Module):
-    """Prompt encoder and mask decoder as one call with tensors only; its inputs are those of segment-anything's ONNX model.
+    """Prompt encoder and mask decoder as one call with tensors only, with the inputs of segment-anything's ONNX model.
 
     Args:
         decoder: Decoder of SAM or SAM 2; it is not copied.
         img_size: Side S of the network's input in pixels.
         multimask: Three masks for prompts that may mean several things, in place of one.
-        dynamic: Replace single masks that are not stable, see :meth:`PromptedMaskDecoder.decode`. None: as the decoder's published
-            predictor.
+        dynamic: Replace single masks that are not stable, see :meth:`PromptedMaskDecoder.decode`. None: as the
+            decoder's published predictor.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class PromptDecoder(nn.Module):
         Args:
             features: Result of the decoder's ``image_features`` for one image, the coarsest map last.
             point_coords: (B, K, 2) float32, (x, y) in pixels of the input.
-            point_labels: (B, K) float32: 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = padding.
+            point_labels: (B, K) float32: 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box,
+                -1 = padding.
             mask_input: (B, 1, 4g, 4g) float32, logits of an earlier prediction.
             has_mask_input: (1,) float32: 1 = use ``mask_input``, 0 = there is none.
 
@@ -87,8 +88,9 @@ def export_onnx(
 ) -> list[str]:
     """Write :class:`PromptDecoder` of a model as ONNX, for any number of objects and of points.
 
-    Inputs are ``image_embeddings`` (1, 256, g, g), for SAM 2 ``high_res_feats_0`` (1, 32, 4g, 4g) and ``high_res_feats_1`` (1, 64, 2g, 2g),
-    ``point_coords``, ``point_labels``, ``mask_input`` and ``has_mask_input``; outputs ``low_res_masks`` and ``iou_predictions``.
+    Inputs are ``image_embeddings`` (1, 256, g, g), for SAM 2 ``high_res_feats_0`` (1, 32, 4g, 4g) and
+    ``high_res_feats_1`` (1, 64, 2g, 2g), ``point_coords``, ``point_labels``, ``mask_input`` and ``has_mask_input``;
+    outputs ``low_res_masks`` and ``iou_predictions``.
 
     Args:
         config: See :func:`samplug.apis.init_model`, as are ``checkpoint`` and ``cfg_options``.
@@ -112,7 +114,8 @@ def export_onnx(
     head = getattr(model, "decode_head", None)
     if not isinstance(head, SAMMaskDecoder | SAM2MaskDecoder):
         raise ConfigError(
-            f"export: {type(model).__name__} has a decoder {type(head).__name__}, and only SAMMaskDecoder and SAM2MaskDecoder take "
+            f"export: {type(model).__name__} has a decoder {type(head).__name__}, and only SAMMaskDecoder and "
+            f"SAM2MaskDecoder take "
             "prompts: use a config that has one of them"
         )
     decoder = PromptDecoder(head, model.backbone.img_size, multimask, getattr(model, "dynamic_multimask", None))

@@ -25,12 +25,13 @@ _OBJECT, _BACKGROUND, _BOX = (80, 220, 80), (70, 70, 235), (230, 180, 40)  # BGR
 class InteractionPictures:
     """Draw simulated interactions.
 
-    Clicks on the object are green, those off it red, both with numbers; boxes are blue, the last masks red, and the ground truth is
-    outlined.
+    Clicks on the object are green, those off it red, both with numbers; boxes are blue, the last masks red, and the
+    ground truth is outlined.
 
     Args:
         cfg: Config of a :class:`PromptableSAM`.
-        checkpoint: Weights to predict masks with, see :func:`init_model`. None: draw the first prompt alone, which needs no weights.
+        checkpoint: Weights to predict masks with, see :func:`init_model`. None: draw the first prompt alone, which
+            needs no weights.
         train: Draw the interactions of a training, or else those of a test.
 
     Raises:

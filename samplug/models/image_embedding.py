@@ -14,8 +14,9 @@ from samplug.models.input_geometry import InputGeometry
 class ImageEmbedding:
     """Encoded image, made by :meth:`PromptableSAM.embed`: an immutable value that any number of threads may use.
 
-    It can be kept, copied, pickled and moved. It holds for the weights that made it: after training or loading make a new one.
-    :class:`Predictor` notices changed weights of the same model; it cannot notice them in a copy or in another process.
+    It can be kept, copied, pickled and moved. It holds for the weights that made it: after training or loading make a
+    new one. :class:`Predictor` notices changed weights of the same model; it cannot notice them in a copy or in another
+    process.
 
     Attributes:
         features: Maps of the image as :meth:`PromptableSAM.encode` returns them, (1, C, h, w) each.

@@ -1,4 +1,4 @@
-"""Simulated interactions: prompts that a user would give for an object, and the masks that the model predicts for them."""
+"""Simulated interactions: prompts as a user would give them, and the masks that the model predicts for them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -59,7 +59,7 @@ def _predict(model: Any, prompts: Any, features: tuple[Tensor, ...], state: Prom
 
 
 def prompt_generator_of(sample: Any) -> torch.Generator:
-    """Return a generator made of the sample's ``sample_seed`` (seed, epoch, sample), or of torch's generator without one."""
+    """Return a generator made of a sample's ``sample_seed`` (seed, epoch, sample), else of torch's generator."""
     seed = sample.get("sample_seed")
     return prompt_generator(*(seed if seed is not None else torch.randint(2**31, (2,)).tolist()))
 

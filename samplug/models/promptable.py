@@ -1,4 +1,4 @@
-"""Promptable segmentation: an encoder run once for an image, a decoder run for each set of prompts (Kirillov et al., 2023)."""
+"""Promptable segmentation: an encoder for the image, a decoder for each set of prompts (Kirillov et al., 2023)."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -46,32 +46,37 @@ class PromptableSAM(StrictInit, BaseModel):
 
         images (N, 3, S, S) -> encode() -> features ((N, 256, g, g),); SAM 2: two finer maps before it
         features, Prompts of B objects -> decode() -> Masks: logits (B, M, 4g, 4g), iou (B, M)
-        image (H, W, 3) uint8 -> embed() -> ImageEmbedding, for any number of decode() calls (:class:`samplug.apis.Predictor`)
+        image (H, W, 3) uint8 -> embed() -> ImageEmbedding, for any number of decode() calls
+        (:class:`samplug.apis.Predictor`)
 
-    Training and tests simulate a user: prompts are made from the ground truth, and corrected where the model's mask is wrong
-    (:mod:`samplug.models.prompts`). Nothing of a call is stored on the model.
+    Training and tests simulate a user: prompts are made from the ground truth, and corrected where the model's mask is
+    wrong (:mod:`samplug.models.prompts`). Nothing of a call is stored on the model.
 
     Args:
-        backbone: Config of the encoder, :class:`SAMViT` or :class:`SAM2Hiera`, or of a :class:`CachedEncoder` of one that is frozen.
+        backbone: Config of the encoder, :class:`SAMViT` or :class:`SAM2Hiera`, or of a :class:`CachedEncoder` of one
+            that is frozen.
         decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2:
-            ``dict(type='SAM2MaskDecoder', prompts=True)``. Its ``threshold`` is the probability above which a pixel is foreground.
+            ``dict(type='SAM2MaskDecoder', prompts=True)``. Its ``threshold`` is the probability above which a pixel is
+            foreground.
         train_prompts: Config of the simulator of prompts in training; None: :class:`PromptSimulator`, SAM 2's rules.
         test_prompts: Config of the simulator in tests and validation. None: a click at the object's centre.
         loss: Name or config of a loss. None: ``sam2_prompted``.
         adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, :class:`LoRAAdapter`; None: none.
-        frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch of its own.
-        with_cp: Activation checkpointing of an interaction's steps: masks and losses are computed again in the backward pass. For
-            many objects in an image; the encoder has a switch of its own.
-        geometry: How images lie in the input, see :class:`InputGeometry`; ``'letterbox'`` as SAM, ``'squash'`` as SAM 2.
+        frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch
+            of its own.
+        with_cp: Activation checkpointing of an interaction's steps: masks and losses are computed again in the backward
+            pass. For many objects in an image; the encoder has a switch of its own.
+        geometry: How images lie in the input, see :class:`InputGeometry`; ``'letterbox'`` as SAM, ``'squash'`` as SAM
+            2.
         dynamic_multimask: In evaluation, replace a single mask that is not stable by the best of the three, see
             :meth:`PromptedMaskDecoder.decode`. None: as the decoder's published predictor, SAM 2 does and SAM does not.
-        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
-            statistics.
+        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the
+            encoder's statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
 
     Raises:
-        ConfigError: ``frozen`` names no part, ``geometry`` is unknown, or the adapter has features of its own, which prompts are
-            not made for.
+        ConfigError: ``frozen`` names no part, ``geometry`` is unknown, or the adapter has features of its own, which
+            prompts are not made for.
     """
 
     @renamed_arguments(frame="geometry")
@@ -96,7 +101,8 @@ class PromptableSAM(StrictInit, BaseModel):
         self.adapter = build_adapter(adapter, encoder)
         if self.adapter is not None and self.adapter.tap() is not None:
             raise ConfigError(
-                f"PromptableSAM: {type(self.adapter).__name__} has maps of its own in place of the encoder's, which SAM's "
+                f"PromptableSAM: {type(self.adapter).__name__} has maps of its own in place of the encoder's, which "
+                f"SAM's "
                 f"decoder is not made for: use LoRAAdapter"
             )
         self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
@@ -158,9 +164,9 @@ class PromptableSAM(StrictInit, BaseModel):
 
         Args:
             inputs: (N, 3, S, S) normalised images.
-            data_samples: N samples with ``gt_instances.masks`` or ``gt_sem_seg``, see :func:`objects_of`, of the images before they
-                were padded, or after it. Random choices depend on their ``sample_seed`` (seed, epoch, sample) alone; without one they
-                come from torch's generator.
+            data_samples: N samples with ``gt_instances.masks`` or ``gt_sem_seg``, see :func:`objects_of`, of the images
+                before they were padded, or after it. Random choices depend on their ``sample_seed`` (seed, epoch,
+                sample) alone; without one they come from torch's generator.
 
         Raises:
             ConfigError: A sample has no ground truth, or one of another size than its image.
@@ -189,31 +195,33 @@ class PromptableSAM(StrictInit, BaseModel):
     def _zero_of_prompts(self) -> Tensor | int:
         """A zero on which all trained parameters of the prompt encoder have a gradient of zero.
 
-        A step embeds only the kinds of prompts that were drawn, and data parallelism waits for a gradient of each parameter. Sums
-        of no elements are 0 whatever the values are.
+        A step embeds only the kinds of prompts that were drawn, and data parallelism waits for a gradient of each
+        parameter. Sums of no elements are 0 whatever the values are.
         """
         parameters = self.decode_head.prompt_layers.parameters()
         return sum(parameter.flatten()[:0].sum() for parameter in parameters if parameter.requires_grad)
 
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
-        """Predict masks for prompts that are made from the ground truth, as a user who knows the objects would give them.
+        """Predict masks for prompts made from the ground truth, as a user who knows the objects would give them.
 
         Args:
             inputs: (N, 3, S, S) normalised images.
-            data_samples: N samples with ``ori_shape`` (H, W) and, at that size, ``gt_instances.masks`` or ``gt_sem_seg``, see
-                :func:`objects_of`.
+            data_samples: N samples with ``ori_shape`` (H, W) and, at that size, ``gt_instances.masks`` or
+                ``gt_sem_seg``, see :func:`objects_of`.
 
         Returns:
             The samples, with masks as COCO RLE of the image's size:
 
-            * ``pred_instances``, mmdet's layout, after the last prompt: ``masks`` (a list of B), ``bboxes`` (B, 4) float
-              (x0, y0, x1, y1) of the masks, x1 and y1 exclusive, zeros for an empty mask, ``labels`` (B,) zeros, and ``scores``
-              (B,), the predicted IoU.
+            * ``pred_instances``, mmdet's layout, after the last prompt: ``masks`` (a list of B), ``bboxes`` (B, 4)
+              float (x0, y0, x1, y1) of the masks, x1 and y1 exclusive, zeros for an empty mask, ``labels`` (B,) zeros,
+              and ``scores`` (B,), the predicted IoU.
             * ``pred_clicks``, after each of T prompts: ``masks``, a list of T for each object, and ``scores`` (B, T).
-            * ``seg_logits`` and ``pred_sem_seg`` (1, H, W) after the last prompt, where the ground truth is ``gt_sem_seg``.
+            * ``seg_logits`` and ``pred_sem_seg`` (1, H, W) after the last prompt, where the ground truth is
+              ``gt_sem_seg``.
 
         Raises:
-            ConfigError: A sample has no ground truth, or the pipeline resized its image in another way than ``geometry`` says.
+            ConfigError: A sample has no ground truth, or the pipeline resized its image in another way than
+                ``geometry`` says.
         """
         features = self.encode(inputs, data_samples)
         for index, sample in enumerate(data_samples):
@@ -227,7 +235,8 @@ class PromptableSAM(StrictInit, BaseModel):
         objects = objects_of(sample, features[0].device)
         if objects.shape[-2:] != geometry.original:
             raise ConfigError(
-                f"PromptableSAM: the ground truth is {tuple(objects.shape[-2:])}, its image was {geometry.original}: load masks "
+                f"PromptableSAM: the ground truth is {tuple(objects.shape[-2:])}, its image was {geometry.original}: "
+                f"load masks "
                 f"after the resize in the test pipeline, they are scored at the image's size"
             )
         generator = prompt_generator_of(sample)
@@ -277,7 +286,8 @@ class PromptableSAM(StrictInit, BaseModel):
         left, right, top, bottom = padding
         if (left, top) != (0, 0) or (self.img_size - bottom, self.img_size - right) != geometry.filled:
             raise ConfigError(
-                f"PromptableSAM: an image of {geometry.original} fills {(self.img_size - bottom, self.img_size - right)} of the "
+                f"PromptableSAM: an image of {geometry.original} fills "
+                f"{(self.img_size - bottom, self.img_size - right)} of the "
                 f"input, but geometry={self.geometry!r} means {geometry.filled}: set keep_ratio="
                 f"{self.geometry == 'letterbox'} in the pipelines"
             )
@@ -341,15 +351,15 @@ class PromptableSAM(StrictInit, BaseModel):
             multimask: Three masks for prompts that may mean several things, in place of one.
             hide_absent: See :meth:`PromptedMaskDecoder.decode`; SAM 2 only.
             dynamic: See :meth:`PromptedMaskDecoder.decode`. None: ``dynamic_multimask``.
-            memory: ``memory`` of the :class:`ImageEmbedding` that ``features`` are of (N = 1), to compute less; None: nothing is
-                reused.
+            memory: ``memory`` of the :class:`ImageEmbedding` that ``features`` are of (N = 1), to compute less; None:
+                nothing is reused.
 
         Returns:
             ``logits`` (B, M, 4g, 4g), ``iou`` (B, M), ``object_score`` (B, 1) or None.
 
         Raises:
-            ConfigError: It is not clear in which image an object is, ``memory`` comes with several images, or the decoder cannot
-                hide objects.
+            ConfigError: It is not clear in which image an object is, ``memory`` comes with several images, or the
+                decoder cannot hide objects.
         """
         if memory is not None and len(features[0]) != 1:
             raise ConfigError(f"decode: memory is of one image, and features are of {len(features[0])}: leave it out")

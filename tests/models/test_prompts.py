@@ -401,7 +401,7 @@ def test_decoder_takes_them(state):
     state = state(masks)
     decoder = MODELS.build(dict(type="SAMMaskDecoder", prompts=True))
     with torch.no_grad():
-        sparse, dense = decoder.embed_prompts(64, 4, **state.prompts())
+        sparse, dense = decoder.embed_prompts(64, 4, state.points, state.labels, state.boxes, state.mask)
         answer = decoder.decode((torch.randn(3, 256, 4, 4),), sparse, dense, multimask=state.multimask)
     assert answer.logits.shape == (3, state.points.shape[1], 1, 16, 16)
     assert torch.isfinite(answer.logits).all()

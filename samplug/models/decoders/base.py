@@ -55,13 +55,14 @@ class ImageMemory(NamedTuple):
 class PromptedMaskDecoder(SamplugModule):
     """Base of the mask decoders: prompt encoder, two-way transformer, and masks from its output tokens.
 
-    As a ``decode_head`` it takes no prompts: the dense input is the learned no-mask vector, and the first mask is the output.
-    :meth:`embed_prompts` and :meth:`decode` are the whole prompted decoder.
+    As a ``decode_head`` it takes no prompts: the dense input is the learned no-mask vector, and the first mask is the
+    output. :meth:`embed_prompts` and :meth:`decode` are the whole prompted decoder.
 
     Nothing of a call is stored on the module, so that one decoder serves several threads.
 
     Subclasses register transformers' modules with official names: a prompt encoder under ``prompts_name``, with a
-    :class:`PositionEncoding` as its ``pe_layer``, and a mask decoder under ``decoder_name``, with a :class:`TwoWayTransformer`.
+    :class:`PositionEncoding` as its ``pe_layer``, and a mask decoder under ``decoder_name``, with a
+    :class:`TwoWayTransformer`.
 
     Args:
         num_classes: 1; the masks are of one object.
@@ -159,12 +160,15 @@ class PromptedMaskDecoder(SamplugModule):
             img_size: Side S of the network's input in pixels.
             grid: Side g of the encoder's coarsest map.
             points: (N, P, K, 2) float, (x, y) in pixels of the input.
-            labels: (N, P, K): 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = no point (padding).
+            labels: (N, P, K): 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = no
+                point (padding).
             boxes: (N, P, 4) float, (x0, y0, x1, y1) in pixels of the input.
-            masks: (N, 1, 4g, 4g) logits, one mask for an image: with several objects give each one its own copy of the features.
+            masks: (N, 1, 4g, 4g) logits, one mask for an image: with several objects give each one its own copy of the
+                features.
 
         Returns:
-            Sparse embeddings (N, P, tokens, 256), None without points and boxes; dense ones (N, 256, g, g), None without masks.
+            Sparse embeddings (N, P, tokens, 256), None without points and boxes; dense ones (N, 256, g, g), None
+            without masks.
 
         Raises:
             ValueError: Masks of another size.
@@ -187,11 +191,12 @@ class PromptedMaskDecoder(SamplugModule):
         return self.embed_points(img_size, points, labels)
 
     def embed_points(self, img_size: int, points: Tensor, labels: Tensor) -> Tensor:
-        """Embed points and corners without padding; arguments as those of :meth:`embed_prompts`, any leading dimensions."""
+        """Embed (..., 2) points with (...) labels as (..., 256), without padding; see :meth:`embed_prompts`."""
         layers, labels = self.prompt_layers, labels[..., None]
         places = layers.pe_layer(points + 0.5, (img_size, img_size))
         embedded = torch.where(labels == -1, layers.not_a_point_embed.weight, places)
-        # A sum over all labels, not a choice: an exported graph is the same for each, and no embedding lacks a gradient.
+        # A sum over all labels, not a choice: an exported graph is the same for each, and no embedding lacks a
+        # gradient.
         for label, embedding in enumerate(layers.point_embeddings):
             embedded = embedded + (labels == label) * embedding.weight
         return embedded
@@ -213,10 +218,13 @@ class PromptedMaskDecoder(SamplugModule):
             sparse: (N, P, tokens, 256); None: no points and boxes, P = 1.
             dense: (N or 1, 256, g, g); None: no mask.
             multimask: Return the three masks for ambiguous prompts in place of the single one.
-            dynamic: Replace a single mask that is not stable (its areas above +0.05 and above -0.05 have an IoU below 0.98) by the
-                best of the three by predicted IoU, as SAM 2's predictor does. It concerns single masks in evaluation mode.
-            hide_absent: Set the logits of objects whose score is not positive to -1024, as SAM 2 does in training and tracking.
-            memory: Result of :meth:`image_memory` for the one image that all rows of ``features`` hold; None: computed here.
+            dynamic: Replace a single mask that is not stable (its areas above +0.05 and above -0.05 have an IoU below
+                0.98) by the best of the three by predicted IoU, as SAM 2's predictor does. It concerns single masks in
+                evaluation mode.
+            hide_absent: Set the logits of objects whose score is not positive to -1024, as SAM 2 does in training and
+                tracking.
+            memory: Result of :meth:`image_memory` for the one image that all rows of ``features`` hold; None: computed
+                here.
 
         Returns:
             M = 3 or 1 masks of P objects in each image.
@@ -259,7 +267,8 @@ class PromptedMaskDecoder(SamplugModule):
         """Run the two-way transformer; arguments as those of :meth:`decode`.
 
         Returns:
-            Tokens (N, P, T, 256) in the order object score (SAM 2), IoU, masks, sparse prompts; image (N * P, 256, g, g).
+            Tokens (N, P, T, 256) in the order object score (SAM 2), IoU, masks, sparse prompts; image (N * P, 256, g,
+            g).
         """
         layers = self.mask_layers
         names = (
@@ -288,7 +297,7 @@ class PromptedMaskDecoder(SamplugModule):
         return self.prompt_layers.no_mask_embed.weight[:, :, None, None]
 
     def _upscale(self, image: Tensor, *finer: Tensor) -> Tensor:
-        """(B, 256, g, g) -> (B, 32, 4g, 4g); SAM 2 adds its finer maps (B, 32, 4g, 4g) and (B, 64, 2g, 2g) on the way."""
+        """Upscale (B, 256, g, g) to (B, 32, 4g, 4g), adding SAM 2's maps (B, 32, 4g, 4g) and (B, 64, 2g, 2g)."""
         first, norm, activation, second, _ = self.mask_layers.output_upscaling
         image = first(image)
         image = activation(norm(image + finer[1] if finer else image))
@@ -297,7 +306,7 @@ class PromptedMaskDecoder(SamplugModule):
 
 
 def _stable_or_best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose the first of M masks (N, P, M, h, w) where it is stable, else the best of the others by predicted IoU (N, P, M)."""
+    """Choose the first of M masks (N, P, M, h, w) if it is stable, else the best of the others by predicted IoU."""
     single, single_iou = logits[:, :, :1], iou[:, :, :1]
     best_iou, best = iou[:, :, 1:].max(dim=2, keepdim=True)
     replacement = logits[:, :, 1:].take_along_dim(best[..., None, None], dim=2)

@@ -22,17 +22,17 @@ from samplug.registry import MODELS
 class SAM2MaskDecoder(PromptedMaskDecoder):
     """Decode the maps of :class:`SAM2Hiera`, with or without prompts, to masks at the resolution of the finest.
 
-    See :class:`PromptedMaskDecoder`. Entries have the official names, ``sam_prompt_encoder.*``, ``sam_mask_decoder.*`` and
-    ``no_mem_embed``; ``init_cfg=dict(type='Pretrained', checkpoint=...)`` takes its part of a SAM 2 file.
+    See :class:`PromptedMaskDecoder`. Entries have the official names, ``sam_prompt_encoder.*``, ``sam_mask_decoder.*``
+    and ``no_mem_embed``; ``init_cfg=dict(type='Pretrained', checkpoint=...)`` takes its part of a SAM 2 file.
 
     Args:
         num_classes: 1; SAM 2's masks are of one object.
         threshold: Probability above which a pixel is foreground.
-        prompts: Train the parameters that only prompts use as well. False: they are frozen (embeddings of points, boxes and
-            masks, heads of the other masks, of the predicted IoU and of the object score), so that data parallelism finds no
-            parameter without a gradient.
-        add_no_mem_embed: Add the vector that stands for "no memory" to the coarsest map, as SAM 2 does with single images. False:
-            the map is decoded as it is; the vector stays in the state dict, frozen.
+        prompts: Train the parameters that only prompts use as well. False: they are frozen (embeddings of points, boxes
+            and masks, heads of the other masks, of the predicted IoU and of the object score), so that data parallelism
+            finds no parameter without a gradient.
+        add_no_mem_embed: Add the vector that stands for "no memory" to the coarsest map, as SAM 2 does with single
+            images. False: the map is decoded as it is; the vector stays in the state dict, frozen.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam2.1_hiera_small.pt')``.
 
     Raises:
