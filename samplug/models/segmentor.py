@@ -11,6 +11,7 @@ from torch import Tensor
 from samplug.models.adapters import build_adapter
 from samplug.models.backbones import build_encoder
 from samplug.models.base import StrictInit
+from samplug.models.losses import build_loss
 from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
@@ -73,7 +74,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
         self.num_classes = num_classes
         if loss is None:
             loss = "bce_iou" if num_classes == 1 else "cross_entropy"
-        self.loss_fn = MODELS.build(dict(type=loss) if isinstance(loss, str) else loss)
+        self.loss_fn = build_loss(loss)
 
     @property
     def out_channels(self) -> int:

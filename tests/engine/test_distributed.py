@@ -241,19 +241,22 @@ OBJECTS = {
     "prompted, objects": (2, 0, 3, 1),
     "prompted, none on a rank": (0, 0, 3, 1),
     "prompted, with_cp": (2, 0, 3, 1),
+    "prompted, whole": (2, 0, 3, 1),
+    "prompted, whole, none on a rank": (0, 0, 3, 1),
 }
 
 
-def prompted_gradients(objects, part, ranks, with_cp):
-    """Gradients of a tiny promptable SAM with simulated prompts."""
+def prompted_gradients(objects, part, ranks, with_cp, whole):
+    """Gradients of a tiny promptable SAM with simulated prompts; ``whole``: of all its parts, by first prompts of all kinds."""
+    prompts = dict(type="PromptSimulator", num_correction_points=0 if whole else 2)
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
             type="PromptableSAM",
-            backbone=dict(tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"], frozen=True),
-            frozen=["decode_head.prompt_encoder"],
+            backbone=dict(tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"], frozen=not whole),
+            frozen=[] if whole else ["decode_head.prompt_encoder"],
             with_cp=with_cp,
-            train_prompts=dict(type="PromptSimulator", num_correction_points=2),
+            train_prompts=dict(prompts, box_prob=0.4, mask_prob=0.3) if whole else prompts,
         )
     )
     model.backbone.init_weights()
@@ -275,7 +278,8 @@ def prompted_gradients(objects, part, ranks, with_cp):
 def gradients(loss, part, ranks):
     """Gradients of a tiny model for the samples of one rank; BatchNorm frozen, since its statistics are of a rank's own batch."""
     if isinstance(loss, str) and loss in OBJECTS:
-        return prompted_gradients(OBJECTS[loss], part, ranks, with_cp="with_cp" in loss and ranks > 1)
+        with_cp = "with_cp" in loss and ranks > 1
+        return prompted_gradients(OBJECTS[loss], part, ranks, with_cp, whole="whole" in loss)
     torch.manual_seed(0)
     model = MODELS.build(tiny_tssam_cfg(backbone=dict(img_size=32), loss=loss))
     model.init_weights()
