@@ -1,5 +1,6 @@
 #!/usr/bin/env python
-"""Time of an epoch of decoder-only training with the encoder run in every epoch, and with its maps read from disk (CachedEncoder).
+"""Time of an epoch of decoder-only training with the encoder run in every epoch, and with its maps read from disk (CachedEncoder); and what
+reading them costs the training process, if it hashes and reads itself and if data workers do.
 
 python benchmarks/embeddings.py [--arch vit_b] [--img-size 1024] [--images 4] [--threads N]
 """
@@ -12,15 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
 
+from samplug.datasets.seeding import SeededDataset
 from samplug.datasets.synthetic import camouflage_scene
+from samplug.features import FeatureReader
 from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
 with quiet_optional_operators():
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
+
+_PASSES = 4  # over the images, in measuring what reading costs
 
 
 def main() -> None:
@@ -45,6 +52,10 @@ def main() -> None:
         model = _model(cached, args.corrections, device)
         first = _epoch(model, args, device)
         later = _epoch(model, args, device)
+        costs = {
+            name: _lookup_ms(model, args, reader)
+            for name, reader in (("the training process", False), ("data workers", True))
+        }
         size = sum(path.stat().st_size for path in Path(folder, "maps").rglob("*.safetensors")) / args.images
         where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(
@@ -61,6 +72,9 @@ def main() -> None:
     }
     for name, seconds in rows.items():
         print(f"| {name:33s} | {seconds / args.images:9.2f} | {uncached / seconds:5.2f} |")
+    print("\n| images are hashed, maps are read by | ms / image in the training process | ratio |\n|---|---:|---:|")
+    for name, cost in costs.items():
+        print(f"| {name} | {cost:.1f} | {costs['the training process'] / cost:.2f} |")
 
 
 def _encoder(arch: str, img_size: int, folder: Path) -> dict[str, Any]:
@@ -104,6 +118,37 @@ def _epoch(model: Any, args: argparse.Namespace, device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+class _Scenes:
+    """Loaded pictures, one sample at a time."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        batch = _batch(range(args.images), args.img_size)
+        self.items = [
+            dict(inputs=i, data_samples=s) for i, s in zip(batch["inputs"], batch["data_samples"], strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return _PASSES * len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.items[index % len(self.items)]
+        return dict(inputs=item["inputs"], data_samples=item["data_samples"].clone())
+
+
+def _lookup_ms(model: Any, args: argparse.Namespace, in_workers: bool) -> float:
+    """Processor time of the training process, from a worker's batch to the maps on the device: milliseconds for an image."""
+    dataset = SeededDataset(_Scenes(args), 0)
+    if in_workers:
+        dataset.set_step(FeatureReader(model.backbone.store, model.data_preprocessor.settings))
+    loader = DataLoader(dataset, args.batch_size, num_workers=1, collate_fn=pseudo_collate)
+    batches = iter(loader)
+    start = time.process_time()
+    for batch in batches:
+        data = model.data_preprocessor(batch, True)
+        model.backbone.stored_or_computed(data["inputs"], data["data_samples"])
+    return 1000 * (time.process_time() - start) / len(dataset)
 
 
 def _batch(indexes: range, size: int) -> dict[str, Any]:

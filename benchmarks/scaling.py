@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""What training moves between GPUs in each step, and what it keeps on each: arithmetic, nothing is measured.
+"""Calculate the traffic between GPUs in a training step and the memory on each GPU; nothing is measured.
 
     python benchmarks/scaling.py --gpus 8 16 32 64 --gpus-per-node 8
 
-Models are built on the meta device, without memory; the counts are sums over their parameters. Assumptions: parameters, gradients
-and the two AdamW states in float32; data-parallel training (DDP) sums float32 gradients by ring all-reduce; FSDP gathers
-bfloat16 parameters for the forward and again for the backward pass, and reduce-scatters float32 gradients; hybrid sharding does
-so inside a node and all-reduces each GPU's share of the gradients between nodes. Transfers are at the speed of the link, without
-latency, and none of it hidden behind computation.
+Models are built on the meta device, without memory; the counts are sums over their parameters. Assumptions: parameters,
+gradients and the two AdamW states in float32; data-parallel training (DDP) sums float32 gradients by ring all-reduce;
+FSDP gathers bfloat16 parameters for the forward and again for the backward pass, and reduce-scatters float32 gradients;
+hybrid sharding does so inside a node and all-reduces each GPU's share of the gradients between nodes. Transfers run at
+the full speed of the link, without latency and without overlap with computation.
 """
 
 import argparse
@@ -29,11 +29,11 @@ class Case:
     """A set of trained parameters.
 
     Attributes:
-        name: As in the table.
+        name: Name in the tables.
         arch: Encoder.
-        frozen: The encoder is.
+        frozen: The encoder is frozen.
         feedback: The adapter changes the encoder's tokens (the released TS-SAM); False: a true side network.
-        parts: Prefixes of parameters that are trained besides; empty: all that the model leaves trainable.
+        parts: Prefixes of the trained parameters; empty: all parameters that the model leaves trainable.
     """
 
     name: str
@@ -66,7 +66,7 @@ def count(case: Case) -> Counts:
 
 
 def build(case: Case) -> nn.Module:
-    """The case's model on the meta device, with ``requires_grad`` as it is trained."""
+    """The case's model on the meta device, with ``requires_grad`` set for training."""
     from mmengine.registry import init_default_scope
 
     from samplug.registry import MODELS
@@ -122,7 +122,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def kept(counts: dict[Case, Counts]) -> str:
-    """Table of what a GPU keeps."""
+    """Table of the memory of a GPU."""
     rows = []
     for case, n in counts.items():
         gigabytes = [n.trained * FLOAT32, n.trained * ADAMW_STATES * FLOAT32, state_bytes(n.total, n.trained)]
@@ -144,7 +144,7 @@ def kept(counts: dict[Case, Counts]) -> str:
 
 
 def moved(counts: dict[Case, Counts], gpus: list[int], per_node: int) -> str:
-    """Table of what a GPU sends in a step, in GB."""
+    """Table of the traffic of a GPU in a step, in GB."""
     rows = []
     for case, n in counts.items():
         rows.append([f"{case.name}, DDP", *(f"{ddp_bytes(n.trained, g) / 1e9:.3f}" for g in gpus)])
@@ -156,7 +156,7 @@ def moved(counts: dict[Case, Counts], gpus: list[int], per_node: int) -> str:
 
 
 def seconds(counts: dict[Case, Counts], gpus: int, per_node: int) -> str:
-    """Table of the time of these transfers in ms if all of it goes over one kind of link; hybrid: inside a node by NVLink."""
+    """Table of the time of the traffic in ms over one kind of link; hybrid sharding uses NVLink inside a node."""
     rows = []
     inside = next(iter(LINKS.values()))
     for case, n in counts.items():
@@ -171,7 +171,7 @@ def seconds(counts: dict[Case, Counts], gpus: int, per_node: int) -> str:
 
 
 def tables(gpus: list[int], per_node: int) -> tuple[str, str, str]:
-    """What a GPU keeps, sends, and how long that takes (for the last of ``gpus``)."""
+    """Tables of the memory of a GPU, of its traffic, and of the time of the traffic (for the last of ``gpus``)."""
     counts = {case: count(case) for case in CASES}
     return kept(counts), moved(counts, gpus, per_node), seconds(counts, gpus[-1], per_node)
 

@@ -1,9 +1,10 @@
 """Load configs so that the values of declared variables reach everything that is computed from them.
 
-MMEngine merges ``--cfg-options`` after it has evaluated a config: with ``img_size = 1024`` and ``model = dict(img_size=img_size)``,
-``--cfg-options img_size=512`` changes the variable and leaves the model at 1024. So does a derived config that says
-``img_size = 512``. Here the assignment itself gets the new value before anything is evaluated, in whichever file of the ``_base_``
-chain it stands: the value of the command line, or else that of the most derived config that assigns a plain value.
+MMEngine merges ``--cfg-options`` after it has evaluated a config: with ``img_size = 1024`` and ``model =
+dict(img_size=img_size)``, ``--cfg-options img_size=512`` changes the variable and leaves the model at 1024. So does a
+derived config that says ``img_size = 512``. Here the assignment itself gets the new value before anything is evaluated,
+in whichever file of the ``_base_`` chain it stands: the value of the command line, or else that of the most derived
+config that assigns a plain value.
 """
 
 import ast
@@ -20,18 +21,16 @@ from mmengine.config import Config
 from samplug.model_index import resolve, root
 from samplug.utils.errors import ConfigError, did_you_mean
 
-# Keys that a Runner reads and a config need not declare: the parameters of MMEngine's Runner (a test compares them; importing it here would
-# import torch), and what its other classes read.
-RUNNER_KEYS = frozenset(
-    [
-        "auto_scale_lr", "cfg", "custom_hooks", "data_preprocessor", "default_hooks", "default_scope", "env_cfg", "experiment_name",
-        "launcher", "load_from", "log_level", "log_processor", "model", "optim_wrapper", "param_scheduler", "randomness", "resume",
-        "test_cfg", "test_dataloader", "test_evaluator", "train_cfg", "train_dataloader", "val_cfg", "val_dataloader", "val_evaluator",
-        "visualizer", "work_dir",
-        "activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters", "model_wrapper_cfg",
-        "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline",
-    ]
-)  # fmt: skip
+# Keys that a Runner reads and a config need not declare: the parameters of MMEngine's Runner (a test compares them;
+# importing it here would import torch), and what its other classes read.
+RUNNER_KEYS = frozenset((
+    "auto_scale_lr", "cfg", "custom_hooks", "data_preprocessor", "default_hooks", "default_scope", "env_cfg",
+    "experiment_name", "launcher", "load_from", "log_level", "log_processor", "model", "optim_wrapper",
+    "param_scheduler", "randomness", "resume", "test_cfg", "test_dataloader", "test_evaluator", "train_cfg",
+    "train_dataloader", "val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir",
+    "activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters",
+    "model_wrapper_cfg", "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline",
+))  # fmt: skip
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
@@ -45,16 +44,17 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config, json or yaml; ``samplug::FILE``, a file of samplug's ``configs`` folder; or a name of
-            :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers, strings, None, lists
-            and tuples of them) has that value in its bases too, except in those of other packages (``mmseg::...``).
-        options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a plain
-            variable replaces the declared value; every key is merged afterwards as MMEngine does.
+        path: A text-style Python config, json or yaml; ``samplug::FILE``, a file of samplug's ``configs`` folder; or a
+            name of :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers,
+            strings, None, lists and tuples of them) has that value in its bases too, except in those of other packages
+            (``mmseg::...``).
+        options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a
+            plain variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
     Raises:
-        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing error); a value
-            of another type than the declared variable; a dict that is to be merged into something else; an option or a variable
-            of a derived config that could not reach what is computed from it.
+        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing
+            error); a value of another type than the declared variable; a dict that is to be merged into something else;
+            an option or a variable of a derived config that could not reach what is computed from it.
     """
     path = _find(path)
     options = dict(options or {})
@@ -78,8 +78,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     _check_names(cfg, options, path)
     for key in unreached:
         raise ConfigError(
-            f"config: --cfg-options {key}=... would change the variable {key.split('.')[0]} of {path} alone, after the config was built "
-            f"from it: set the keys where its value ends, as model.backbone.img_size=..."
+            f"config: --cfg-options {key}=... would change the variable {key.split('.')[0]} of {path} alone, after "
+            f"the config was built from it: set the keys where its value ends, as model.backbone.img_size=..."
         )
     if options:
         cfg.merge_from_dict(options)
@@ -158,7 +158,7 @@ class _Rewriter:
         Args:
             path: The config.
             derived: Variables that the configs derived from it set to plain values.
-            hidden: Variables that they set within ``if`` or ``for``, so that no value is known here -> the place of that.
+            hidden: Variables that they set within ``if`` or ``for``, so that the value is not known -> place.
             chain: The derived configs.
         """
         if path in chain:
@@ -198,8 +198,8 @@ class _Rewriter:
                 self._set(lines, variable, values[name], path)
             elif name in hidden and not variable.nested:
                 raise ConfigError(
-                    f"config: {hidden[name]} sets {name} within another statement, which {path} line {variable.statement.lineno}, a "
-                    f"_base_, would not see: give it a line of its own"
+                    f"config: {hidden[name]} sets {name} within another statement, which {path} line "
+                    f"{variable.statement.lineno}, a _base_, would not see: give it a line of its own"
                 )
         return "".join(lines)
 
@@ -208,8 +208,8 @@ class _Rewriter:
         name, statement = variable.name, variable.statement
         if variable.nested:
             raise ConfigError(
-                f"config: {path} line {statement.lineno} sets {name} within another statement, where neither the command line nor a "
-                f"derived config could replace it: give it a line of its own"
+                f"config: {path} line {statement.lineno} sets {name} within another statement, where neither the "
+                f"command line nor a derived config could replace it: give it a line of its own"
             )
         if name in self.options and variable.value is not None:
             _check_type(name, value, variable.value, path)
@@ -244,8 +244,11 @@ class _Rewriter:
 
 
 def _variables(statement: ast.stmt) -> Iterator[_Variable]:
-    """Yield the variables that a top-level statement sets, in any form: ``a = 1``, ``a: int = 1``, ``a = b = 1``, ``a, b = 1, 2``, ``a += 1``,
-    within ``if``, ``for``, ..."""
+    """Yield the variables that a top-level statement sets, in any form.
+
+    Forms are ``a = 1``, ``a: int = 1``, ``a = b = 1``, ``a, b = 1, 2``, ``a += 1``, and all these within ``if``,
+    ``for``, ...
+    """
     known: list[ast.expr] = []
     if isinstance(statement, ast.AnnAssign) and statement.value is None:
         return
@@ -286,9 +289,13 @@ def _names_read(tree: ast.Module) -> set[str]:
 
 
 def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the variables that a config leaves at a plain value, and the places of those that it sets within other statements last.
+    """Find the variables whose last assignment in a config is a plain value, and those set within another statement.
 
-    Neither are those that are computed, contain a placeholder, or are merged as dicts are: bases keep their own values of them.
+    Variables that are computed, contain a placeholder or are dicts (which are merged) are left out: bases keep their
+    own values.
+
+    Returns:
+        Name -> value, and name -> place of the statement.
     """
     values: dict[str, Any] = {}
     hidden: dict[str, str] = {}
@@ -337,8 +344,8 @@ def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return
     raise ConfigError(
-        f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} declares "
-        f"{name} = {old!r} ({type(old).__name__})"
+        f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} "
+        f"declares {name} = {old!r} ({type(old).__name__})"
     )
 
 

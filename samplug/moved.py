@@ -1,9 +1,15 @@
-"""Old names of modules and components, and where they are now."""
+"""Old names of modules and components, with their new names."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, TypeVar
+
+from samplug.utils.errors import ConfigError
+
+_Init = TypeVar("_Init", bound=Callable[..., None])
 
 _COMMANDS = (
     "analyze_clicks", "analyze_logs", "check_data", "download", "evaluate_masks", "quickstart", "run_logs",
@@ -31,6 +37,7 @@ MODULES = {
     "samplug.engine.building": "samplug.engine.build_errors",
     "samplug.engine.cli": "samplug.commands.common",
     "samplug.engine.failures": "samplug.engine.run_errors",
+    "samplug.engine.hooks.record": "samplug.engine.hooks.run_record",
     "samplug.engine.hooks.failure": "samplug.engine.hooks.on_failure",
     "samplug.engine.hooks.selection": "samplug.engine.hooks.split_leakage",
     "samplug.engine.sharded": "samplug.engine.fsdp",
@@ -54,7 +61,9 @@ TYPES = {
 
 
 class _MovedModules:
-    """Raise an error that names the new place where an old module is imported. Asked last, so only for names that do not exist."""
+    """Raise an error that names the new module when an old one is imported. It is asked last, only for names that do
+    not exist.
+    """
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -65,6 +74,24 @@ class _MovedModules:
 
 
 def install() -> None:
-    """Let imports of old names say where they are now."""
+    """Let imports of old names raise errors that name the new ones."""
     if not any(isinstance(finder, type) and finder.__name__ == "_MovedModules" for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules)
+
+
+def renamed_arguments(**new_names: str) -> Callable[[_Init], _Init]:
+    """Decorate an ``__init__`` so that the old name of an argument raises an error with the new one (``old='new'``)."""
+
+    def decorate(init: _Init) -> _Init:
+        @wraps(init)
+        def checked(self: object, *args: Any, **kwargs: Any) -> None:
+            for old, new in new_names.items():
+                if old in kwargs:
+                    raise ConfigError(
+                        f"{type(self).__name__}: {old}={kwargs[old]!r} is {new}={kwargs[old]!r} now: rename the key"
+                    )
+            init(self, *args, **kwargs)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate

@@ -14,7 +14,8 @@ from samplug.utils.errors import ConfigError
 
 
 class _Child(Registry):
-    """Registry that looks up samplug's own names first when samplug's code builds a part, whatever ``default_scope`` the config has.
+    """Registry that looks up samplug's own names first when samplug's code builds a part, whatever ``default_scope``
+    the config has.
 
     MMEngine asks the default scope alone, so that ``samplug.TSSAM`` in an mmseg config would not find its own adapter.
     """

@@ -5,9 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Two processes of pytest, and those that they start, share two cores: threads of their own would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+
+from tests.speed import leave_configs_unformatted
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 for _name in ("mmcv._ext", "torchvision", "timm"):
     sys.modules[_name] = None  # type: ignore[assignment]
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+leave_configs_unformatted()
 
 
 # What takes minutes. Files are handed to processes one after the other: a long one at the end would keep all others waiting.

@@ -15,6 +15,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.speed import leave_configs_unformatted
+
 # A block whose first word is one of these is a command.
 PROGRAMS = (
     "bash",
@@ -27,6 +29,7 @@ PROGRAMS = (
     "mpirun",
     "pip",
     "python",
+    "samplug",
     "source",
     "tensorboard",
 )
@@ -167,5 +170,6 @@ def run_pages(pages: dict[str, list[list[str]]]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    leave_configs_unformatted()
     task = Path(sys.argv[1])
     task.with_name("failed.json").write_text(json.dumps(run_pages(json.loads(task.read_text()))))

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from samplug.commands.run import run
 from tests.conftest import ROOT
+from tests.speed import leave_configs_unformatted
 
 
 def free_port() -> int:
@@ -80,6 +81,7 @@ def end(main: Callable[[], None]) -> NoReturn:
     """Run a rank's ``main`` as samplug's commands are run, which end without the teardown that a group's threads may abort."""
 
     def together() -> None:
+        leave_configs_unformatted()
         main()
         import torch.distributed as dist
 

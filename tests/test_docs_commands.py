@@ -74,7 +74,7 @@ def failed(checkout):
     file.write_text(json.dumps(tasks))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, doc_commands.__file__, str(file)],
+        [sys.executable, "-m", "tests.doc_commands", str(file)],
         cwd=checkout,
         env=environment,
         capture_output=True,

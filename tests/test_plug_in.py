@@ -156,57 +156,79 @@ model = dict(backbone=dict(arch=dict(_delete_=True, embed_dims=16, depth=2, num_
 """
 
 
-def test_wheel_in_a_fresh_environment(wheel, tmp_path):
-    """Installed, not cloned: the template is copied out of it, trained, tested and used, in a folder that knows no checkout."""
-    environment = tmp_path / "environment"
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Interpreter and packages of an environment with the wheel, whose dependencies are those of this environment."""
+    environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False)
     (site,) = environment.glob("lib/python*/site-packages")
     packages = next(Path(entry) for entry in sys.path if (Path(entry) / "mmengine").is_dir())
-    (site / "dependencies.pth").write_text(f"{packages}\n")  # theirs are this environment's; samplug is the wheel's
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(site),
-        str(wheel),
-    ]
-    subprocess.run(command, check=True)
+    (site / "dependencies.pth").write_text(f"{packages}\n")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*pip, str(site), str(wheel)], check=True)
+    return environment / "bin/python", site
 
-    mim, here = site / "samplug/.mim", tmp_path / "here"
-    for kind in ("images", "masks"):
-        (here / "data/my_task" / kind).mkdir(parents=True)
-    for index in range(12):
-        mask = np.zeros((40, 50), np.uint8)
-        mask[5 : 20 + index, 10:30] = 255
-        Image.fromarray(np.where(mask, 250, 10).astype(np.uint8)).convert("RGB").save(
-            here / f"data/my_task/images/{index}.png"
-        )
-        Image.fromarray(mask).save(here / f"data/my_task/masks/{index}.png")
-    (here / "my_task.py").write_text((mim / "projects/template/my_task.py").read_text() + TINY_TASK)
 
-    def tool(name: str, *arguments: str) -> str:
+@pytest.fixture
+def call(installed, tmp_path):
+    """Runs a script of the wheel in a folder that knows no checkout; what it printed."""
+    python, _ = installed
+
+    def call(script, *arguments):
         environ = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
         run = subprocess.run(
-            [str(environment / "bin/python"), str(mim / f"tools/{name}.py"), *arguments],
-            cwd=here, capture_output=True, text=True, env={**environ, "OMP_NUM_THREADS": "1"},
+            list(map(str, [python, script, *arguments])),
+            cwd=tmp_path, capture_output=True, text=True, env={**environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
         assert run.returncode == 0, run.stdout[-1500:] + run.stderr[-3000:]
         return run.stdout + run.stderr
 
-    tool("train", "my_task.py", "--device", "cpu")
-    (best,) = (here / "work_dirs/my_task").glob("best_mDice_epoch_1.pth")
-    assert "mDice" in tool("test", "my_task.py", str(best), "--device", "cpu")
-    tool("predict", "my_task.py", str(best), "data/my_task/images", "--out-dir", "out", "--device", "cpu")
-    assert len(list((here / "out").rglob("*.png"))) >= 12
-    listed = tool("download", "--list")
-    assert "ts-sam_sam-vit-b_4xb2-80e_cod-1024" in listed
-    record = json.loads(next((here / "work_dirs/my_task").glob("*/run.json")).read_text())
+    return call
+
+
+def test_a_task_with_the_wheel(installed, call, tmp_path):
+    """Installed, not cloned: the template is copied out of it, trained, tested and used by the console command."""
+    _, site = installed
+    command, mim = site / "bin/samplug", site / "samplug/.mim"
+    for kind in ("images", "masks"):
+        (tmp_path / "data/my_task" / kind).mkdir(parents=True)
+    for index in range(12):
+        mask = np.zeros((40, 50), np.uint8)
+        mask[5 : 20 + index, 10:30] = 255
+        Image.fromarray(np.where(mask, 250, 10).astype(np.uint8)).convert("RGB").save(
+            tmp_path / f"data/my_task/images/{index}.png"
+        )
+        Image.fromarray(mask).save(tmp_path / f"data/my_task/masks/{index}.png")
+    (tmp_path / "my_task.py").write_text((mim / "projects/template/my_task.py").read_text() + TINY_TASK)
+
+    assert "  train           Train a model from a config\n" in call(command, "--help")
+    call(command, "train", "my_task.py", "--device", "cpu")
+    (best,) = (tmp_path / "work_dirs/my_task").glob("best_mDice_epoch_1.pth")
+    assert "mDice" in call(mim / "tools/test.py", "my_task.py", best, "--device", "cpu")
+    images = "data/my_task/images"
+    call(command, "predict", "my_task.py", best, images, "--out-dir", "out", "--device", "cpu", "--export", "coco")
+    assert len(list((tmp_path / "out").rglob("*.png"))) >= 12
+    assert "ts-sam_sam-vit-b_4xb2-80e_cod-1024" in call(command, "download", "--list")
+    record = json.loads(next((tmp_path / "work_dirs/my_task").glob("*/run.json")).read_text())
     assert record["parameters"]["trained"] > 0
+
+
+def test_the_quickstart_of_the_wheel(installed, call, tmp_path):
+    """Its configs and commands come out of the wheel; a config of the wheel is trained by its name, too."""
+    command = installed[1] / "bin/samplug"
+    tiny = [
+        "max_iters=1",
+        "train_length=4",
+        "test_length=2",
+        "data_size=48",
+        "img_size=32",
+        "num_workers=0",
+        "train_dataloader.batch_size=2",
+    ]
+    assert "TS-SAM, trained here" in call(command, "quickstart", "--cfg-options", *tiny)
+    assert (tmp_path / "quickstart_results/comparison.png").is_file()
+    call(command, "train", "samplug::quickstart.py", "--cfg-options", *tiny)
+    assert (tmp_path / "work_dirs/quickstart/iter_1.pth").is_file()
 
 
 def test_mmseg_model_predicts_images(tmp_path):

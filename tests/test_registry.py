@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import pytest
 from mmengine import registry as root
 from mmengine.registry import Registry
 
 from samplug import registry
+from samplug.utils.errors import ConfigError
 
 
 def test_every_root_has_a_child():
@@ -32,3 +34,17 @@ def test_import_is_light():
     code = "import sys, samplug; print('torch' in sys.modules, 'mmseg' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.split() == ["False", "False"], run.stderr
+
+
+@pytest.mark.parametrize("name", ["SelectionHook", "samplug.SelectionHook"])
+def test_an_old_name_says_the_new_one(name):
+    for look_up in (registry.HOOKS.get, lambda key: root.HOOKS.build(dict(type=key))):
+        with pytest.raises(ConfigError, match="SelectionHook is SplitLeakageHook now"):
+            look_up(name)
+    assert registry.HOOKS.get("SplitLeakageHook").__name__ == "SplitLeakageHook"
+
+
+def test_a_component_of_ones_own_may_have_an_old_name():
+    hooks = registry._child(root.HOOKS.__class__("hook"))
+    hooks.register_module("SelectionHook", module=dict)
+    assert hooks.get("SelectionHook") is dict

@@ -18,5 +18,3 @@ auto_scale_lr = dict(enable=False, base_batch_size=base_batch_size)
 test_evaluator = [dict(type='ClickMetric')]
 val_evaluator = test_evaluator
 default_hooks = dict(checkpoint=dict(save_best='IoU@1'))
-# Which prompts a session has is drawn: in some steps no box or no mask is embedded.
-find_unused_parameters = True

@@ -10,4 +10,3 @@ _base_ = [
 keep_ratio = True
 batch_size = 4
 model = dict(backbone=dict(img_size=_base_.img_size, frozen=True), frozen=['decode_head.prompt_encoder'])
-find_unused_parameters = False

@@ -7,4 +7,3 @@ _base_ = [
 
 keep_ratio = True
 model = dict(backbone=dict(img_size=_base_.img_size, frozen=True), frozen=['decode_head.prompt_encoder'])
-find_unused_parameters = False

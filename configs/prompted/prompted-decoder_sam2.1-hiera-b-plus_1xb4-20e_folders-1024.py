@@ -9,4 +9,3 @@ _base_ = [
 
 batch_size = 4
 model = dict(backbone=dict(img_size=_base_.img_size, frozen=True), frozen=['decode_head.sam_prompt_encoder'])
-find_unused_parameters = False

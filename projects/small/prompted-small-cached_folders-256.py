@@ -19,4 +19,3 @@ model = dict(
             init_cfg=dict(type='Pretrained', checkpoint=source))),
     decode_head=dict(init_cfg=dict(type='Pretrained', checkpoint=source)),
     frozen=['decode_head.prompt_encoder'])
-find_unused_parameters = False

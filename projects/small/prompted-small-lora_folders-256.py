@@ -11,4 +11,3 @@ model = dict(
     adapter=dict(type='LoRAAdapter', r=8, alpha=16, target_modules=['qkv']),
     decode_head=dict(init_cfg=dict(type='Pretrained', checkpoint=source)),
     frozen=['decode_head.prompt_encoder'])
-find_unused_parameters = False

@@ -38,7 +38,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup),
     dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=False, begin=warmup, end=max(max_iters, warmup + 1)),
 ]
-find_unused_parameters = True
 test_evaluator = [dict(type='ClickMetric')]
 val_evaluator = test_evaluator
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1, save_best='IoU@1'))

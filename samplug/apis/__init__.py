@@ -1,4 +1,7 @@
-"""Interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``, imported when they are first asked for."""
+"""Interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``.
+
+Names are imported when they are first asked for.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -54,8 +54,9 @@ class Inferencer:
         checkpoint: See :func:`init_model`; only with a config, as ``device`` and ``cfg_options``.
         device: torch device; None: the GPU if there is one.
         batch_size: Images or tiles in a forward pass.
-        tile: ``'auto'``: images larger than the model's input are predicted in overlapping tiles of its size. A number: tiles of that
-            many pixels, each resized to the input size. None: whole images are resized to the input size, as in a test.
+        tile: ``'auto'``: images larger than the model's input are predicted in overlapping tiles of its size. A number:
+            tiles of that many pixels, each resized to the input size. None: whole images are resized to the input size,
+            as in a test.
         overlap: Least share of a tile that it has in common with its neighbour, in [0, 1).
         threshold: Probability above which a pixel is foreground; None: the model's own. For one class.
         bands: Numbers (from 1) of the bands of TIFF files and arrays that are read as red, green and blue; None: see
@@ -116,11 +117,11 @@ class Inferencer:
         """Predict images batch by batch.
 
         Args:
-            inputs: A file, a folder, an array (see :func:`samplug.imaging.rasters.array_raster`), or an iterable of these; a generator
-                is read one batch ahead.
+            inputs: A file, a folder, an array (see :func:`samplug.imaging.rasters.array_raster`), or an iterable of
+                these; a generator is read one batch ahead.
             recursive: Look into subfolders of folders.
-            on_error: ``'skip'``: images that cannot be read are left out and listed in ``failures``. ``'stop'``: they raise an error
-                when all others have been predicted.
+            on_error: ``'skip'``: images that cannot be read are left out and listed in ``failures``. ``'stop'``: they
+                raise an error when all others have been predicted.
 
         Yields:
             A prediction for each image, in order.
@@ -160,7 +161,8 @@ class Inferencer:
         except cv2.error as error:  # the short side of a very long image may become 0 pixels
             height, width = image.shape[:2]
             raise DataError(
-                f"data: {path}: the test pipeline fails on {width}x{height} pixels ({error.err or error}): remove the image"
+                f"data: {path}: the test pipeline fails on {width}x{height} pixels ({error.err or error}): remove "
+                "the image"
             ) from error
 
     @torch.no_grad()
@@ -208,7 +210,9 @@ class Inferencer:
 
 
 def _image_pipeline(cfg: Any) -> list[dict[str, Any]]:
-    """Return the test pipeline (of several test sets, the first one's) with samplug's image loader, which takes arrays too, as only loader."""
+    """Return the test pipeline of the (first) test set, with all loading replaced by samplug's image loader, which
+    takes arrays.
+    """
     pipeline = next(pipelines_of((cfg.get("test_dataloader") or {}).get("dataset")), None)
     if pipeline is None:
         raise ConfigError(f"predict: {cfg.filename or 'the config'} has no test_dataloader with a pipeline")

@@ -1,4 +1,4 @@
-"""A model with its weights, ready to predict."""
+"""Build a model with its weights, ready to predict."""
 
 import copy
 from collections.abc import Mapping
@@ -10,19 +10,31 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
-from samplug.config import load_config
+from samplug.config import RUNNER_KEYS, load_config
 from samplug.engine.build_errors import named_in
 from samplug.engine.weights import load_for_evaluation
 from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
 
 
 def config_of(config: str | Path | Config, cfg_options: Mapping[str, Any] | None = None) -> Config:
-    """A config, or a copy of one that is there already, with options; arguments as :func:`init_model`'s."""
+    """Load a config, or copy a loaded one, with options; arguments as :func:`init_model`'s.
+
+    Raises:
+        ConfigError: See :func:`samplug.config.load_config`; or an option names a variable of a loaded config, which
+            would change nothing any more.
+    """
     if not isinstance(config, Config):
         return load_config(config, cfg_options)
+    options = dict(cfg_options or {})
+    for key in options:
+        if "." not in key and key not in RUNNER_KEYS:
+            raise ConfigError(
+                f"config: cfg_options {key}=... would change a variable of a config that is loaded already: give "
+                f"init_model the file's name, or load_config(file, options)"
+            )
     cfg = copy.deepcopy(config)
-    if cfg_options:
-        cfg.merge_from_dict(dict(cfg_options))
+    cfg.merge_from_dict(options)
     return cfg
 
 
@@ -32,14 +44,15 @@ def init_model(
     device: str | torch.device | None = None,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> BaseModel:
-    """Build a config's model and load weights by the rule of ``tools/test.py``.
+    """Build a config's model and load weights by the rule of the command ``test``.
 
     Args:
-        config: A config, or what :func:`samplug.config.load_config` takes.
-        checkpoint: Path, https address or ``hf://...``; None or ``'none'``: what ``init_cfg`` supplies; ``'untrained'``: random weights.
-        device: None: the GPU, or the CPU where there is none.
-        cfg_options: Changes of the config, as ``--cfg-options``; merged into a ``Config`` as MMEngine does, whose variables have
-            had their effect.
+        config: A loaded config, or the path or name of one, see :func:`samplug.config.load_config`.
+        checkpoint: Path, https address or ``hf://...``. None or ``'none'``: the weights of ``init_cfg``.
+            ``'untrained'``: random weights.
+        device: torch device; None: the GPU, or the CPU if there is none.
+        cfg_options: Changes of the config, as ``--cfg-options``; of a loaded config only dotted keys and keys of the
+            Runner.
 
     Returns:
         The model in evaluation mode; ``model.cfg`` is the config.

@@ -1,6 +1,7 @@
-"""What is predicted for an image, as arrays, files and COCO's run lengths."""
+"""The prediction of an image as arrays, files and COCO's run lengths."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ MASKS, MAPS, OVERLAYS = "masks", "maps", "overlays"
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image's prediction, at its original size.
+    """Prediction of an image at its original size.
 
     Attributes:
-        source: The image: ``source.name``, ``source.path``.
-        raster: Its pixels.
-        sample: On the CPU: ``seg_logits`` (classes, H, W) float32, ``pred_sem_seg`` (1, H, W) of class indexes.
+        source: The image, with ``source.name`` and ``source.path``.
+        raster: Pixels of the image.
+        sample: ``seg_logits`` (classes, H, W) float32 and ``pred_sem_seg`` (1, H, W) class indexes, on the CPU.
     """
 
     source: Source
@@ -37,28 +38,27 @@ class Prediction:
 
     @property
     def name(self) -> str:
-        """The image's path without its suffix, relative to the folder that was given."""
+        """Path of the image without its suffix, relative to the folder that was given."""
         return self.source.name
 
     @property
     def path(self) -> Path | None:
-        """The image's file, if it is one."""
+        """File of the image; None for an array."""
         return self.source.path
 
     @property
     def logits(self) -> NDArray[np.float32]:
-        """(classes, H, W) float32."""
+        """Logits, (classes, H, W) float32."""
         return self.sample.seg_logits.data.numpy()
 
     @property
     def is_binary(self) -> bool:
-        """Foreground against background, one logit per pixel."""
+        """True for foreground against background, one logit per pixel."""
         return len(self.sample.seg_logits.data) == 1
 
     @property
     def probability(self) -> NDArray[np.uint8]:
-        """(H, W) uint8, 255 = certain: probability of the foreground, as ``tools/test.py --out`` writes it; of the chosen class
-        where there are several."""
+        """Probability of the foreground (as ``test --out`` writes it) or of the chosen class, (H, W) uint8, 255 = certain."""
         logits = self.sample.seg_logits.data
         if self.is_binary:
             return foreground_map(logits)
@@ -66,30 +66,33 @@ class Prediction:
 
     @property
     def mask(self) -> NDArray[Any]:
-        """(H, W): bool foreground; with several classes their indexes, uint8 (uint16 where there are more than 256)."""
+        """Foreground, (H, W) bool; with several classes their indexes, uint8 (uint16 for more than 256 classes)."""
         decision = self.sample.pred_sem_seg.data[0].numpy()
         if self.is_binary:
             return decision > 0
         return decision.astype(np.uint8 if len(self.sample.seg_logits.data) <= 256 else np.uint16)
 
     def rle(self, label: int = 1) -> dict[str, Any]:
-        """COCO's compressed run lengths of the pixels of a class (1: the foreground): ``size`` [H, W] and ``counts``, a text."""
+        """Return COCO's compressed run lengths of a class (1: the foreground): ``size`` [H, W], ``counts`` (text)."""
         return encode_rle(self.mask == label)
 
     def overlay(self) -> NDArray[np.uint8]:
-        """The image with the foreground tinted and outlined in red, or every class in a colour of its own; (H, W, 3) uint8 BGR."""
+        """Draw the foreground in red on the image, or each class in its own colour; (H, W, 3) uint8 BGR."""
         height, width = self.raster.shape
         draw = draw_overlay if self.is_binary else draw_classes
         return draw(self.raster.crop(slice(0, height), slice(0, width)), self.mask)
 
     def save(self, folder: str | Path, overlay: bool = True) -> list[Path]:
-        """Write ``masks/NAME.png`` (0 and 255, or class indexes), ``maps/NAME.png`` (probability) and ``overlays/NAME.jpg``.
+        """Write mask, map of probabilities and overlay.
 
-        Of georeferenced TIFF files, mask and map become GeoTIFF (``.tif``) of the same place, if rasterio is installed. Files are
-        written under a temporary name and renamed.
+        Files are ``masks/NAME.png`` (0 and 255, or class indexes), ``maps/NAME.png`` and ``overlays/NAME.jpg``.
+
+        For a georeferenced TIFF file, mask and map are written as GeoTIFF (``.tif``) with its georeference, if rasterio
+        is installed. Each file is whole or missing.
 
         Args:
-            folder: Made where it is missing; files of the same name are replaced, whether ``.png`` or ``.tif``.
+            folder: Folder of the results, made if it is missing; files of the same name are replaced, ``.png`` or
+                ``.tif``.
             overlay: Write the overlay too.
 
         Returns:
@@ -106,10 +109,10 @@ class Prediction:
             suffix, other = (".tif", ".png") if where else (".png", ".tif")
             files.append(Path(folder) / kind / f"{self.name}{suffix}")
             if where:
-                replace_file(files[-1], lambda partial, v=values, w=where: write_geotiff(partial, v, w))  # type: ignore[misc]
+                replace_file(files[-1], partial(write_geotiff, values=values, where=where))
             else:
                 _write_picture(files[-1], values)
-            # Of an earlier run, with or without rasterio: of two files nobody could tell which one counts.
+            # An earlier run, with or without rasterio, may have left the other file: only one of two may stay.
             (Path(folder) / kind / f"{self.name}{other}").unlink(missing_ok=True)
         if overlay:
             files.append(Path(folder) / OVERLAYS / f"{self.name}.jpg")
@@ -118,4 +121,4 @@ class Prediction:
 
 
 def _write_picture(path: Path, picture: NDArray[Any]) -> None:
-    replace_file(path, lambda partial: partial.write_bytes(encode_picture(picture, path.suffix)))
+    replace_file(path, lambda temporary: temporary.write_bytes(encode_picture(picture, path.suffix)))

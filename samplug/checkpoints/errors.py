@@ -4,8 +4,10 @@ from samplug.utils.errors import UserError
 
 
 class WeightsError(UserError, RuntimeError):
-    """A weight file is missing, unreadable, or does not fit the module; the message says which, how, and what to do."""
+    """A weight file is missing, unreadable, or does not fit the module; the message names the file, the reason and a
+    remedy.
+    """
 
 
 class UnsafeCheckpointError(WeightsError):
-    """A weight file that would run code; nothing of it was executed."""
+    """A weight file asks to run code; none of it was executed."""

@@ -1,4 +1,4 @@
-"""Writing weights in the layouts of the published files."""
+"""Write weights in the layouts of the published files."""
 
 import os
 import tempfile
@@ -23,7 +23,7 @@ HUB = {SAM: "SAM (Hugging Face)", SAM2: "SAM 2 (Hugging Face)"}
 def official_file(
     state: Mapping[str, Tensor], family: str, video: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
-    """What an official file holds of a model.
+    """The content of an official file with a model's weights.
 
     Args:
         state: All entries of the model, ``backbone.*`` and ``decode_head.*``.
@@ -31,7 +31,7 @@ def official_file(
         video: Further entries of SAM 2's file, under the file's keys.
 
     Returns:
-        Of SAM the entries, of SAM 2 ``{'model': entries}``; detached, contiguous, on the CPU.
+        The entries for SAM, ``{'model': entries}`` for SAM 2; tensors are detached, contiguous and on the CPU.
     """
     layout = family_named(family)
     entries = _plain({**layout.gather(state, layout.keys_of(state)), **(video or {})})
@@ -39,14 +39,14 @@ def official_file(
 
 
 def hub_state(state: Mapping[str, Tensor], family: str, keys: Iterable[str]) -> dict[str, Tensor]:
-    """The entries of a file of the Hub.
+    """The entries of a file for the Hub.
 
     Args:
         state: All entries of the model, ``backbone.*`` and ``decode_head.*``.
         family: :data:`SAM` or :data:`SAM2`.
-        keys: Those of transformers' model.
+        keys: Keys of transformers' model.
     """
-    # Each its own: a file of safetensors holds no tensor under two names.
+    # safetensors refuses tensors that share memory.
     return {key: value.clone() for key, value in _plain(family_named(HUB[family]).gather(state, keys)).items()}
 
 
@@ -55,7 +55,7 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def video_entries(source: str) -> dict[str, Tensor]:
-    """What only video needs of an official SAM 2 file: memory, and pointers to objects.
+    """Entries of an official SAM 2 file that only video needs: memory and object pointers.
 
     Args:
         source: See :func:`fetch`.
@@ -68,22 +68,23 @@ def video_entries(source: str) -> dict[str, Tensor]:
     found = {key: value for key, value in state.items() if family_named(SAM2).rename(key) == ()}  # type: ignore[misc]
     if family is None or family.name != SAM2 or not found:
         raise WeightsError(
-            f"export: {source} holds no video entries under their official names ({family.name if family else 'an unknown layout'}): name "
+            f"export: {source} holds no video entries under their official names "
+            f"({family.name if family else 'an unknown layout'}): name "
             f"an original SAM 2 file, such as sam2.1_hiera_small.pt"
         )
     return found
 
 
 def check_target(path: Path, folder: bool, overwrite: bool) -> None:
-    """Stop before any work is done if the result could not be written.
+    """Check, before any work is done, that the result can be written.
 
     Args:
-        path: A file or folder to be.
-        folder: Which of them it shall be.
-        overwrite: Replace what is there.
+        path: The file or folder to write.
+        folder: True if it is a folder.
+        overwrite: Existing files may be replaced.
 
     Raises:
-        UserError: There is a folder in place of a file or the reverse, or something is there that must not be replaced.
+        UserError: A folder exists in place of the file or the reverse, or the path exists and must not be replaced.
     """
     if path.exists() and path.is_dir() != folder:
         kind, wanted = ("file", "folder") if folder else ("folder", "file")
@@ -100,16 +101,17 @@ def save(content: Mapping[str, Any], path: Path) -> None:
     """
     try:
         torch.save(dict(content), path)
-    except RuntimeError as error:  # what torch makes of a full disk
+    except RuntimeError as error:  # torch's error for a full disk
         raise OSError(str(error)) from error
 
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """A place for files that get into a folder, which is made, when all of them are written; they replace files of their names.
+    """Yield a temporary folder; when the block ends, its files move into ``folder`` and replace files of the same
+    names.
 
     Raises:
-        UserError: They cannot be written.
+        UserError: The files cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Recognising published weight files by their keys, and renaming their entries to samplug's.
+"""Recognise published weight files by their keys, and rename their entries to samplug's.
 
-samplug's names are ``backbone.``, ``adapter.``, ``decode_head.`` followed by the official names (of SAM's decoder:
-``decode_head.prompt_encoder.`` and ``decode_head.mask_decoder.``; SAM 2's begin with ``sam_``); a file is first brought to that layout,
-and a module then takes the part that it is.
+samplug's names are ``backbone.``, ``adapter.`` or ``decode_head.`` followed by the official names (SAM's decoder:
+``decode_head.prompt_encoder.`` and ``decode_head.mask_decoder.``; SAM 2's: the same with ``sam_`` before the part). A
+file is converted to this layout first; a module then takes the entries of its part.
 """
 
 import re
@@ -21,11 +21,12 @@ class Family:
     """A layout of weight files.
 
     Attributes:
-        name: For messages.
-        marker: Regular expression; the layout is this one if a key matches.
-        rename: Key of the file -> samplug's key; a tuple of keys: one for each row of the tensor, and ``()`` for what is known and
-            of no use to samplug's models. None: recognised only to say so in an error.
-        parts: Beginnings of keys in the file and in samplug, where these make all the difference.
+        name: Name in messages.
+        marker: Regular expression; a file has this layout if a key matches.
+        rename: Function from the file's key to samplug's key; or to a tuple of keys, one for each row of the tensor; or
+            to ``()`` for an entry that samplug's models do not use. None: the layout is recognised for error messages
+            only.
+        parts: Pairs of prefixes in the file and in samplug, for layouts that differ in the prefix only.
     """
 
     name: str
@@ -37,7 +38,9 @@ class Family:
         return any(re.search(self.marker, key) for key in keys)
 
     def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The file's entries under samplug's keys; an entry with another number of rows than keys stays as it is, to be reported."""
+        """The file's entries under samplug's keys; an entry whose number of rows differs from its keys keeps its name
+        and is reported later.
+        """
         converted: dict[str, Tensor] = {}
         for key, value in state.items():
             names = key if self.rename is None else self.rename(key)
@@ -50,12 +53,12 @@ class Family:
         return converted
 
     def keys_of(self, keys: Iterable[str]) -> list[str]:
-        """The file's keys for those of samplug's that begin as ``parts`` say."""
+        """The file's keys for samplug's keys that begin with a prefix of ``parts``."""
         reverse = [(new, old) for old, new in self.parts]
         return [_exchange(key, reverse) for key in keys if key.startswith(tuple(new for new, _ in reverse))]
 
     def gather(self, state: Mapping[str, Tensor], keys: Iterable[str]) -> dict[str, Tensor]:
-        """The reverse of :meth:`convert`: a file of this layout from samplug's entries, found by the same names.
+        """The reverse of :meth:`convert`: the entries of a file of this layout from samplug's entries.
 
         Args:
             state: All entries of a model, under samplug's keys.
@@ -70,7 +73,8 @@ class Family:
         unknown, absent = sorted(set(state) - wanted), sorted(wanted - set(state))
         if unknown or absent:
             raise WeightsError(
-                f"export: {self.name} has no place for {len(unknown)} entries of the model ({', '.join(unknown[:4]) or 'none'}), and the model "
+                f"export: {self.name} has no place for {len(unknown)} entries of the model "
+                f"({', '.join(unknown[:4]) or 'none'}), and the model "
                 f"lacks {len(absent)} of its entries ({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
             )
         return {
@@ -89,7 +93,7 @@ def _ts_sam(key: str) -> str:
     return re.sub(r"^mask_decoder\.", "decode_head.", key)
 
 
-# Beginnings of the official keys and of samplug's; a whole key counts as one.
+# Prefixes of the official keys and of samplug's; a whole key is a prefix too.
 _SAM_PARTS = (
     ("image_encoder.", "backbone."),
     ("prompt_encoder.", "decode_head.prompt_encoder."),
@@ -114,7 +118,7 @@ def _sam(key: str) -> str:
     return _exchange(key, _SAM_PARTS)
 
 
-# Of the video model: memory, and pointers to objects of other frames.
+# Entries of the video model: memory, and pointers to objects of other frames.
 _SAM2_VIDEO = re.compile(
     r"^(memory_attention|memory_encoder|mask_downsample|obj_ptr_proj|obj_ptr_tpos_proj)\.|"
     r"^(maskmem_tpos_enc|no_mem_pos_enc|no_obj_ptr|no_obj_embed_spatial)$"
@@ -127,7 +131,7 @@ def _sam2(key: str) -> str | tuple[str, ...]:
     return _exchange(key, _SAM2_PARTS)
 
 
-# Hugging Face's name -> the official one; the first pattern that matches counts.
+# Hugging Face's name -> the official one; the first pattern that matches applies.
 _HF_DECODER = (
     # One matrix, stored once or twice.
     (
@@ -210,7 +214,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("DINOv2", r"(^|\.)(cls_token|mask_token)$", None),
     Family("samplug", r"^(backbone|adapter|decode_head)\.", lambda key: key),
 )
-# Width (of the first stage) and blocks.
+# (width of the first stage, number of blocks) -> name.
 _SIZES = {
     (768, 12): "ViT-B",
     (1024, 24): "ViT-L",
@@ -223,7 +227,9 @@ _SIZES = {
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: unwraps ``state_dict`` or ``model``, strips the ``module.`` of DataParallel."""
+    """The tensors of a checkpoint, from its ``state_dict`` or ``model`` if it has one, without DataParallel's prefix
+    ``module.``.
+    """
     for wrapper in ("state_dict", "model"):
         inner = checkpoint.get(wrapper)
         if isinstance(inner, Mapping):
@@ -236,18 +242,18 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def family_named(name: str) -> Family:
-    """The family of that name."""
+    """The family with this name."""
     return next(family for family in FAMILIES if family.name == name)
 
 
 def recognise(keys: Iterable[str]) -> Family | None:
-    """The family of a file, by its keys; None for none that samplug knows."""
+    """The family of a file with these keys; None if samplug does not know its layout."""
     keys = list(keys)
     return next((family for family in FAMILIES if family.matches(keys)), None)
 
 
 def describe(state: Mapping[str, Tensor]) -> str:
-    """What a file looks like, for messages: family, architecture and input size where they can be told."""
+    """Describe a file for messages: family, and architecture and input size if the tensors show them."""
     family = recognise(state)
     if family is None:
         return f"no layout that samplug knows (first keys: {', '.join(list(state)[:3]) or 'none'})"
@@ -260,6 +266,6 @@ def describe(state: Mapping[str, Tensor]) -> str:
         {match[1] for key in state if (match := re.search(r"(?:blocks|layers)\.(\d+)\.attn\.qkv\.weight$", key))}
     )
     arch = _SIZES.get((width, depth), f"encoder of width {width} with {depth} blocks")
-    if positions.shape[-1] != width:  # SAM 2's table, channels first, belongs to no input size
+    if positions.shape[-1] != width:  # SAM 2's table, channels first, does not depend on the input size
         return f"{family.name} {arch}"
     return f"{family.name} {arch} for {positions.shape[1] * patch} px"

@@ -1,4 +1,4 @@
-"""Getting a weight file and reading it without running anything that is in it."""
+"""Fetch a weight file and read it without running code in it."""
 
 import ast
 import hashlib
@@ -24,13 +24,15 @@ from samplug.utils.cache import cache_dir
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """Stands in for ``getattr``, by which MMEngine's log histories name their own methods, and does nothing else."""
+    """Replacement of ``getattr`` for reading MMEngine's log histories, which pickle their methods by it; allows nothing
+    else.
+    """
     if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}, {name!r}")
 
 
-# What MMEngine's checkpoints hold beside tensors and plain containers: log histories and numpy values.
+# Types in MMEngine's checkpoints beside tensors and plain containers: log histories and numpy values.
 _ALLOWED: list[Any] = [
     HistoryBuffer,
     (_statistic, "builtins.getattr"),
@@ -42,7 +44,7 @@ _ALLOWED: list[Any] = [
 ]
 _CHUNK = 1 << 20
 _ATTEMPTS = 4
-# md5 prefixes that Segment Anything's files carry in their names.
+# md5 prefixes, which Segment Anything's files have in their names.
 _OFFICIAL_MD5 = {
     "sam_vit_b_01ec64.pth": "01ec64",
     "sam_vit_l_0b3195.pth": "0b3195",
@@ -52,14 +54,14 @@ _HUB_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_mode
 
 
 def fetch(source: str) -> Path:
-    """The local file behind a source.
+    """Return the local file of a source; a remote one is downloaded into the cache first.
 
     Args:
-        source: A path; an http(s) address, optionally ending in ``#sha256=HEX`` or ``#md5=HEX`` (a prefix of six digits or
-            more is enough); or ``hf://OWNER/REPO[/FILE][@REVISION]``.
+        source: A path; an http(s) address, optionally ending in ``#sha256=HEX`` or ``#md5=HEX`` (a prefix of six digits
+            or more is enough); or ``hf://OWNER/REPO[/FILE][@REVISION]``.
 
     Raises:
-        WeightsError: No such file, a failed download, or another hash than expected.
+        WeightsError: The file does not exist, the download fails, or the hash is not the expected one.
     """
     source = str(source)
     if source.startswith("hf://"):
@@ -76,17 +78,17 @@ def fetch(source: str) -> Path:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a file into memory on the CPU; no pickled code runs, and configs in it stay text.
+    """Read a file to the CPU; pickled code is not run, and configs in the file stay text.
 
     Args:
         path: A ``.safetensors`` file, a sharded ``*.safetensors.index.json``, or any file of ``torch.save``.
 
     Returns:
-        The mapping that the file holds: a state dict, or a checkpoint with ``state_dict`` and more.
+        The content, a mapping: a state dict, or a checkpoint with ``state_dict`` and more.
 
     Raises:
-        UnsafeCheckpointError: It asks for code to be run.
-        WeightsError: It cannot be read, or is no mapping.
+        UnsafeCheckpointError: The file asks to run code.
+        WeightsError: The file cannot be read, or its content is not a mapping.
     """
     path = Path(path)
     if path.name.endswith(".safetensors.index.json"):
@@ -102,14 +104,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f"the Python object {found[1]}" if found else "Python objects"
             raise UnsafeCheckpointError(
-                f"weights: {path} asks to load {what}, which could run code, so it was not opened. samplug reads tensors and plain "
+                f"weights: {path} asks to load {what}, which could run code, so it was not opened. samplug reads "
+                "tensors and plain "
                 f"containers only; if you trust the file, re-save its state dict with safetensors or torch.save"
             ) from error
         raise WeightsError(f"weights: {path} is not a readable checkpoint: {_first_line(error)}") from error
-    except Exception as error:  # a damaged stream of instructions may fail in any way
+    except Exception as error:  # damaged pickle data may fail in any way
         size = path.stat().st_size if path.exists() else 0
         raise WeightsError(
-            f"weights: {path} ({size:,} bytes) is damaged or no checkpoint, perhaps a broken download: {_first_line(error)}"
+            f"weights: {path} ({size:,} bytes) is damaged or no checkpoint, perhaps a broken download: "
+            f"{_first_line(error)}"
         ) from error
     if not isinstance(content, Mapping):
         raise WeightsError(f"weights: {path} holds a {type(content).__name__}, expected a state dict or a checkpoint")
@@ -118,7 +122,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _refuse_text(path: Path) -> None:
-    """Stop at a web page or the pointer of a large file store, which unpickling would report as something else."""
+    """Raise a WeightsError for a web page or a git-lfs pointer, for which unpickling would give a misleading error."""
     with suppress(OSError), path.open("rb") as file:
         head = file.read(64).lstrip().lower()
         if head.startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -130,19 +134,20 @@ def _refuse_text(path: Path) -> None:
 
 
 def refuse_code_in_config(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Stop at a checkpoint whose stored config is more than assignments of values.
+    """Refuse a checkpoint whose stored config holds more than assignments of values.
 
-    samplug never executes it, but MMEngine and other tools do (``Runner.resume``).
+    samplug never executes the config, but MMEngine (``Runner.resume``) and other tools do.
 
     Raises:
-        UnsafeCheckpointError: A config text with imports, calls or other statements.
+        UnsafeCheckpointError: The config has imports, calls or other statements.
     """
     meta = checkpoint.get("meta")
     for key in ("config", "cfg"):
         text = meta.get(key) if isinstance(meta, Mapping) else None
         if isinstance(text, str) and not _is_plain_config(text):
             raise UnsafeCheckpointError(
-                f"weights: {path} carries a config with code (meta[{key!r}]), not only values; it was not executed and the file is "
+                f"weights: {path} carries a config with code (meta[{key!r}]), not only values; it was not executed and "
+                "the file is "
                 f"refused. If you trust the weights, delete that entry and save the file again"
             )
 
@@ -152,7 +157,7 @@ def _is_plain_config(text: str) -> bool:
     try:
         tree = ast.parse(text)
     except SyntaxError:
-        return True  # cannot be executed either
+        return True  # cannot be executed
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             if not (isinstance(node.func, ast.Name) and node.func.id in allowed_calls):
@@ -225,11 +230,11 @@ def _fetch_url(source: str) -> Path:
     if not name:
         raise WeightsError(f"weights: {source} does not end in a file name")
     algorithm, expected = _expected_hash(name, fragment, source)
-    # The address is part of the place: two files of one name from two hosts do not meet.
+    # The folder depends on the address, so files of the same name from two hosts are kept apart.
     folder = cache_dir() / hashlib.sha256(url.encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / name, folder / f"{name}.part"
-    with FileLock(f"{path}.lock"):  # several processes of one machine download once
+    with FileLock(f"{path}.lock"):  # one download for all processes of a machine
         if not path.exists():
             _download(url, part)
             _check_hash(part, algorithm, expected, source)
@@ -249,7 +254,7 @@ def _expected_hash(name: str, fragment: str, source: str) -> tuple[str, str]:
         return algorithm, digest.lower()
     if name in _OFFICIAL_MD5:
         return "md5", _OFFICIAL_MD5[name]
-    # torch.hub's and OpenMMLab's convention; eight digits may be a date.
+    # The convention of torch.hub and OpenMMLab; eight decimal digits may be a date.
     hub_style = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)
     return "sha256", hub_style[1] if hub_style else ""
 
@@ -262,13 +267,14 @@ def _check_hash(path: Path, algorithm: str, expected: str, source: str) -> None:
     if not digest.startswith(expected):
         path.unlink()
         raise WeightsError(
-            f"weights: {source}: the download has {algorithm} {digest}, expected {expected}...; it was deleted, try again or check "
+            f"weights: {source}: the download has {algorithm} {digest}, expected {expected}...; it was deleted, try "
+            "again or check "
             f"the address"
         )
 
 
 def _download(url: str, part: Path) -> None:
-    """Download to ``part``, going on where an earlier attempt stopped."""
+    """Download to ``part``; continue a partial file of an earlier attempt."""
     failure = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -290,7 +296,7 @@ def _download(url: str, part: Path) -> None:
                 return
             failure = f"connection closed after {part.stat().st_size} of {total} bytes"
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # what is here is not the beginning of this file
+            if error.code == 416:  # the partial file does not belong to this file
                 part.unlink()
                 continue
             failure = f"HTTP {error.code} {error.reason}"
@@ -298,5 +304,7 @@ def _download(url: str, part: Path) -> None:
                 break
         except (OSError, HTTPException) as error:
             failure = _first_line(error)
-    kept = f"; {part} keeps what arrived, run again to go on" if part.exists() and part.stat().st_size else ""
+    kept = (
+        f"; {part} keeps the part that arrived, run again to continue" if part.exists() and part.stat().st_size else ""
+    )
     raise WeightsError(f"weights: {url} could not be downloaded: {failure}{kept}")

@@ -1,7 +1,7 @@
 """State that data fill, such as a memory bank, as opposed to weights.
 
-A module declares it by a method ``filled_state()`` that returns the names of such buffers. A checkpoint may lack them; where it has them
-they are loaded and may differ from the module's in the first dimension, along which banks grow.
+A module declares it by a method ``filled_state()`` that returns the names of such buffers. A checkpoint may lack them;
+where it has them they are loaded and may differ from the module's in the first dimension, along which banks grow.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def filled_names(model: nn.Module) -> set[str]:
 
 
 def fits_filled(value: Tensor, buffer: Tensor) -> bool:
-    """Whether a filled buffer can take ``value``: the shapes are equal but for the first dimension."""
+    """True if a filled buffer can take ``value``: their shapes may differ in the first dimension only."""
     return value.ndim == buffer.ndim and value.shape[1:] == buffer.shape[1:]
 
 

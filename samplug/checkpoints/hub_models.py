@@ -1,4 +1,4 @@
-"""transformers' models of the same sizes as samplug's, for folders that ``from_pretrained`` reads."""
+"""Build transformers' models with the sizes of samplug's models, for folders that ``from_pretrained`` reads."""
 
 from typing import Any
 
@@ -38,14 +38,15 @@ def hub_sam2(model: Any) -> Any:
     """``Sam2Model`` for a :class:`SAM2Hiera` and a :class:`SAM2MaskDecoder`, without weights (on the meta device).
 
     Raises:
-        ConfigError: The model does not add the vector for "no memory", as ``Sam2Model`` always does.
+        ConfigError: The model does not add the vector for "no memory", which ``Sam2Model`` always adds.
     """
     from transformers import Sam2Config, Sam2Model, Sam2PromptEncoderConfig, Sam2VisionConfig
 
     encoder = model.backbone
     if not model.decode_head.add_no_mem_embed:
         raise ConfigError(
-            "export: the model was built with add_no_mem_embed=False, and transformers' Sam2Model always adds that vector: use --layout "
+            "export: the model was built with add_no_mem_embed=False, and transformers' Sam2Model always adds that "
+            "vector: use --layout "
             "official"
         )
     size = encoder.img_size
@@ -61,7 +62,9 @@ def hub_sam2(model: Any) -> Any:
 
 
 def sam_preprocessor(encoder: Any) -> dict[str, Any]:
-    """preprocessor_config.json for a :class:`SAMViT`: the longer side becomes that of the input, the rest is padding."""
+    """preprocessor_config.json for a :class:`SAMViT`: the longer side is resized to the input size, the rest is
+    padding.
+    """
     size, low = encoder.img_size, encoder.img_size // 4
     return _preprocessor(encoder) | {
         "image_processor_type": "SamImageProcessor",
@@ -75,7 +78,7 @@ def sam_preprocessor(encoder: Any) -> dict[str, Any]:
 
 
 def sam2_preprocessor(encoder: Any) -> dict[str, Any]:
-    """preprocessor_config.json for a :class:`SAM2Hiera`: both sides become that of the input."""
+    """preprocessor_config.json for a :class:`SAM2Hiera`: both sides are resized to the input size."""
     size, low = encoder.img_size, encoder.img_size // 4
     return _preprocessor(encoder) | {
         "image_processor_type": "Sam2ImageProcessor",

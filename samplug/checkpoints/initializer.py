@@ -9,12 +9,12 @@ from samplug.registry import WEIGHT_INITIALIZERS
 
 @WEIGHT_INITIALIZERS.register_module(name="Pretrained")
 class StrictPretrainedInit:
-    """MMEngine's ``Pretrained`` made strict; in force wherever the default scope is ``samplug``.
+    """Strict replacement of MMEngine's ``Pretrained``, used if the default scope is ``samplug``.
 
     Args:
         checkpoint: Source, see :func:`samplug.checkpoints.fetch`.
         prefix: Take only the entries under this prefix.
-        map_location: Accepted for MMEngine's signature; files are read to the CPU.
+        map_location: Unused; an argument of MMEngine's. Files are read to the CPU.
     """
 
     def __init__(self, checkpoint: str, prefix: str | None = None, map_location: str = "cpu") -> None:

@@ -1,4 +1,4 @@
-"""Strict loading of weights into modules."""
+"""Load weights into modules strictly."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Set
@@ -13,13 +13,14 @@ from samplug.checkpoints.errors import WeightsError
 from samplug.checkpoints.families import describe, recognise, state_dict_of
 from samplug.checkpoints.files import fetch, read_checkpoint
 from samplug.checkpoints.filled import filled_names, fits_filled, resize_buffers
+from samplug.utils.text import listed
 
 _LISTED = 8
 
 
 @dataclass
 class LoadReport:
-    """What :func:`load_weights` did, in names of the module's state dict."""
+    """The result of :func:`load_weights`, in names of the module's state dict; shapes are (in the file, in the module)."""
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -35,22 +36,25 @@ class LoadReport:
 def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: str | None = None) -> LoadReport:
     """Load a weight file into a module.
 
-    Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their keys. A module
-    that is a part of such a model (:class:`SAMViT` of SAM, say) takes its part and leaves the others; of a SAM 2 file what only
-    video needs is left too. Position tables of another input size are resized: :meth:`SAMViT.adapt_state`.
+    Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their
+    keys. A module that is a part of such a model, such as :class:`SAMViT`, takes the entries of its part and ignores
+    the others, and the entries of a SAM 2 file that only video needs. Position tables of another input size are
+    resized: :meth:`SAMViT.adapt_state`. State that data fill may be missing and may have another first dimension:
+    :mod:`samplug.checkpoints.filled`.
 
     Args:
-        module: Any module; samplug's own say which part of a model they are (``checkpoint_part``).
+        module: Any module; samplug's own name their part of a model (``checkpoint_part``).
         source: Path, http(s) address or ``hf://...``, see :func:`fetch`.
-        strict: Stop unless every entry of the module is found with its shape and every entry of the file is used.
-            False loads what fits and logs the rest.
+        strict: True: every entry of the module must be in the file with its shape, and every entry of the file must be
+            used. False: load the entries that fit and log the others.
         prefix: Take only the file's entries under this prefix (for modules that are not samplug's).
 
     Returns:
         The names that were loaded, missing, unexpected, misshaped and resized.
 
     Raises:
-        WeightsError: The file cannot be had or read, or (``strict``) does not fit; nothing was loaded then.
+        WeightsError: The file cannot be fetched or read, or does not fit and ``strict`` is True; nothing was loaded
+            then.
     """
     checkpoint = read_checkpoint(fetch(source))
     return load_state(module, state_dict_of(checkpoint), str(source), strict=strict, prefix=prefix)
@@ -64,11 +68,14 @@ def load_state(
     prefix: str | None = None,
     may_miss: Set[str] = frozenset(),
 ) -> LoadReport:
-    """As :func:`load_weights`, from tensors.
+    """Load tensors into a module, see :func:`load_weights`.
 
     Args:
+        module: See :func:`load_weights`.
         state: Tensors in any known layout.
-        origin: Where they came from, for messages.
+        origin: Source of the tensors, for messages.
+        strict: See :func:`load_weights`.
+        prefix: See :func:`load_weights`.
         may_miss: Names of the module that need not be in ``state``.
     """
     own, filled = module.state_dict(), filled_names(module)
@@ -112,12 +119,15 @@ def _to_module_names(
     part = getattr(module, "checkpoint_part", None)
     if part is not None:
         renamed = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
-    # A file may have the module's own names already, and even those of other parts beside them: the reading that fits better.
+    # A file may have the module's own names already, possibly beside entries of other parts: take the names that fit
+    # better.
     return max(renamed, dict(state), key=lambda reading: (len(own & set(reading)), -len(reading)))
 
 
 def outside_state(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Of ``names``, entries of a module that has weights outside of its state (``outside_state()``, as a ``CachedEncoder`` has)."""
+    """Entries with these names that modules keep outside their state dict (``outside_state()``, such as the encoder of
+    a ``CachedEncoder``).
+    """
     found: dict[str, Tensor] = {}
     for path, child in module.named_modules():
         head = f"{path}." if path else ""
@@ -128,12 +138,13 @@ def outside_state(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
 
 
 def _leave_out_outside(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Drop what the module has outside of its state; it must be the same."""
+    """Remove entries that the module keeps outside its state dict; a WeightsError if their values differ."""
     for name, value in outside_state(module, state.keys() - module.state_dict().keys()).items():
         given = state.pop(name)
         if given.shape != value.shape or not torch.equal(given.to(value), value):
             raise WeightsError(
-                f"weights: {origin} was made with another encoder than the one whose maps {type(module).__name__} reads ({name} differs): set "
+                f"weights: {origin} was made with another encoder than the one whose maps {type(module).__name__} "
+                f"reads ({name} differs): set "
                 f"encoder.init_cfg.checkpoint to the file used in training, or take a config without a cache"
             )
 
@@ -168,8 +179,7 @@ def _explain(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor],
 def _listing(title: str, names: list[str]) -> list[str]:
     if not names:
         return []
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return [f"  {len(names)} {title}: {', '.join(names[:_LISTED])}{more}"]
+    return [f"  {len(names)} {title}: {listed(names, _LISTED)}"]
 
 
 def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) -> str:
@@ -177,8 +187,9 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
     lacking = any(name.startswith(("adapter.", "decode_head.")) for name in report.missing)
     if family is not None and family.name.startswith(("SAM (", "SAM 2")) and lacking:
         return (
-            "a SAM file holds no adapter and no decoder but SAM's own: give it as init_cfg of model.backbone (and of a SAMMaskDecoder or "
-            "SAM2MaskDecoder), not for the whole model"
+            "a SAM file has no adapter, and no decoder but SAM's own: set it as init_cfg of model.backbone (and of a "
+            "SAMMaskDecoder or "
+            "SAM2MaskDecoder), not of the whole model"
         )
     if report.misshaped and not report.missing and not report.unexpected:
         return (
@@ -194,7 +205,7 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
 
 
 def _parts(names: Iterable[str]) -> set[str]:
-    """First words of dotted names: modules, not single parameters."""
+    """First parts of dotted names: modules, not single parameters."""
     return {name.split(".")[0] for name in names if "." in name}
 
 
@@ -206,7 +217,7 @@ def pretrained_config(module: nn.Module) -> dict[str, Any] | None:
 
 
 def pretrained_names(model: nn.Module) -> set[str]:
-    """Names of the model's state dict that a ``Pretrained`` config of the model or of one of its modules supplies."""
+    """Names of the model's state dict that ``Pretrained`` configs of the model and its modules supply."""
     return {
         f"{name}.{key}" if name else key
         for name, module in model.named_modules()
@@ -216,7 +227,7 @@ def pretrained_names(model: nn.Module) -> set[str]:
 
 
 def load_pretrained(model: nn.Module) -> set[str]:
-    """Load every ``Pretrained`` config in the model, inner modules first, and return the names they supplied."""
+    """Load all ``Pretrained`` configs of the model, inner modules first, and return the names that they supply."""
     for _, module in reversed(list(model.named_modules())):
         config = pretrained_config(module)
         if config is not None:
@@ -226,7 +237,7 @@ def load_pretrained(model: nn.Module) -> set[str]:
 
 @torch.no_grad()
 def digest(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
-    """sha256 over the named tensors: their names, shapes, dtypes and bytes."""
+    """sha256 of the names, shapes, dtypes and bytes of the named tensors."""
     sha = hashlib.sha256()
     for name in sorted(names):
         value = tensors[name].detach().cpu().contiguous()

@@ -1,6 +1,7 @@
 """Draw curves and print a table of the training logs of one or more runs.
 
-The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in one work folder is one run.
+The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in one work folder is
+one run.
 """
 
 import argparse
@@ -71,7 +72,8 @@ def select(runs: Sequence[tuple[RunLog, Path]], wanted: Sequence[str] | None) ->
 
     Args:
         runs: Runs and their folders.
-        wanted: Names or shell patterns, with or without ``train/`` and ``val/``; None: the training loss and all validation metrics.
+        wanted: Names or shell patterns, with or without ``train/`` and ``val/``; None: the training loss and all
+            validation metrics.
 
     Raises:
         ConfigError: No run has such a key.
@@ -98,7 +100,9 @@ def lower_is_better(key: str) -> bool | None:
 
 
 def best(points: Sequence[Point]) -> Point | None:
-    """Return the best of one key's points, the first of equal ones; None if the key has no direction or no finite value."""
+    """Return the best of one key's points, the first of equal ones; None if the key has no direction or no finite
+    value.
+    """
     finite = [point for point in points if math.isfinite(point.value)]
     if not finite or (lower := lower_is_better(finite[0].key)) is None:
         return None

@@ -39,7 +39,8 @@ def execute(args: argparse.Namespace) -> None:
         speed = time_loader(cfg, args.phase, args.speed, seed)
         loader = cfg[f"{args.phase}_dataloader"]
         print(
-            f"{args.phase}: {speed.images_per_second:.1f} images/s over {speed.batches} batches after the first, which took "
+            f"{args.phase}: {speed.images_per_second:.1f} images/s over {speed.batches} batches after the first, "
+            "which took "
             f"{speed.first:.2f} s (batch_size={loader.get('batch_size')}, num_workers={loader.get('num_workers', 0)})"
         )
         return

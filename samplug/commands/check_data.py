@@ -1,7 +1,7 @@
 """Check that the datasets of a config are there, whole, and as published.
 
-Every image and annotation is read. Missing, broken and suspicious files are listed; number and sizes are compared with those of the
-published datasets. The exit code is 1 if anything is not as it should be.
+Every image and annotation is read. Missing, broken and suspicious files are listed; number and sizes are compared with
+those of the published datasets. The exit code is 1 if anything is not as it should be.
 """
 
 import argparse
@@ -39,7 +39,8 @@ def execute(args: argparse.Namespace) -> None:
     sets = {(phase, str(dataset)): (dataset, kind) for phase, dataset, kind in found}
     if not sets:
         raise DataError(
-            f"check: {args.config} has no dataset of files in its loaders (a class with check_files, as BinarySegDataset has it)"
+            f"check: {args.config} has no dataset of files in its loaders (a class with check_files, as "
+            "BinarySegDataset has it)"
         )
     wrong = 0
     for (phase, _), (dataset, kind) in sets.items():

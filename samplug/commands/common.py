@@ -87,12 +87,13 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def build_runner(cfg: Any) -> Any:
-    """Build the config's Runner: ``runner_type``, or ``SamplugRunner``.
+    """Build the Runner of a config: ``runner_type``, by default ``SamplugRunner``.
 
     Raises:
         ConfigError: The work folder cannot be written, or there is no such Runner.
     """
     import samplug.engine  # noqa: F401
+    from samplug.moved import TYPES
     from samplug.registry import RUNNERS
 
     try:
@@ -104,9 +105,12 @@ def build_runner(cfg: Any) -> Any:
             f"work_dir {cfg.work_dir} cannot be written ({error.strerror}): choose another --work-dir"
         ) from error
     cfg.setdefault("runner_type", "SamplugRunner")
+    if cfg.runner_type in TYPES:
+        raise ConfigError(f"config: runner_type {cfg.runner_type} is {TYPES[cfg.runner_type]} now: change it")
     kind = RUNNERS.get(cfg.runner_type)
     if kind is None:
         raise ConfigError(
-            f"config: no runner_type is called {cfg.runner_type!r}: use SamplugRunner, or add its module to custom_imports"
+            f"config: no runner_type is called {cfg.runner_type!r}: use SamplugRunner, or add its module to "
+            "custom_imports"
         )
     return kind.from_cfg(cfg)

@@ -1,4 +1,7 @@
-"""Download the weights that a model needs. Downloads resume, and are checked where a hash is known."""
+"""Download the weights that a model needs.
+
+Downloads resume, and are checked where a hash is known.
+"""
 
 import argparse
 import filecmp
@@ -62,8 +65,8 @@ def _place(file: Path, folder: Path) -> Path:
         if filecmp.cmp(file, target, shallow=False):
             return target
         raise UserError(
-            f"download: {target} is another file ({target.stat().st_size:,} bytes, expected {file.stat().st_size:,}): move it, or choose "
-            f"another --out-dir"
+            f"download: {target} is another file ({target.stat().st_size:,} bytes, expected "
+            f"{file.stat().st_size:,}): move it, or choose another --out-dir"
         )
     replace_file(target, lambda partial: _link_or_copy(file, partial))
     return target

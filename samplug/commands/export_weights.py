@@ -1,4 +1,7 @@
-"""Write a model's weights in the layout of SAM's or SAM 2's own files, or for transformers. LoRA is merged."""
+"""Write a model's weights in the layout of SAM's or SAM 2's own files, or for transformers.
+
+LoRA is merged into the encoder.
+"""
 
 import argparse
 

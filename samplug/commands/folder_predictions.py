@@ -51,7 +51,7 @@ class Settings:
     bands: Bands | None = None
 
     def stamp(self, cfg: Any) -> dict[str, Any]:
-        """Return the values for json, with what may change behind the names: the loaded config, the checkpoint's size and time."""
+        """Return the values for json, with a hash of the loaded config and the checkpoint's size and time."""
         path = Path(self.checkpoint).expanduser()
         state = path.stat() if path.is_file() else None
         content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
@@ -94,8 +94,9 @@ def predict(
 ) -> Outcome:
     """Predict images into ``masks/``, ``maps/`` and ``overlays/``, see :meth:`samplug.apis.Prediction.save`.
 
-    Images whose result files all exist and are not older than the image are left alone. Files appear when they are whole, so an
-    interrupted run goes on where it was. ``predict.json`` keeps the settings, so that predictions of two models are never mixed.
+    Images whose result files all exist and are not older than the image are left alone. Files appear when they are
+    whole, so an interrupted run goes on where it was. ``predict.json`` keeps the settings, so that predictions of two
+    models are never mixed.
 
     Args:
         settings: Model and options.
@@ -107,10 +108,12 @@ def predict(
         overlay: Write overlays.
         formats: Names of :data:`samplug.converters.EXPORTS`; all masks are exported to a folder ``FORMAT/`` each.
         overwrite: Predict all again, and replace exports.
-        on_error: ``'skip'``: images that cannot be read are left out. ``'stop'``: they raise an error when all others are done.
+        on_error: ``'skip'``: images that cannot be read are left out. ``'stop'``: they raise an error when all others
+            are done.
 
     Raises:
-        DataError: No images, two of one name, images that cannot be read, results that are in the way or cannot be written.
+        DataError: No images, two of one name, images that cannot be read, results that are in the way or cannot be
+            written.
         ConfigError: ``out_dir`` lies in a folder of images, or holds predictions of other settings.
         WeightsError: See :func:`samplug.apis.init_model`.
     """
@@ -145,8 +148,8 @@ def predict(
         objects[format] = export_annotations(labelled, folder, format, class_names(cfg), overwrite)
     if failures and on_error == "stop":
         raise DataError(
-            f"predict: {len(failures)} of {len(sources)} images could not be predicted, all others are in {out}; mend them, or "
-            f"pass --on-error skip:\n{indented(failures.values())}"
+            f"predict: {len(failures)} of {len(sources)} images could not be predicted, all others are in {out}; "
+            f"mend them, or pass --on-error skip:\n{indented(failures.values())}"
         )
     return Outcome(len(waiting) - len(failures), len(sources) - len(waiting), failures, objects)
 
@@ -189,8 +192,8 @@ def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Sour
         first = names.setdefault(source.name, source)
         if first is not source:
             raise DataError(
-                f"predict: {first.path} and {source.path} would both be written as {source.name}: predict them into different "
-                f"folders, or rename one"
+                f"predict: {first.path} and {source.path} would both be written as {source.name}: predict them into "
+                f"different folders, or rename one"
             )
     return sources
 
@@ -204,8 +207,8 @@ def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
     changed = [name for name in stamp if before.get(name) != stamp[name]]
     if changed:
         raise ConfigError(
-            f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose another "
-            f"--out-dir, or pass --overwrite"
+            f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose "
+            f"another --out-dir, or pass --overwrite"
         )
     return path.stat().st_mtime
 

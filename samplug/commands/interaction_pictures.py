@@ -1,4 +1,4 @@
-"""Drawing the clicks and boxes that a promptable model is trained and tested with."""
+"""Pictures of the clicks and boxes that a promptable model is trained and tested with."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,20 +23,24 @@ _OBJECT, _BACKGROUND, _BOX = (80, 220, 80), (70, 70, 235), (230, 180, 40)  # BGR
 
 
 class InteractionPictures:
-    """Draws simulated sessions: clicks on the object green, off it red, by number; boxes blue; the last answer red, the truth outlined.
+    """Draw simulated interactions.
+
+    Clicks on the object are green, those off it red, both with numbers; boxes are blue, the last masks red, and the
+    ground truth is outlined.
 
     Args:
         cfg: Config of a :class:`PromptableSAM`.
-        checkpoint: Weights that answer the prompts, see :func:`init_model`. None: the first prompt alone is drawn, which needs no model.
-        train: The sessions of a training, or else those of a test.
+        checkpoint: Weights to predict masks with, see :func:`init_model`. None: draw the first prompt alone, which
+            needs no weights.
+        train: Draw the interactions of a training, or else those of a test.
 
     Raises:
         ConfigError: The config's model takes no prompts.
     """
 
     def __init__(self, cfg: Config, checkpoint: str | None = None, train: bool = True) -> None:
-        self.answers = checkpoint is not None
-        if self.answers:
+        self.predicts = checkpoint is not None
+        if self.predicts:
             model = init_model(cfg, checkpoint)
         else:
             with torch.device("meta"), named_in(cfg):
@@ -51,41 +55,41 @@ class InteractionPictures:
 
     @torch.no_grad()
     def draw(self, sample: dict[str, Any], scale: int) -> NDArray[np.uint8]:
-        """The image as it comes from the pipeline, with the session of each of its objects.
+        """Draw the interaction with each object on the image as it comes from the pipeline.
 
         Args:
-            sample: Of the dataset: ``inputs`` (3, h, w) uint8 BGR and ``data_samples``.
-            scale: Enlarge it so many times, by repeating pixels.
+            sample: Sample of the dataset with ``inputs`` (3, h, w) uint8 BGR and ``data_samples``.
+            scale: Factor by which the image is enlarged, by repeating pixels.
 
         Returns:
             (scale h, scale w, 3) uint8 BGR.
         """
-        image, truth = sample["inputs"], sample["data_samples"]
-        objects = self._placed(truth)
-        state, found = self._session(sample, objects)
+        image = sample["inputs"]
+        objects = self._placed(sample["data_samples"])
+        state, mask = self._interact(sample, objects)
         height, width = image.shape[-2:]
         picture: Any = image.permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
-        shown = [picture, found[:height, :width], (objects == 1).any(dim=0)[0, :height, :width].numpy()]
-        picture, answer, outline = (np.repeat(np.repeat(array, scale, axis=0), scale, axis=1) for array in shown)
-        picture = draw_overlay(np.ascontiguousarray(picture), answer, outline)
-        for number, (kind, place) in _said(state):
+        shown = [picture, mask[:height, :width], (objects == 1).any(dim=0)[0, :height, :width].numpy()]
+        picture, mask, outline = (np.repeat(np.repeat(array, scale, axis=0), scale, axis=1) for array in shown)
+        picture = draw_overlay(np.ascontiguousarray(picture), mask, outline)
+        for number, (kind, place) in _prompts_in(state):
             _mark(picture, kind, (np.asarray(place) + 0.5) * scale, number)
         return picture
 
-    def _placed(self, truth: Any) -> torch.Tensor:
+    def _placed(self, ground_truth: Any) -> torch.Tensor:
         if self.train:
-            return training_objects(truth, self.model.img_size)
-        frame = InputGeometry(self.model.img_size, tuple(truth.ori_shape), self.model.frame)
-        return frame.place_objects(objects_of(truth))
+            return training_objects(ground_truth, self.model.img_size)
+        geometry = InputGeometry(self.model.img_size, tuple(ground_truth.ori_shape), self.model.geometry)
+        return geometry.place_objects(objects_of(ground_truth))
 
-    def _session(self, sample: dict[str, Any], objects: torch.Tensor) -> tuple[PromptState | None, NDArray[np.bool_]]:
-        """What was said last, with all that was said before, and the union of the answers."""
+    def _interact(self, sample: dict[str, Any], objects: torch.Tensor) -> tuple[PromptState | None, NDArray[np.bool_]]:
+        """Return all prompts, and the union (S, S) of the last masks."""
         size = self.model.img_size
         nothing = np.zeros((size, size), bool)
         generator = prompt_generator_of(sample["data_samples"])
         if not len(objects):
             return None, nothing
-        if not self.answers:
+        if not self.predicts:
             return first_prompt(self.prompts, objects, generator), nothing
         device = next(self.model.parameters()).device
         data = dict(inputs=[sample["inputs"]], data_samples=[sample["data_samples"].clone()])
@@ -95,11 +99,11 @@ class InteractionPictures:
         )
         state, masks = steps[-1]
         logits = self.model.enlarged(best_mask(masks.logits, masks.iou).float())
-        return state, (logits > 0).any(dim=0)[0].cpu().numpy()
+        return state, (logits > self.model.decode_head.logit_threshold).any(dim=0)[0].cpu().numpy()
 
 
-def _said(state: PromptState | None) -> Iterator[tuple[int, tuple[str, Sequence[float]]]]:
-    """Number, kind and place of everything that was said, object by object."""
+def _prompts_in(state: PromptState | None) -> Iterator[tuple[int, tuple[str, Sequence[float]]]]:
+    """Yield number, kind and place of each prompt, object by object."""
     if state is None:
         return
     if state.boxes is not None:
@@ -115,7 +119,7 @@ def _said(state: PromptState | None) -> Iterator[tuple[int, tuple[str, Sequence[
 
 
 def _mark(picture: NDArray[np.uint8], kind: str, place: NDArray[np.float64], number: int) -> None:
-    """SeededIndex one prompt, in place."""
+    """Draw one prompt, in place."""
     size = max(3, min(picture.shape[:2]) // 70)
     x, y, *corner = (round(value) for value in place.tolist())
     if corner:

@@ -1,4 +1,4 @@
-"""Values of ``--cfg-options`` on the command line."""
+"""Parse the values of ``--cfg-options``."""
 
 import argparse
 import ast
@@ -10,10 +10,9 @@ from samplug.utils.errors import ConfigError
 
 
 class CfgOptions(DictAction):
-    """MMEngine's ``KEY=VALUE``, with spaces kept in texts (it removes them, also from paths) and dicts read as in configs.
-
-    ``key="dict(type='EMAHook', momentum=0.01)"``, ``key="[dict(...)]"`` and ``key="{'a': 1}"`` become what they say.
-    """
+    """MMEngine's ``KEY=VALUE`` with two additions: spaces are kept in texts (MMEngine removes them, even from paths),
+    and dicts are parsed as in configs: ``key="dict(type='EMAHook', momentum=0.01)"``, ``key="[dict(...)]"``,
+    ``key="{'a': 1}"``."""
 
     def __call__(
         self,
@@ -35,17 +34,18 @@ class CfgOptions(DictAction):
 
 
 def parse(text: str) -> Any:
-    """The value of an option.
+    """Return the value of an option.
 
     Raises:
-        ConfigError: A dict that cannot be read.
+        ConfigError: A dict cannot be read.
     """
     if "dict(" in text or "{" in text:
         try:
             return _value(ast.parse(text.strip(), mode="eval").body)
         except (SyntaxError, ValueError) as error:
             raise ConfigError(
-                f"--cfg-options: {text} cannot be read: values within dict(...) or {{...}} are Python's, texts in quotes"
+                f"--cfg-options: {text} cannot be read: values within dict(...) or {{...}} are Python's, texts in "
+                "quotes"
             ) from error
     bare = text.strip("'\"")
     if "," not in bare and not bare.startswith(("[", "(")):
@@ -54,10 +54,10 @@ def parse(text: str) -> Any:
 
 
 def _value(node: ast.expr) -> Any:
-    """Literals, and calls of dict with literals.
+    """Evaluate literals, and calls of dict with literals.
 
     Raises:
-        ValueError: Anything else.
+        ValueError: It is anything else.
     """
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
         if any(word.arg is None for word in node.keywords):

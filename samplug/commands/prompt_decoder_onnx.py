@@ -22,20 +22,28 @@ OUTPUTS = ("low_res_masks", "iou_predictions")
 
 
 class PromptDecoder(nn.Module):
-    """Prompt encoder and mask decoder in one call with tensors only, whose inputs are those of segment-anything's ONNX model.
+    """Prompt encoder and mask decoder as one call with tensors only, with the inputs of segment-anything's ONNX model.
 
     Args:
-        decoder: Of SAM or SAM 2; it is not copied.
+        decoder: Decoder of SAM or SAM 2; it is not copied.
         img_size: Side S of the network's input in pixels.
         multimask: Three masks for prompts that may mean several things, in place of one.
+        dynamic: Replace single masks that are not stable, see :meth:`PromptedMaskDecoder.decode`. None: as the
+            decoder's published predictor.
     """
 
-    def __init__(self, decoder: SAMMaskDecoder | SAM2MaskDecoder, img_size: int, multimask: bool = False) -> None:
+    def __init__(
+        self,
+        decoder: SAMMaskDecoder | SAM2MaskDecoder,
+        img_size: int,
+        multimask: bool = False,
+        dynamic: bool | None = None,
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.img_size = img_size
         self.multimask = multimask
-        self.options = dict(dynamic=True) if decoder.has_object_score else {}
+        self.dynamic = decoder.dynamic_multimask if dynamic is None else dynamic
 
     def forward(
         self,
@@ -45,31 +53,27 @@ class PromptDecoder(nn.Module):
         mask_input: Tensor,
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Masks of B objects in one image; g is the side of the encoder's coarsest map.
+        """Predict masks of B objects in one image; g is the side of the encoder's coarsest map.
 
         Args:
-            features: What the decoder's ``image_features`` returns of one image, the coarsest map last.
+            features: Result of the decoder's ``image_features`` for one image, the coarsest map last.
             point_coords: (B, K, 2) float32, (x, y) in pixels of the input.
-            point_labels: (B, K) float32: 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = padding.
-            mask_input: (B, 1, 4g, 4g) float32, logits of an earlier answer.
+            point_labels: (B, K) float32: 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box,
+                -1 = padding.
+            mask_input: (B, 1, 4g, 4g) float32, logits of an earlier prediction.
             has_mask_input: (1,) float32: 1 = use ``mask_input``, 0 = there is none.
 
         Returns:
             Logits (B, M, 4g, 4g) and predicted IoU (B, M), M = 1, or 3 with ``multimask``.
         """
-        encoder = getattr(self.decoder, self.decoder.prompts_name)
-        labels = point_labels[..., None]
-        # Sums over all labels, not a choice: the graph is the same for any of them.
-        places = encoder.pe_layer(point_coords + 0.5, (self.img_size, self.img_size))
-        sparse = torch.where(labels == -1, encoder.not_a_point_embed.weight, places)
-        for label, embedding in enumerate(encoder.point_embeddings):
-            sparse = sparse + (labels == label) * embedding.weight
-        absent = encoder.no_mask_embed.weight[:, :, None, None]
-        dense = has_mask_input * encoder.mask_downscaling(mask_input) + (1 - has_mask_input) * absent
+        layers = self.decoder.prompt_layers
+        sparse = self.decoder.embed_points(self.img_size, point_coords, point_labels)
+        absent = layers.no_mask_embed.weight[:, :, None, None]
+        dense = has_mask_input * layers.mask_downscaling(mask_input) + (1 - has_mask_input) * absent
         # shape, not len(): the latter is a constant in an exported graph.
         of_objects = [feature.expand(point_coords.shape[0], -1, -1, -1) for feature in features]
-        answer = self.decoder.decode(of_objects, sparse[:, None], dense, self.multimask, **self.options)
-        return answer.logits[:, 0], answer.iou[:, 0]
+        masks = self.decoder.decode(of_objects, sparse[:, None], dense, self.multimask, self.dynamic)
+        return masks.logits[:, 0], masks.iou[:, 0]
 
 
 def export_onnx(
@@ -82,15 +86,16 @@ def export_onnx(
 ) -> list[str]:
     """Write :class:`PromptDecoder` of a model as ONNX, for any number of objects and of points.
 
-    Inputs are ``image_embeddings`` (1, 256, g, g), for SAM 2 ``high_res_feats_0`` (1, 32, 4g, 4g) and ``high_res_feats_1`` (1, 64, 2g, 2g),
-    ``point_coords``, ``point_labels``, ``mask_input`` and ``has_mask_input``; outputs ``low_res_masks`` and ``iou_predictions``.
+    Inputs are ``image_embeddings`` (1, 256, g, g), for SAM 2 ``high_res_feats_0`` (1, 32, 4g, 4g) and
+    ``high_res_feats_1`` (1, 64, 2g, 2g), ``point_coords``, ``point_labels``, ``mask_input`` and ``has_mask_input``;
+    outputs ``low_res_masks`` and ``iou_predictions``.
 
     Args:
         config: See :func:`samplug.apis.init_model`, as are ``checkpoint`` and ``cfg_options``.
-        checkpoint: Its weights.
-        out: The file.
+        checkpoint: Weights of the model.
+        out: File to write.
         multimask: See :class:`PromptDecoder`.
-        overwrite: Replace what is there.
+        overwrite: Replace an existing file.
 
     Returns:
         Names of the inputs.
@@ -107,17 +112,20 @@ def export_onnx(
     head = getattr(model, "decode_head", None)
     if not isinstance(head, SAMMaskDecoder | SAM2MaskDecoder):
         raise ConfigError(
-            f"export: {type(model).__name__} has a decoder {type(head).__name__}, and prompts are answered by SAMMaskDecoder and "
-            "SAM2MaskDecoder: take a config that has one of them"
+            f"export: {type(model).__name__} has a decoder {type(head).__name__}, and only SAMMaskDecoder and "
+            f"SAM2MaskDecoder take "
+            "prompts: use a config that has one of them"
         )
-    names, program = _trace(head, model.backbone, multimask)
+    decoder = PromptDecoder(head, model.backbone.img_size, multimask, getattr(model, "dynamic_multimask", None))
+    names, program = _trace(decoder.eval(), model.backbone)
     with staged(out.parent) as folder:
         program.save(folder / out.name)
     return names
 
 
-def _trace(head: Any, backbone: Any, multimask: bool) -> tuple[list[str], Any]:
-    """Names of the inputs, and the graph."""
+def _trace(decoder: PromptDecoder, backbone: Any) -> tuple[list[str], Any]:
+    """Return the names of the inputs, and the graph."""
+    head: Any = decoder.decoder
     size, grid = backbone.img_size, backbone.img_size // backbone.patch_size
     sides = (4 * grid, 2 * grid, grid) if isinstance(head, SAM2MaskDecoder) else (grid,)
     names = [*(f"high_res_feats_{index}" for index in range(len(sides) - 1)), "image_embeddings", *_PROMPTS]
@@ -129,7 +137,7 @@ def _trace(head: Any, backbone: Any, multimask: bool) -> tuple[list[str], Any]:
         features = list(head.image_features([torch.randn(1, backbone.out_channels, side, side) for side in sides]))
         inputs = (features, coords, labels, torch.randn(2, 1, 4 * grid, 4 * grid), torch.ones(1))
         program = torch.onnx.export(
-            PromptDecoder(head, size, multimask).eval(),
+            decoder,
             inputs,
             input_names=names,
             output_names=OUTPUTS,
@@ -142,7 +150,7 @@ def _trace(head: Any, backbone: Any, multimask: bool) -> tuple[list[str], Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that are not needed and on its own deprecations."""
+    """Silence the exporter's remarks on packages that are not needed and on its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

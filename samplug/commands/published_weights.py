@@ -63,14 +63,16 @@ def export_weights(
     overwrite: bool = False,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> Exported:
-    """Write the weights of a model with SAM's or SAM 2's encoder and decoder in a published layout; LoRA is merged into the encoder.
+    """Write the weights of a model with SAM's or SAM 2's encoder and decoder in a published layout.
+
+    LoRA is merged into the encoder.
 
     Args:
         config: See :func:`samplug.apis.init_model`, as are ``checkpoint`` and ``cfg_options``.
         checkpoint: Its weights.
         out: The file, or with ``layout='hf'`` the folder.
-        layout: ``'official'``: a file for segment-anything or sam2. ``'hf'``: a folder for ``from_pretrained`` of transformers'
-            ``SamModel`` or ``Sam2Model``.
+        layout: ``'official'``: a file for segment-anything or sam2. ``'hf'``: a folder for ``from_pretrained`` of
+            transformers' ``SamModel`` or ``Sam2Model``.
         video_weights: An original SAM 2 file from which the entries of the video model are copied; see
             :func:`samplug.checkpoints.fetch`. Only for the official layout of SAM 2.
         overwrite: Replace what is there.
@@ -97,7 +99,8 @@ def export_weights(
     notes = []
     if kind.family == SAM2 and not video:
         notes.append(
-            "without the entries of the video model: for sam2's own code, which asks for them, name an original file as --video-weights"
+            "without the entries of the video model: for sam2's own code, which asks for them, name an original file "
+            "as --video-weights"
         )
     if not getattr(model.decode_head, "add_no_mem_embed", True):
         notes.append("trained with add_no_mem_embed=False: set directly_add_no_mem_embed to false in sam2's config")
@@ -109,7 +112,7 @@ def export_weights(
 
 
 def _with_encoder(config: str | Path | Config, options: Mapping[str, Any] | None) -> Config:
-    """Replace a ``CachedEncoder`` of a config by its encoder, whose weights are not in checkpoints but in its ``init_cfg``."""
+    """Replace a ``CachedEncoder`` by its encoder, whose weights are in ``init_cfg`` and not in checkpoints."""
     cfg = config_of(config, options)
     backbone: Any = cfg.model.get("backbone") or {}
     if MODELS.get(str(backbone.get("type"))) is CachedEncoder:
@@ -139,8 +142,8 @@ def _kind(model: nn.Module) -> _Kind:
             return kind
     named = " and ".join("nothing" if part is None else type(part).__name__ for part in parts)
     raise ConfigError(
-        f"export: {type(model).__name__} consists of {named}; the published layouts hold SAMViT with SAMMaskDecoder, and SAM2Hiera with "
-        "SAM2MaskDecoder: keep samplug's own checkpoint, which load_weights reads"
+        f"export: {type(model).__name__} consists of {named}; the published layouts hold SAMViT with SAMMaskDecoder, "
+        "and SAM2Hiera with SAM2MaskDecoder: keep samplug's own checkpoint, which load_weights reads"
     )
 
 
@@ -156,8 +159,8 @@ def _merged_state(model: Any) -> dict[str, Tensor]:
         return state
     if not isinstance(adapter, LoRAAdapter):
         raise ConfigError(
-            f"export: {type(adapter).__name__} cannot be expressed in the weights of a plain encoder, as LoRA's updates can: keep samplug's "
-            "own checkpoint, which load_weights reads"
+            f"export: {type(adapter).__name__} cannot be expressed in the weights of a plain encoder, as LoRA's "
+            "updates can: keep samplug's own checkpoint, which load_weights reads"
         )
     for name, update in adapter.updates().items():
         state[f"backbone.{name}"] = state[f"backbone.{name}"] + update

@@ -1,6 +1,7 @@
-"""Train a small TS-SAM on generated camouflage, or on DATA/images and DATA/masks, and compare it with baselines.
+"""Train, test and draw a small TS-SAM in minutes, and compare it with baselines.
 
-It runs the commands that a user would type: ``samplug train`` and ``samplug test``.
+The data are generated camouflage, or DATA/images and DATA/masks. Training and test are the commands ``train`` and
+``test``.
 """
 
 import argparse
@@ -56,7 +57,8 @@ def quickstart(config: str, out_dir: str, options: Mapping[str, Any]) -> dict[st
 
     Args:
         config: A config whose evaluators are ``[SaliencyMetric, OverlapMetric]``.
-        out_dir: Folder for checkpoints, masks, scores (``results.json``) and pictures (``overlays/``, ``comparison.png``).
+        out_dir: Folder for checkpoints, masks, scores (``results.json``) and pictures (``overlays/``,
+            ``comparison.png``).
         options: ``--cfg-options`` of both commands.
 
     Returns:

@@ -13,8 +13,8 @@ from samplug.commands import COMMANDS
 from samplug.utils.errors import UserError
 from samplug.utils.extensions import Extensions
 
-# torchrun reports the first process that exits. A process that failed only because a peer died waits this long, so that the
-# peer's error is reported.
+# torchrun reports the first process that exits. A process that failed only because a peer died waits this long, so that
+# the peer's error is reported.
 _PATIENCE_S = 3.0
 
 
@@ -37,11 +37,13 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> int
 def run(function: Callable[[], None]) -> int:
     """Run a command's function and return its exit code: 1 after an error, 130 after Ctrl-C, else 0.
 
-    A :class:`UserError`, or an error of the system that names a file, is printed as one message; ``SAMPLUG_TRACEBACK=1`` shows the
-    traceback too. Modules that take seconds to import should be imported inside ``function``, so that Ctrl-C ends it well from the start.
+    A :class:`UserError`, or an error of the system that names a file, is printed as one message;
+    ``SAMPLUG_TRACEBACK=1`` shows the traceback too. Modules that take seconds to import should be imported inside
+    ``function``, so that Ctrl-C ends it well from the start.
 
-    One of several processes begins its messages with its rank and tells the launcher its error. A process that stopped because another
-    one did prints one line, since the first error is the one to see. Such a process ends here, after its exit handlers.
+    One of several processes begins its messages with its rank and tells the launcher its error. A process that stopped
+    because another one did prints one line, since the first error is the one to see. Such a process ends here, after
+    its exit handlers.
     """
     sys.path.append(os.getcwd())  # custom_imports finds the project that one stands in, as with python -m
     code = _run(function)
@@ -126,7 +128,7 @@ def _leave_group() -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """End without the interpreter's last steps, in which threads left by a process group sometimes abort the process."""
+    """End without the interpreter's last steps, where threads left by a process group may abort the process."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

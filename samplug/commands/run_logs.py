@@ -45,7 +45,8 @@ class RunLog:
         name: Name of the run.
         points: Logged values in the order of their steps.
         notes: Remarks on how the logs were read.
-        recorded_seconds: Time between start and end of the segments, from ``run.json``; None if a segment did not write its end.
+        recorded_seconds: Time between start and end of the segments, from ``run.json``; None if a segment did not write
+            its end.
     """
 
     name: str
@@ -90,8 +91,8 @@ def read_run(folder: Path, name: str | None = None) -> RunLog:
     trained = [(place, points) for place, points in segments if any(point.key.startswith(TRAIN) for point in points)]
     if not segments:
         raise DataError(
-            f"logs: {folder} has no {_SCALARS} in */vis_data or vis_data: name the work folder of a training (that was run with "
-            "LocalVisBackend; a test logs no scalars)"
+            f"logs: {folder} has no {_SCALARS} in */vis_data or vis_data: name the work folder of a training (that "
+            "was run with LocalVisBackend; a test logs no scalars)"
         )
     segments = trained or segments  # a validation on its own has step 0, though it comes after a training
     for place, points in segments:
@@ -140,7 +141,7 @@ def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _recorded_seconds(places: Sequence[Path]) -> float | None:
-    from samplug.engine.hooks.record import RECORD
+    from samplug.engine.hooks.run_record import RECORD
 
     total = 0.0
     for place in places:

@@ -50,18 +50,22 @@ def browse(
     prompts: bool = False,
     checkpoint: str | None = None,
 ) -> int:
-    """Draw samples exactly as a training with this seed is fed them in an epoch: foreground red, ignored pixels hatched.
+    """Draw samples exactly as a training with this seed is fed them in an epoch.
+
+    The foreground is red, ignored pixels are hatched.
 
     Args:
         cfg: Config with a dataloader of the phase.
         out_dir: Folder for a PNG of each sample, named after its image, and ``sheet.jpg`` of all.
         phase: Phase whose dataset is drawn.
         number: Number of samples, evenly spaced over the dataset.
-        mode: ``'transformed'``: after the pipeline; ``'original'``: after its loading transforms alone; ``'concat'``: both.
+        mode: ``'transformed'``: after the pipeline; ``'original'``: after its loading transforms alone; ``'concat'``:
+            both.
         seed: Seed of the training.
         epoch: Number of the epoch, from 0.
         prompts: Draw the simulated clicks and boxes of a promptable model too, exactly those of that epoch.
-        checkpoint: Weights that answer the prompts, so that corrections can be drawn; None: only the first prompt is drawn.
+        checkpoint: Weights that answer the prompts, so that corrections can be drawn; None: only the first prompt is
+            drawn.
 
     Returns:
         Number of samples drawn.

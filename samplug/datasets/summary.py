@@ -1,8 +1,7 @@
-"""What a dataset is made of, and whether two runs had the same data."""
+"""Describe a dataset, so that two runs can be compared."""
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,17 +10,21 @@ from mmengine.dataset import BaseDataset
 from samplug.datasets.seeding import SeededDataset
 
 _LISTED = 20
+# Asking 200,000 files for their size takes seconds on a local disk and minutes over a network, at each start.
+MOST_SIZED_FILES = 10_000
 
 
 def summarise(dataset: Any) -> dict[str, Any]:
-    """Describe any dataset, wrappers (``ConcatDataset``, ``RepeatDataset``, ...) with what they wrap, ready for json.
+    """Describe any dataset, ready for json; wrappers (``ConcatDataset``, ``RepeatDataset``, ...) with the datasets
+    inside.
 
-    No sample is loaded: files are only asked for their size. Lazy datasets are initialised.
+    No sample is loaded. Lazy datasets are initialised.
 
     Returns:
-        ``type`` and ``length``, and as far as the dataset has them: ``name``, ``data_root``, ``image_dir``, ``mask_dir``, ``ann_dir``, ``ann_file``,
-        ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20) of a dataset that checks its files; ``files``, see
-        :func:`summarise_files`; ``times`` and ``datasets`` of a wrapper.
+        ``type`` and ``length``, and as far as the dataset has them: ``name``, ``data_root``, ``image_dir``,
+        ``mask_dir``, ``ann_dir``, ``ann_file``, ``part``; ``facts``, ``skipped`` and ``skipped_files`` (the first 20)
+        of a dataset that checks its files; ``files``, see :func:`summarise_files`; ``times`` and ``datasets`` of a
+        wrapper.
     """
     if hasattr(dataset, "full_init"):
         dataset.full_init()
@@ -47,33 +50,43 @@ def summarise(dataset: Any) -> dict[str, Any]:
 
 
 def summarise_files(dataset: Any) -> dict[str, Any]:
-    """Number, bytes and digest of the files of an MMEngine dataset, i.e. of all entries of its data list that end in ``_path`` or,
-    lists, in ``_paths``.
+    """Number, bytes and digest of the files of an MMEngine dataset: the entries of its data list whose key ends in
+    ``_path`` (a string) or ``_paths`` (a list of strings).
 
-    The digest is over the names under ``data_root`` and the sizes, in the dataset's order: it stays when a folder is moved, and
-    does not see a file that was changed at the same size. Generated samples have names only.
+    The digest is over the names under ``data_root``, in the dataset's order, so it stays when a folder is moved. Up to
+    :data:`MOST_SIZED_FILES` files it is over their sizes too; it does not see a file that was changed at the same size.
+    Larger sets are known by their names alone, and no file is asked for its size. Generated samples have names only.
 
     Returns:
-        ``number`` of files, ``missing`` (those without a size), ``bytes`` in all, ``sha256`` of their list.
+        ``number`` of files; ``sha256`` of the list; ``missing`` (files without a size) and ``bytes`` in all, both None
+        for larger sets.
     """
     root = str(getattr(dataset, "data_root", None) or "")
+    paths = list(_paths(dataset))
+    sizes = [_size(path) for path in paths] if len(paths) <= MOST_SIZED_FILES else None
     lines = hashlib.sha256()
-    totals: Counter[str] = Counter()
-    for path in _paths(dataset):
-        try:
-            size = os.stat(path).st_size
-        except OSError:
-            size = -1
-            totals["missing"] += 1
-        totals["number"] += 1
-        totals["bytes"] += max(size, 0)
-        lines.update(f"{path.removeprefix(root)}\t{size}\n".encode(errors="surrogateescape"))
-    return dict(number=totals["number"], missing=totals["missing"], bytes=totals["bytes"], sha256=lines.hexdigest())
+    for index, path in enumerate(paths):
+        size = "" if sizes is None else f"\t{sizes[index]}"
+        lines.update(f"{path.removeprefix(root)}{size}\n".encode(errors="surrogateescape"))
+    return dict(
+        number=len(paths),
+        missing=None if sizes is None else sizes.count(-1),
+        bytes=None if sizes is None else sum(size for size in sizes if size > 0),
+        sha256=lines.hexdigest(),
+    )
+
+
+def _size(path: str) -> int:
+    """Size of a file in bytes; -1 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def _paths(dataset: Any) -> Iterator[str]:
     for index in range(len(dataset)):
-        # The list's entry itself: a dataset's own get_data_info may do more, e.g. generate the sample.
+        # BaseDataset's, which returns the entry of the list; a dataset's own may do more, e.g. generate the sample.
         info = BaseDataset.get_data_info(dataset, index)
         for key, value in info.items():
             if key.endswith("_path") and isinstance(value, str):

@@ -1,8 +1,10 @@
-"""Turn failures to build a part of a config into errors that name its place in the config, its class and the valid keys or names.
+"""Turn failures to build a part of a config into errors that name its place in the config, its class and the valid keys
+or names.
 
-MMEngine builds every typed part with the ``build_func`` of a registry, an attribute that a registry may be given. Inside :func:`named_in`
-each registry has a build function that first notes the part and then calls the original one; the Runner notes the parts that need no type
-with :func:`part`. When a build fails, the error keeps the parts that were being built, the outermost first.
+MMEngine builds every typed part with the ``build_func`` of a registry, an attribute that a registry may be given.
+Inside :func:`named_in` each registry has a build function that first notes the part and then calls the original one;
+the Runner notes the parts that need no type with :func:`part`. When a build fails, the error keeps the parts that were
+being built, the outermost first.
 """
 
 import functools
@@ -38,7 +40,9 @@ class _Build(NamedTuple):
     registry: Registry | None
 
     def found(self) -> "_Build":
-        """The same part with its class, and the registry that it was looked up in; ``kind`` stays None if no class has that name."""
+        """The same part with its class, and the registry that it was looked up in; ``kind`` stays None if no class has
+        that name.
+        """
         if self.registry is None or not isinstance(self.cfg, Mapping):
             return self
         kind = self.cfg.get("type", self.defaults.get("type"))
@@ -52,14 +56,15 @@ _FAILED = "samplug_builds"  # attribute of an error: the parts that were being b
 
 @contextmanager
 def named_in(cfg: Config) -> Iterator[None]:
-    """Build parts of a config inside; a build that fails for a wrong key or type raises an error that names the place in the config.
+    """Build parts of a config inside; a build that fails for a wrong key or type raises an error that names the place
+    in the config.
 
     Args:
         cfg: The whole config, in which places are looked up.
 
     Raises:
-        ConfigError: A key that the class does not have, a required key that the config lacks, or a type that no registry knows. Other
-            errors pass unchanged.
+        ConfigError: A key that the class does not have, a required key that the config lacks, or a type that no
+            registry knows. Other errors pass unchanged.
     """
     registries = [registry for registry in _registries() if not hasattr(registry.build_func, "__wrapped__")]
     for registry in registries:
@@ -140,7 +145,7 @@ def _message(error: BaseException, cfg: Config) -> str | None:
             if match.re is _UNEXPECTED
             else next((key for key in failed.cfg if key not in ("type", "_scope_")), "")
         )
-        # A key that the class has was misused by its own code, one that the config does not have by the code that builds it.
+        # If the class has the key, or the config does not, the error is one of the code and not of the config.
         if key in known or key not in failed.cfg:
             return None
         places = [place for place in _places(builds, cfg) if key in place[1]]
@@ -171,13 +176,14 @@ def _unknown_type(failed: _Build, builds: list[_Build], cfg: Config) -> str | No
     if kind in TYPES:
         return f"config: {where}{kind} is {TYPES[kind]} now: change its type"
     return (
-        f"config: {where}no {what} is called {kind!r}{did_you_mean(kind, _names(failed.registry))} (one of your own: name its module in "
+        f"config: {where}no {what} is called {kind!r}{did_you_mean(kind, _names(failed.registry))} (one of your own: "
+        "name its module in "
         f"custom_imports)"
     )
 
 
 def accepted_keys(kind: Any) -> list[str]:
-    """Names of the keyword arguments of a class or a function; where a class passes the rest on (``**kwargs``), those of its bases too."""
+    """Names of the keyword arguments of a class or function, and of a class's bases if it passes on ``**kwargs``."""
     functions = (
         [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
         if inspect.isclass(kind)
@@ -197,28 +203,30 @@ def accepted_keys(kind: Any) -> list[str]:
 
 
 def _settable(known: list[str], build: _Build, places: list[_Place]) -> list[str]:
-    """The keys that a config may have: without those that the code around it sets."""
+    """The keys that a config may set: the known ones without those that the surrounding code sets."""
     own = places[0][1] if places else build.cfg
     added = (set(build.cfg) | set(build.defaults)) - set(own)
     return [key for key in known if key not in added]
 
 
 def _places(builds: list[_Build], cfg: Config) -> list[_Place]:
-    """Where in the config the innermost of nested builds stands: several places if they are alike, none if code made it."""
+    """Places of the innermost of nested builds in the config: several if equal parts occur, none if the code made its
+    config.
+    """
     whole: list[_Place] = [("", {key: value for key, value in cfg.items() if key in RUNNER_KEYS})]
     within, found = whole, whole
     for build in builds:
-        # A loop builds its dataloader and evaluator, which stand elsewhere.
+        # A loop builds its dataloader and evaluator, which are elsewhere in the config.
         for parts in (within, whole):
             found = [place for path, part in parts for place in _dicts(part, path) if _made_of(build.cfg, place[1])]
             if found:
-                found = within = list(dict(found).items())  # of parts in each other, each once
+                found = within = list(dict(found).items())  # nested parts, each once
                 break
     return found
 
 
 def _with_key(key: str, build: _Build, cfg: Config) -> list[_Place]:
-    """Where a key stands in a dict of a build's type: for dicts that code changed before it built them."""
+    """Places of a key in dicts of the build's type; used if the code changed the config before it built the part."""
     kind = build.cfg.get("type")
     everything = _dicts({name: value for name, value in cfg.items() if name in RUNNER_KEYS})
     return [(path, node) for path, node in everything if key in node and node.get("type") == kind]
@@ -237,7 +245,9 @@ def _dicts(value: Any, path: str = "") -> Iterator[_Place]:
 
 
 def _made_of(built: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
-    """Whether what was built is a dict of the config, or that with additions; a part that was wrapped or built before counts as alike."""
+    """True if ``built`` is the config ``node`` or that with more keys; nested parts count as equal, as they may be
+    wrapped or built already.
+    """
     if built.get("type") != node.get("type") or not node:
         return False
     plain = {key: value for key, value in node.items() if not isinstance(value, Mapping | list | tuple)}
@@ -256,7 +266,7 @@ def _name(build: _Build) -> str:
 
 
 def _names(registry: Registry) -> list[str]:
-    """What can be built, as a config of samplug's scope writes it."""
+    """Names of all types that a registry can build, as a config of samplug's scope writes them."""
     root = registry
     while root.parent is not None:
         root = root.parent

@@ -1,4 +1,4 @@
-"""What a run runs on: command, versions, machine, repositories."""
+"""Describe the environment of a run: command, versions, machine, git repositories."""
 
 import os
 import platform
@@ -26,8 +26,8 @@ _PACKAGES = {
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def environment() -> dict[str, Any]:
-    """Command line, versions and machine, ready for json. Nothing is imported or measured for it, so it takes milliseconds."""
+def describe_environment() -> dict[str, Any]:
+    """Command line, versions and machine, ready for json. It imports and measures nothing, so it takes milliseconds."""
     return dict(
         command=shlex.join(sys.orig_argv),
         folder=os.getcwd(),
@@ -42,7 +42,7 @@ def environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and of the packages that a result may depend on; None: not installed."""
+    """Versions of Python and of the packages that a result may depend on; None if a package is not installed."""
     return {
         "python": platform.python_version(),
         "samplug": samplug.__version__,
@@ -53,14 +53,14 @@ def versions() -> dict[str, str | None]:
 
 
 def repositories(config: str | None) -> dict[str, dict[str, Any]]:
-    """Git's state of the repository that samplug is imported from, and of the config's if that is another.
+    """Git state of the repository that samplug is imported from, and of the config's repository if that is another one.
 
     Args:
         config: File name of the config, if it has one.
 
     Returns:
-        ``'samplug'`` and ``'config'``, as far as they are in a repository: ``folder``, ``commit`` (None before the first), and
-        ``dirty``: whether tracked files differ from the commit (None: git does not say).
+        ``'samplug'`` and ``'config'``, if they are in a repository: ``folder``, ``commit`` (None before the first one),
+        and ``dirty``, True if tracked files differ from the commit (None if git fails).
     """
     found = {"samplug": _repository(Path(samplug.__file__)) or None}
     if config:
@@ -71,10 +71,10 @@ def repositories(config: str | None) -> dict[str, dict[str, Any]]:
 
 
 def _repository(file: Path, tracked: bool = True) -> dict[str, Any] | None:
-    """State of the repository around a file; ``tracked``: only if the file belongs to it."""
+    """Git state of the repository around a file, None if there is none; ``tracked``: the file must be tracked by it."""
     folder = file.resolve().parent
     top = _git(folder, "rev-parse", "--show-toplevel")
-    # An installed package may lie in an environment within somebody else's repository.
+    # An installed package may lie in an environment inside the repository of another project.
     if not top or (tracked and _git(folder, "ls-files", "--error-unmatch", file.name) is None):
         return None
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -86,7 +86,7 @@ def _repository(file: Path, tracked: bool = True) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git says; None: it is not installed, or says no."""
+    """Output of a git command; None if git is not installed or fails."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
@@ -116,7 +116,7 @@ def _memory_gb() -> float | None:
 
 
 def _driver() -> str | None:
-    """Version line of NVIDIA's driver."""
+    """Version line of NVIDIA's driver; None if there is no driver."""
     try:
         return _DRIVER.read_text().splitlines()[0].removeprefix("NVRM version:").strip()
     except (OSError, IndexError):

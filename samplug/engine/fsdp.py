@@ -25,18 +25,20 @@ _PRECISION = ("param_dtype", "reduce_dtype", "buffer_dtype")
 
 @STRATEGIES.register_module()
 class FSDPStrategy:
-    """Shard the model of a :class:`SamplugRunner` with torch's ``fully_shard``; set it with ``strategy=dict(type='FSDPStrategy')``.
+    """Shard the model of a :class:`SamplugRunner` with torch's ``fully_shard``; set it with
+    ``strategy=dict(type='FSDPStrategy')``.
 
-    The Runner loads weights into the whole model first, with the same strict functions as everywhere. Checkpoints hold whole tensors under
-    the model's own names, so sharded and unsharded runs can test, export and resume each other's checkpoints, with any number of processes.
+    The Runner loads weights into the whole model first, with the same strict functions as everywhere. Checkpoints hold
+    whole tensors under the model's own names, so sharded and unsharded runs can test, export and resume each other's
+    checkpoints, with any number of processes.
 
     Args:
-        units: Names of lists of modules (``nn.ModuleList``) in the model. Each of their modules is gathered for its computation and freed
-            after it; the rest of the model is one more unit.
-        model_wrapper: ``sharding_strategy``: ``'FULL_SHARD'`` (default); ``'SHARD_GRAD_OP'``: parameters stay gathered from the forward to
-            the backward pass; ``'HYBRID_SHARD'``: sharded inside each node, replicated over the nodes. ``mixed_precision``: a dict with
-            ``param_dtype`` of the computation and ``reduce_dtype`` of the sum of gradients, names such as ``'bfloat16'``; BatchNorm and
-            buffers stay in float32.
+        units: Names of lists of modules (``nn.ModuleList``) in the model. Each of their modules is gathered for its
+            computation and freed after it; the rest of the model is one more unit.
+        model_wrapper: ``sharding_strategy``: ``'FULL_SHARD'`` (default); ``'SHARD_GRAD_OP'``: parameters stay gathered
+            from the forward to the backward pass; ``'HYBRID_SHARD'``: sharded inside each node, replicated over the
+            nodes. ``mixed_precision``: a dict with ``param_dtype`` of the computation and ``reduce_dtype`` of the sum
+            of gradients, names such as ``'bfloat16'``; BatchNorm and buffers stay in float32.
 
     Raises:
         ConfigError: A key or a value is unknown.
@@ -62,15 +64,18 @@ class FSDPStrategy:
         """Shard a model in place and give its optimiser the sharded parameters.
 
         Args:
-            model: Whole, on the CPU, with the same weights in all processes. Each unit is moved to the device and sharded on its own.
+            model: Whole, on the CPU, with the same weights in all processes. Each unit is moved to the device and
+                sharded on its own.
             optim_wrapper: Optimiser of the model's parameters that has made no step.
 
         Raises:
-            ConfigError: ``units`` names something else than a list of modules, or the nodes run different numbers of processes.
+            ConfigError: ``units`` names something else than a list of modules, or the nodes run different numbers of
+                processes.
         """
         whole = dict(model.named_parameters())
         units = [module for name in self.units for module in _modules_of(model, name)]
-        # Statistics in bfloat16 would lose small updates, and torch takes no mixture of types: BatchNorm computes in float32.
+        # Statistics in bfloat16 would lose small updates, and torch takes no mixture of types: BatchNorm computes in
+        # float32.
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)] if self.param_dtype else []
         if not is_distributed():
             join_alone()
@@ -100,8 +105,25 @@ class FSDPStrategy:
         return init_device_mesh(device, (processes // on_each, on_each), mesh_dim_names=("replicate", "shard"))
 
 
+def build_strategy(cfg: Mapping[str, Any] | None) -> FSDPStrategy | None:
+    """Build the strategy of a config.
+
+    Raises:
+        ConfigError: It is not an FSDPStrategy, or has the former key ``sync_bn``.
+    """
+    if not cfg:
+        return None
+    kind = cfg.get("type", "FSDPStrategy")
+    found = STRATEGIES.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(found, type) and issubclass(found, FSDPStrategy)):
+        raise ConfigError(f"train: strategy type={kind!r} is not samplug's FSDPStrategy or a class derived from it")
+    if "sync_bn" in cfg:
+        raise ConfigError("train: strategy.sync_bn is sync_bn now, a key of the config itself: move it there")
+    return STRATEGIES.build({**cfg, "type": found})
+
+
 def is_sharded(model: nn.Module) -> bool:
-    """Whether :meth:`FSDPStrategy.shard` has sharded the model."""
+    """True if :meth:`FSDPStrategy.shard` has sharded the model."""
     return isinstance(model, FSDPModule)
 
 
@@ -119,7 +141,9 @@ def gathered(state: Any) -> Any:
 
 
 def sharded_like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """This process's share of a whole tensor, on the parameter's device; a tensor of another shape, or for a whole parameter, stays whole."""
+    """This process's share of a whole tensor, on the parameter's device; a tensor of another shape, or for a whole
+    parameter, stays whole.
+    """
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
     # All processes have read the whole tensor: none is sent.
@@ -161,5 +185,6 @@ def _modules_of(model: nn.Module, name: str) -> nn.ModuleList:
         return found
     lists = [other for other, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     raise ConfigError(
-        f"train: strategy.units names {name!r}, which is no list of modules of {type(model).__name__}; it has {', '.join(lists) or 'none'}"
+        f"train: strategy.units names {name!r}, which is no list of modules of {type(model).__name__}; it has "
+        f"{', '.join(lists) or 'none'}"
     )

@@ -1,4 +1,4 @@
-"""Joining the other processes of a run where MMEngine does not: without GPUs, or without others."""
+"""Make process groups that MMEngine does not make: without GPUs, or of a single process."""
 
 import datetime
 import os
@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from samplug.utils.errors import ConfigError
 
-# What a launcher calls them: rank, number of processes, rank on this machine.
+# Environment variables of each launcher: rank, number of processes, rank on this machine.
 _NAMES = {
     "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
@@ -20,14 +20,14 @@ _DEFAULT_PORT = "29500"
 
 
 def join_on_cpu(launcher: str, timeout: float | None = None) -> None:
-    """Join the process group over gloo. MMEngine's own way takes a GPU for each process.
+    """Join the process group over gloo; MMEngine's own function needs a GPU for each process.
 
     Args:
-        launcher: ``'pytorch'``, ``'slurm'`` or ``'mpi'``: whose environment variables to read.
-        timeout: Seconds after which a process that waits for another gives up; None: torch's default.
+        launcher: ``'pytorch'``, ``'slurm'`` or ``'mpi'``; its environment variables are read.
+        timeout: Seconds after which a process stops waiting for another; None: torch's default.
 
     Raises:
-        ConfigError: The launcher's variables are missing, so the command was not started by it.
+        ConfigError: The variables are missing, so the command was not started by this launcher.
     """
     names = _NAMES[launcher]
     missing = [name for name in names if name not in os.environ]
@@ -44,14 +44,14 @@ def join_on_cpu(launcher: str, timeout: float | None = None) -> None:
 
 
 def join_alone() -> None:
-    """Make a process group of this process only, for what needs a group even in a single process."""
+    """Make a process group of this process alone, for code that needs a group."""
     os.environ.setdefault("LOCAL_RANK", "0")
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
 def _first_node(environment: Mapping[str, str]) -> str:
-    """Where rank 0 runs: the first node of a Slurm job, else this machine."""
+    """Host of rank 0: the first node of a Slurm job, otherwise this machine."""
     nodes = environment.get("SLURM_NODELIST")
     if not nodes:
         return "127.0.0.1"

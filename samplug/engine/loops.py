@@ -1,7 +1,8 @@
-"""MMEngine's training loops, going on from any iteration as if they had never stopped.
+"""Training loops that resume at any iteration exactly as if they had not been interrupted.
 
-A checkpoint is written before the validation that is due at the same step, so a resumed run validates first: best score, early stopping
-and plateau schedules see what they saw, whether the run was killed before, in or after that validation.
+A checkpoint is written before the validation that is due at the same step, so a resumed run validates first. Best
+score, early stopping and plateau schedules then see the same validations, no matter if the run was killed before,
+during or after that one.
 """
 
 from collections.abc import Iterator
@@ -21,10 +22,10 @@ from samplug.utils.errors import ConfigError
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(_EpochBasedTrainLoop):
-    """MMEngine's, which also resumes within an epoch (``CheckpointHook(by_epoch=False)``).
+    """MMEngine's loop that can also resume within an epoch (``CheckpointHook(by_epoch=False)``).
 
-    The sampler passes over the samples that the epoch has had; none of them is read. ``samples_seen`` counts them over all ranks, so
-    their number is right for another batch size and another number of ranks too.
+    The sampler skips the samples that the epoch has had, so none of them is read. ``samples_seen`` counts them over all
+    ranks, so the position is right after a change of batch size or of the number of ranks too.
     """
 
     samples_seen = 0
@@ -59,17 +60,19 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
         done, rest = divmod(self.samples_seen, step)
         if rest:
             raise ConfigError(
-                f"resume: the checkpoint was written {self.samples_seen} samples into an epoch, which is no multiple of the {step} of a step "
-                f"now ({loader.batch_size} in each of {self.runner.world_size} processes): change train_dataloader.batch_size, or take "
+                f"resume: the checkpoint was written {self.samples_seen} samples into an epoch, which is no multiple "
+                f"of the {step} of a step "
+                f"now ({loader.batch_size} in each of {self.runner.world_size} processes): change "
+                "train_dataloader.batch_size, or take "
                 f"the checkpoint of a whole epoch"
             )
         if not done:
             return enumerate(_batches(self))
-        self.runner.logger.info(f"resume: epoch {self._epoch + 1} goes on after {done} of {len(loader)} batches")
-        sampler = _draws(loader)
+        self.runner.logger.info(f"resume: epoch {self._epoch + 1} continues after {done} of {len(loader)} batches")
+        sampler = _seeded_sampler(loader)
         if sampler is None:
             self.runner.logger.warning(
-                "resume: a batch sampler of its own kind cannot skip: passed batches are read once more"
+                "resume: this batch sampler cannot skip, so the batches before the checkpoint are read again"
             )
             return islice(enumerate(_batches(self)), done, None)
         sampler.start = done * loader.batch_size
@@ -88,9 +91,10 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterBasedTrainLoop(_IterBasedTrainLoop):
-    """MMEngine's; resuming skips in the sampler for finite samplers too, and after a change of batch size or ranks.
+    """MMEngine's loop that resumes by skipping in the sampler, also for finite samplers and after a change of batch
+    size or ranks.
 
-    ``samples_seen`` counts the samples trained on, over all ranks.
+    ``samples_seen`` counts the samples that were trained on, over all ranks.
     """
 
     samples_seen = 0
@@ -119,11 +123,11 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
 
     def _skip(self) -> None:
         if self.fast_forward_on_resume:
-            self.runner.logger.warning("resume: fast_forward_on_resume: the data begin anew")
+            self.runner.logger.warning("resume: fast_forward_on_resume is set: the data start from the beginning")
             return
         seen = self.samples_seen or self._iter * _samples_per_step(self)
         self.samples_seen = seen
-        sampler, mine = _draws(self.dataloader), seen // self.runner.world_size
+        sampler, mine = _seeded_sampler(self.dataloader), seen // self.runner.world_size
         if sampler is None:
             self.dataloader_iterator.skip_iter(self._iter)
         elif hasattr(sampler, "skip"):
@@ -146,13 +150,13 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
 
 
 def _samples_per_step(loop: Any) -> int:
-    """Over all ranks; the last step of an epoch may have fewer."""
+    """Samples of a training step over all ranks; the last step of an epoch may have fewer."""
     size = loop.dataloader.batch_size or getattr(loop.dataloader.batch_sampler, "batch_size", 1)
     return size * loop.runner.world_size
 
 
 def _batches(loop: Any) -> Iterator[Any]:
-    """The loader's batches; a failing loader is explained."""
+    """Yield the loader's batches; failures of the loader are explained."""
     with explained(loop.runner):
         iterator = iter(loop.dataloader)
     while True:
@@ -164,7 +168,9 @@ def _batches(loop: Any) -> Iterator[Any]:
         yield batch
 
 
-def _draws(loader: DataLoader) -> SeededSampler | None:
-    """The loader's sampler, if batches are cut from it in turn, so that it can begin at a later one."""
+def _seeded_sampler(loader: DataLoader) -> SeededSampler | None:
+    """The loader's sampler if its samples are batched in order, so that the loader can start at a later batch; None
+    otherwise.
+    """
     plain = type(loader.batch_sampler) is BatchSampler
     return loader.sampler if plain and isinstance(loader.sampler, SeededSampler) else None

@@ -1,4 +1,4 @@
-"""Optimisers over the parameters that are trained, and their precision."""
+"""Build the optimiser over the trained parameters, and train in mixed precision."""
 
 import inspect
 from collections.abc import Iterator
@@ -18,16 +18,18 @@ from samplug.utils.errors import ConfigError, did_you_mean
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """An optimiser over the parameters that are trained, in few groups, and a table of them in the log; ``SamplugRunner``'s default.
+    """Build an optimiser over the trained parameters in few groups, and log a table of them; ``SamplugRunner``'s
+    default.
 
-    Keys of ``paramwise_cfg``, whose factors multiply:
+    Keys of ``paramwise_cfg``; factors of several keys multiply:
 
-    * ``custom_keys``: part of a name -> ``dict(lr_mult=..., decay_mult=...)``, of several that fit the longest. MMEngine's constructor lets
-      such a key switch all other rules off; here it does what it says.
-    * ``bias_decay_mult``: weight decay of biases; ``norm_decay_mult``: of weights and biases of norms. SAM 2's norms over the channels of a map
-      count as norms no more than in its own training.
-    * ``layer_decay``: learning rate of the encoder's block k of n is multiplied by ``layer_decay ** (n - k)``, of its patch embedding by
-      ``layer_decay ** (n + 1)``; tables of positions and the neck stay (SAM 2's training).
+    * ``custom_keys``: part of a name -> ``dict(lr_mult=..., decay_mult=...)``; if several keys match a name, the
+      longest applies. The other rules still apply (MMEngine's constructor switches them off for such a parameter).
+    * ``bias_decay_mult``: factor of the weight decay of biases; ``norm_decay_mult``: of weights and biases of norm
+      layers. As in SAM 2's training, ``LayerNorm2d`` does not count as a norm layer.
+    * ``layer_decay``: the learning rate of block k of the encoder's n blocks is multiplied by ``layer_decay ** (n -
+      k)``, that of the patch embedding by ``layer_decay ** (n + 1)``; position tables and the neck are not changed (SAM
+      2's training).
     """
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
@@ -56,11 +58,11 @@ class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return built
 
     def _validate_cfg(self) -> None:
-        """MMEngine's checks are of its own keys, with errors of its own."""
+        """Skip MMEngine's checks, which know its own keys only."""
 
 
 def _check_clipping(wrapper: OptimWrapper) -> None:
-    """Stop at keys of ``clip_grad`` that would stop the first step."""
+    """Raise a ConfigError for keys of ``clip_grad`` that would fail in the first step."""
     given = wrapper.clip_grad_kwargs
     if not given:
         return
@@ -78,16 +80,17 @@ def _check_clipping(wrapper: OptimWrapper) -> None:
 
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(_AmpOptimWrapper):
-    """Mixed precision: the forward pass under autocast, parameters and optimiser in float32. MMEngine's, and also for the CPU.
+    """Mixed precision on GPUs and CPUs: the forward pass under autocast, parameters and optimiser in float32.
 
     Args:
-        dtype: ``'bfloat16'``, ``'float16'`` (GPU only; the loss is scaled so that small gradients survive), or None: bfloat16 where the
-            device computes with it, else float16.
-        loss_scale: Of float16: ``'dynamic'``, a fixed number, or arguments of ``torch.amp.GradScaler``. bfloat16 needs none.
+        dtype: ``'bfloat16'``, ``'float16'`` (GPU only; the loss is scaled so that small gradients do not underflow), or
+            None: bfloat16 if the device supports it, otherwise float16.
+        loss_scale: Loss scale for float16: ``'dynamic'``, a fixed number, or arguments of ``torch.amp.GradScaler``.
+            Unused for bfloat16.
         **kwargs: ``optimizer``, ``accumulative_counts``, ``clip_grad``, see ``OptimWrapper``.
 
     Raises:
-        ConfigError: The device cannot compute with ``dtype``, or the setting is of another kind.
+        ConfigError: The device does not support ``dtype``, or an argument has an unknown value.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         loss_scale: Literal["dynamic"] | float | dict[str, Any] = "dynamic",
         **kwargs: Any,
     ) -> None:
-        OptimWrapper.__init__(self, **kwargs)  # MMEngine's own __init__ wants a GPU
+        OptimWrapper.__init__(self, **kwargs)  # MMEngine's AmpOptimWrapper.__init__ needs a GPU
         self.device_type = "cuda" if torch.cuda.is_available() else "cpu"
         self.cast_dtype = _autocast_dtype(dtype, self.device_type)
         print_log(f"mixed precision: {str(self.cast_dtype).removeprefix('torch.')} on {self.device_type}", "current")
@@ -115,7 +118,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         self.loss_scaler = torch.amp.GradScaler(self.device_type, enabled=scaled, **scaler)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Also of a run in another precision: its loss scale is then left out."""
+        """Load a state; the loss scale of a run in another precision is left out."""
         scale = state_dict.get("loss_scaler")
         if "loss_scaler" in state_dict and bool(scale) != self.loss_scaler.is_enabled():
             state_dict = {key: value for key, value in state_dict.items() if key != "loss_scaler"}
@@ -141,6 +144,7 @@ def _autocast_dtype(name: str | None, device: str) -> torch.dtype:
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "bfloat16" and not native:
         raise ConfigError(
-            f"optimiser: {torch.cuda.get_device_name()} does not compute with bfloat16: use dtype='float16' (or None, which chooses)"
+            f"optimiser: {torch.cuda.get_device_name()} does not compute with bfloat16: use dtype='float16' (or None, "
+            "which chooses)"
         )
     return torch.bfloat16 if name == "bfloat16" or (name is None and native) else torch.float16

@@ -1,4 +1,4 @@
-"""Which parameters are trained, and at what rate and weight decay."""
+"""Learning rates and weight decays of a model's parameters."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +11,17 @@ from samplug.utils.errors import ConfigError
 
 _KEYS = frozenset({"custom_keys", "bias_decay_mult", "norm_decay_mult", "layer_decay"})
 _MULTS = frozenset({"lr_mult", "decay_mult"})
-# A norm over the channels of a map derives from LayerNorm, and is none to those who publish weight decays: they go by the exact type.
+# SAM 2 exempts nn.LayerNorm from weight decay by its exact type, so LayerNorm2d, which derives from it, is decayed.
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
-_WRAPPERS = re.compile(r"(?:^|\.)(?:_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)(?=\.|$)")
+_WRAPPERS = re.compile(r"(?:^|\.)(?:_checkpoint_wrapped_module|_orig_mod)(?=\.|$)")
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """A parameter of a model.
+class ScaledParameter:
+    """A parameter of a model with its factors.
 
     Attributes:
-        name: As in the model's state dict.
+        name: Name in the model's state dict.
         value: The parameter.
         lr_mult: Factor of the learning rate; 0 if it is frozen.
         decay_mult: Factor of the weight decay.
@@ -33,26 +33,27 @@ class Parameter:
     decay_mult: float
 
 
-def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[Parameter]:
-    """All parameters with their factors.
+def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[ScaledParameter]:
+    """List all parameters with their factors.
 
     Args:
-        model: Without a data-parallel wrapper; sharded by FSDP or not.
+        model: Without a data-parallel wrapper.
         cfg: ``paramwise_cfg``, see :class:`samplug.engine.TrainableOptimWrapperConstructor`.
 
     Raises:
-        ConfigError: An unknown key, a custom key that no trained parameter has, or a layer decay without a ``backbone`` that has a ``depth``.
+        ConfigError: An unknown key, a custom key that no trained parameter has, or a layer decay without a ``backbone``
+            that has a ``depth``.
     """
     custom = _checked(cfg)
     bias, norm = cfg.get("bias_decay_mult", 1.0), cfg.get("norm_decay_mult", 1.0)
     layers = _LayerDecay(model, cfg["layer_decay"]) if cfg.get("layer_decay") else None
-    found: list[Parameter] = []
+    found: list[ScaledParameter] = []
     used: set[str] = set()
     seen: set[nn.Parameter] = set()
     for prefix, module in model.named_modules():
         is_norm = type(module) is nn.LayerNorm or isinstance(module, _NORMS)
         for last, value in module.named_parameters(recurse=False):
-            if value in seen:  # of two modules
+            if value in seen:  # shared by two modules
                 continue
             seen.add(value)
             name = _WRAPPERS.sub("", f"{prefix}.{last}" if prefix else last).lstrip(".")
@@ -65,17 +66,20 @@ def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[Parameter]:
                 lr *= layers.factor(name)
             if value.requires_grad and key:
                 used.add(key)
-            found.append(Parameter(name, value, lr if value.requires_grad else 0.0, decay))
+            found.append(ScaledParameter(name, value, lr if value.requires_grad else 0.0, decay))
     if unused := [key for key in custom if key not in used]:
         raise ConfigError(
-            f"optimiser: no trained parameter has {unused[0]!r} of paramwise_cfg.custom_keys in its name, or a longer key has it too: "
-            f"parts of the model are {', '.join(_parts(found))}"
+            f"optimiser: {unused[0]!r} of paramwise_cfg.custom_keys applies to no trained parameter (none has it in "
+            "its name, or a longer key "
+            f"matches too): parts of the model are {', '.join(_parts(found))}"
         )
     return found
 
 
-def param_groups(parameters: Iterable[Parameter], lr: float | None, weight_decay: float | None) -> list[dict[str, Any]]:
-    """Groups for an optimiser, as few as there are pairs of rate and decay: fused and foreach kernels want few large groups."""
+def param_groups(
+    parameters: Iterable[ScaledParameter], lr: float | None, weight_decay: float | None
+) -> list[dict[str, Any]]:
+    """Group parameters by rate and decay; fused and foreach kernels are fastest with few large groups."""
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for parameter in parameters:
         if not parameter.value.requires_grad:
@@ -89,8 +93,8 @@ def param_groups(parameters: Iterable[Parameter], lr: float | None, weight_decay
     return list(groups.values())
 
 
-def training_table(parameters: Sequence[Parameter], lr: float | None, weight_decay: float | None) -> str:
-    """What is trained, a line for each part of the model."""
+def training_table(parameters: Sequence[ScaledParameter], lr: float | None, weight_decay: float | None) -> str:
+    """Table of the trained parameters with a line for each part of the model."""
     lines = [("part", "parameters", "trained", "lr", "weight decay")]
     for part in _parts(parameters):
         own = [parameter for parameter in parameters if _part(parameter.name) == part]
@@ -104,7 +108,7 @@ def training_table(parameters: Sequence[Parameter], lr: float | None, weight_dec
 
 
 def _line(
-    part: str, parameters: Sequence[Parameter], lr: float | None, weight_decay: float | None
+    part: str, parameters: Sequence[ScaledParameter], lr: float | None, weight_decay: float | None
 ) -> tuple[str, str, str, str, str]:
     trained = [parameter for parameter in parameters if parameter.value.requires_grad]
     return (
@@ -123,17 +127,17 @@ def _range(base: float | None, mults: Sequence[float]) -> str:
     return values[0] if values[0] == values[1] else " to ".join(values)
 
 
-def _parts(parameters: Iterable[Parameter]) -> list[str]:
+def _parts(parameters: Iterable[ScaledParameter]) -> list[str]:
     return list(dict.fromkeys(_part(parameter.name) for parameter in parameters))
 
 
 def _part(name: str) -> str:
-    """The first two names of a parameter's path, or its own where it is nearer."""
+    """The first two names of a parameter's path."""
     return ".".join(name.split(".")[:2])
 
 
 def _checked(cfg: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """Custom keys, the longest first: of several that fit, the most particular one counts."""
+    """Check ``paramwise_cfg`` and return its custom keys, the longest first, since the longest match applies."""
     if unknown := set(cfg) - _KEYS:
         raise ConfigError(
             f"optimiser: paramwise_cfg has the unknown key {min(unknown)!r}: use {', '.join(sorted(_KEYS))}, or "
@@ -152,13 +156,14 @@ def _checked(cfg: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
 
 
 class _LayerDecay:
-    """Factors that fall from an encoder's last block to its patch embedding."""
+    """Factors of the learning rate that decrease from an encoder's last block to its patch embedding."""
 
     def __init__(self, model: nn.Module, rate: float) -> None:
         depth = getattr(getattr(model, "backbone", None), "depth", None)
         if depth is None:
             raise ConfigError(
-                f"optimiser: layer_decay needs an encoder with blocks, {type(model).__name__} has no backbone with a depth: leave it out"
+                f"optimiser: layer_decay needs an encoder with blocks, {type(model).__name__} has no backbone with a "
+                "depth: leave it out"
             )
         self.rate, self.depth = rate, depth
 

@@ -1,4 +1,4 @@
-"""Finding the checkpoint that an interrupted run goes on from."""
+"""Find the checkpoint that an interrupted run resumes from."""
 
 import re
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ from samplug.checkpoints import WeightsError, read_checkpoint
 
 
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint of a work folder that can be read, and its content.
+    """Find the newest readable checkpoint of a work folder.
 
-    ``last_checkpoint`` names the newest one; its path may be that of another machine, the file is looked for beside it. Files that a killed
-    run left unfinished have other names and are not looked at.
+    ``last_checkpoint`` names the newest one. Its path may be that of another machine, so the file is also searched
+    beside it. Unfinished files of a killed run have other names and are ignored.
 
     Args:
         work_dir: The run's folder.
-        fall_back: Take an older one, with a warning, if the newest cannot be read; otherwise that is an error.
+        fall_back: True: if the newest checkpoint cannot be read, warn and take an older one.
 
     Returns:
-        None if the folder has no checkpoint.
+        The path and the content; None if the folder has no checkpoint.
 
     Raises:
-        WeightsError: None can be read, or the newest cannot and ``fall_back`` is off.
+        WeightsError: No checkpoint can be read, or the newest cannot be read and ``fall_back`` is False.
     """
     logger = MMLogger.get_current_instance()
     failures: list[str] = []
@@ -35,9 +35,9 @@ def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Pat
             if not fall_back:
                 raise
             failures.append(str(error))
-            logger.warning(f"resume: {path} cannot be read, the one before it is tried: {error}")
+            logger.warning(f"resume: {path} cannot be read, trying the one before it: {error}")
             continue
-        logger.info(f"resume: going on from {path}")
+        logger.info(f"resume: continuing from {path}")
         return path, checkpoint
     if failures:
         raise WeightsError(f"resume: no checkpoint in {work_dir} can be read: {'; '.join(failures)}")
@@ -45,7 +45,7 @@ def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Pat
 
 
 def _newest_first(work_dir: Path) -> Iterator[Path]:
-    """What ``last_checkpoint`` names, then the others by their number."""
+    """Yield the checkpoint that ``last_checkpoint`` names, then the others, highest number first."""
     record = work_dir / "last_checkpoint"
     named: list[Path] = []
     if record.is_file() and (text := record.read_text().strip()):

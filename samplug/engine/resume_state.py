@@ -1,4 +1,4 @@
-"""What a checkpoint holds beyond MMEngine's, so that a resumed run is the unbroken one."""
+"""State that samplug adds to MMEngine's checkpoints, so that a resumed run equals an uninterrupted one."""
 
 import random
 from typing import Any
@@ -15,16 +15,16 @@ STATE_KEY = "samplug_state"
 
 
 def training_state(runner: Runner, within_epoch: bool) -> dict[str, Any]:
-    """Position in the data, the generators of all ranks, and the gradients of an accumulation that has not been applied yet.
-
-    All ranks must call it.
+    """Collect the position in the data, the random generators of all ranks and accumulated gradients. All ranks must
+    call it.
 
     Args:
-        runner: In a hook after a training iteration.
-        within_epoch: The checkpoint is not that of a whole epoch.
+        runner: Called from a hook after a training iteration.
+        within_epoch: The checkpoint is not at the end of an epoch.
 
     Returns:
-        Tensors, numbers, strings and containers of them: readable without pickle.
+        ``samples_seen``, ``generators`` (one entry a rank) and ``gradients`` (by parameter name, empty unless a step is
+        being accumulated): tensors, numbers, strings and containers of them, which can be read without pickle.
     """
     return dict(
         samples_seen=runner.train_loop.samples_seen
@@ -36,7 +36,7 @@ def training_state(runner: Runner, within_epoch: bool) -> dict[str, Any]:
 
 
 def generator_states() -> dict[str, Any]:
-    """States of Python's, NumPy's and torch's generators in this process."""
+    """States of the generators of Python, NumPy and torch in this process."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     states = dict(
@@ -50,7 +50,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: dict[str, Any]) -> None:
-    """The reverse of :func:`generator_states`."""
+    """Restore the states that :func:`generator_states` returned."""
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
@@ -61,13 +61,15 @@ def set_generator_states(states: dict[str, Any]) -> None:
 
 
 def own_generators(state: dict[str, Any]) -> dict[str, Any] | None:
-    """This rank's part; None if the run had another number of ranks."""
+    """Generator states of this rank; None if the checkpoint was written by another number of ranks."""
     generators = state["generators"]
     return generators[get_rank()] if len(generators) == get_world_size() else None
 
 
 def _accumulated_gradients(runner: Runner) -> dict[str, torch.Tensor]:
-    """Gradients of a step that has begun, by parameter name; their mean over ranks, which have not exchanged them yet."""
+    """Gradients of a step that is being accumulated, by parameter name, averaged over the ranks, which have not
+    exchanged them yet.
+    """
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return {}
@@ -83,7 +85,7 @@ def _accumulated_gradients(runner: Runner) -> dict[str, torch.Tensor]:
 
 
 def set_accumulated_gradients(model: torch.nn.Module, gradients: dict[str, torch.Tensor]) -> None:
-    """Put saved gradients back, so that the step that had begun is finished."""
+    """Restore the gradients of a step that was being accumulated."""
     parameters = dict(model.named_parameters())
     for name, gradient in gradients.items():
         parameter = parameters[name]

@@ -1,4 +1,4 @@
-"""What stops a training from outside, said with what the user can do about it."""
+"""Turn failures of memory, loading processes and disks into errors that say how to continue."""
 
 import errno
 import re
@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
-from samplug.utils.text import gib
+from samplug.utils.text import gib, listed
 
 # The allocator of CPU memory raises a plain RuntimeError.
 _CPU_ALLOCATOR = re.compile(r"can't allocate memory|not enough memory", re.IGNORECASE)
@@ -22,32 +22,33 @@ _WORKER = re.compile(
 
 
 class OutOfMemory(UserError, RuntimeError):
-    """Memory ran out; the message lists settings that need less, with numbers."""
+    """Memory ran out; the message lists settings that need less, with estimates."""
 
 
 class LoaderDied(UserError, RuntimeError):
-    """A process that reads data was ended from outside."""
+    """A process that loads data was killed or exited unexpectedly."""
 
 
 class SaveError(UserError, OSError):
-    """A checkpoint could not be written; earlier ones are whole."""
+    """A checkpoint could not be written; the earlier ones are whole."""
 
 
 @contextmanager
 def explained(runner: Runner) -> Iterator[None]:
-    """Turn failures of memory and of loading processes inside into errors for people.
+    """Turn failures of memory and of loading processes inside into errors that a user can act on.
 
     Raises:
-        OutOfMemory: Of a GPU or the machine.
-        LoaderDied: A loading process was killed or fell over without a Python error.
+        OutOfMemory: Memory of a GPU or of the machine ran out.
+        LoaderDied: A loading process was killed or exited without a Python error.
     """
     try:
         yield
     except (OutOfMemory, LoaderDied):
         raise
     except Exception as error:
-        # torch tells of a lost worker by a signal whose handler raises wherever the main process is, so that whatever caught it there
-        # (MMEngine's bare except around the text of a config, for one) may have made another error of it.
+        # torch reports a lost worker in a signal handler, which raises at whatever line the main process executes. Code
+        # there may catch that error and raise another one (MMEngine's bare except around the text of a config, for
+        # example), so all causes are searched.
         for cause in chain(error):
             if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
@@ -59,23 +60,30 @@ def explained(runner: Runner) -> Iterator[None]:
 
 
 def out_of_memory_message(runner: Runner, error: BaseException) -> str:
-    """What was asked for, what takes the memory, and the settings that the config does not use yet.
+    """Describe the request that failed, the use of memory, and settings that lower it and are not used yet.
 
-    The effect on activations is an estimate by proportion: of what was in use, all that is no parameter, gradient or optimiser state.
+    Activations are estimated as the memory in use less parameters, gradients and optimiser states; savings are in
+    proportion to them.
     """
-    model = runner.bare_model if hasattr(runner, "bare_model") else runner.model
+    model = unwrapped(runner)
     fixed = fixed_bytes(model)
     used = used_bytes()
     activations = max(0, used - sum(fixed.values()))
     lines = [
         f"memory: {str(error).strip().splitlines()[0]}",
-        f"  in use: {gib(used)}; of this parameters {gib(fixed['parameters'])}, their gradients {gib(fixed['gradients'])}, AdamW's "
+        f"  in use: {gib(used)}; of this parameters {gib(fixed['parameters'])}, their gradients "
+        f"{gib(fixed['gradients'])}, AdamW's "
         f"states {gib(fixed['optimiser'])}, activations and the rest about {gib(activations)}",
         "  settings that need less (--cfg-options):",
         *(f"  * {line}" for line in memory_advice(runner.cfg, model, activations)),
         "  The checkpoints written so far are whole: change the setting and add --resume.",
     ]
     return "\n".join(lines)
+
+
+def unwrapped(runner: Runner) -> torch.nn.Module:
+    """The model of any Runner, as far as it is known without the wrappers of data parallelism."""
+    return runner.bare_model if hasattr(runner, "bare_model") else runner.model
 
 
 def fixed_bytes(model: torch.nn.Module) -> dict[str, int]:
@@ -88,8 +96,8 @@ def fixed_bytes(model: torch.nn.Module) -> dict[str, int]:
 def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[str]:
     """Collect settings that the run does not use yet and that would lower its memory.
 
-    A module of the model, or the class of the training dataset, takes part by a method ``memory_advice(cfg, activations)`` that returns lines
-    such as ``'model.backbone.with_cp=True: ...'``. ``cfg`` is the config of the run.
+    A module of the model, or the class of the training dataset, takes part by a method ``memory_advice(cfg,
+    activations)`` that returns lines such as ``'model.backbone.with_cp=True: ...'``. ``cfg`` is the config of the run.
 
     Args:
         cfg: The config of the run.
@@ -109,7 +117,8 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
     found = list(lines)
     if batch > 1:
         found.append(
-            f"train_dataloader.batch_size={batch // 2} optim_wrapper.accumulative_counts={accumulated * batch / (batch // 2):.0f}: the same "
+            f"train_dataloader.batch_size={batch // 2} "
+            f"optim_wrapper.accumulative_counts={accumulated * batch / (batch // 2):.0f}: the same "
             f"samples per step; about {gib(activations * (1 - batch // 2 / batch))} less"
         )
     if "Amp" not in str(optim_wrapper.get("type", "")):
@@ -120,28 +129,33 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
 
 
 def save_message(path: Path, error: OSError) -> str:
-    """Why a checkpoint could not be written, and that the ones before it are whole."""
+    """Describe why a checkpoint could not be written, and name the earlier checkpoints, which are whole."""
     reason = error.strerror or str(error)
     advice = "make the folder writable"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         advice = "free space there (or keep fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts=1)"
     whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
-    kept = f"whole are {', '.join(whole)}" if whole else "there is none before it"
-    return f"checkpoint: {path} could not be written ({reason}); {kept}. Then {advice} and go on with --resume"
+    return (
+        f"checkpoint: {path} could not be written ({reason}); complete checkpoints: {listed(whole) or 'none'}. Now "
+        f"{advice} and continue "
+        f"with --resume"
+    )
 
 
 def _worker_message(runner: Runner, signal: str | None) -> str:
     workers = (runner.cfg.get("train_dataloader") or {}).get("num_workers", 0)
     how = f"was killed by the system ({signal.strip()})" if signal else "ended unexpectedly"
     return (
-        f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take fewer loading "
-        f"processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller batches, and go on with --resume: the "
-        f"checkpoints written so far are whole"
+        f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take "
+        "fewer loading "
+        f"processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller batches, and "
+        "continue with --resume: the "
+        f"checkpoints written so far are complete"
     )
 
 
 def used_bytes() -> int:
-    """At the peak: allocated on the GPU, or resident in this process."""
+    """Peak of memory in bytes: allocated on the GPU, or resident in this process if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     import resource

@@ -1,12 +1,12 @@
 """MMEngine's Runner with strict weights, safe files, exact resume and repeatable augmentation."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_distributed, is_main_process, sync_random_seed
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -22,19 +22,21 @@ from mmengine.runner import (
     ValLoop,
 )
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from samplug.checkpoints import WeightsError, fetch, read_checkpoint
-from samplug.datasets.seeding import SeededDataset, SeededSampler
+from samplug.datasets.seeding import SeededDataset
 from samplug.engine.build_errors import named_in, part
-from samplug.engine.fsdp import FSDPStrategy, gathered, is_sharded, sharded_optimizer_state
+from samplug.engine.dataloaders import build_seeded_dataloader
+from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_optimizer_state
 from samplug.engine.launch import join_on_cpu
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
 from samplug.engine.run_errors import SaveError, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.evaluation.sets_evaluator import SetsEvaluator
-from samplug.registry import RUNNERS, STRATEGIES
+from samplug.registry import MODEL_WRAPPERS, RUNNERS
 from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
 
@@ -45,18 +47,20 @@ class SamplugRunner(Runner):
 
     Differences from MMEngine's:
 
-    * Checkpoints are read without pickle, and configs in them are never executed (MMEngine falls back to full unpickling, and
-      ``resume`` executes ``meta['config']``).
+    * Checkpoints are read without pickle, and configs in them are never executed (MMEngine falls back to full
+      unpickling, and ``resume`` executes ``meta['config']``).
     * A checkpoint must fit the model entry by entry; it may leave out only the entries that ``init_cfg`` supplies.
     * A test takes weights from ``init_cfg``, overlaid by the checkpoint, and stops if a parameter came from neither.
-      ``load_from='none'`` tests the weights of ``init_cfg``, ``'untrained'`` the random initialisation (a floor to compare with).
+      ``load_from='none'`` tests the weights of ``init_cfg``, ``'untrained'`` the random initialisation (a floor to
+      compare with).
     * Frozen parameters are not in the optimiser.
     * Several processes run without GPUs too, over gloo.
-    * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an interruption
-      change it (:mod:`samplug.datasets.seeding`).
-    * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be read
-      (``resume_fall_back=False``: an unreadable newest one stops the run).
-    * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see :class:`FSDPStrategy`.
+    * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an
+      interruption change it (:mod:`samplug.datasets.seeding`).
+    * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be
+      read (``resume_fall_back=False``: an unreadable newest one stops the run).
+    * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see
+      :class:`FSDPStrategy`.
     """
 
     _has_loaded: bool
@@ -99,10 +103,12 @@ class SamplugRunner(Runner):
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
         super().setup_env(env_cfg)
-        self._strategy = _strategy(self.cfg.get("strategy"))
+        self._strategy = build_strategy(self.cfg.get("strategy"))
 
     def dump_config(self) -> None:
-        """Write the config into the work folder; a test's goes to its log folder, so that it does not replace the training's."""
+        """Write the config into the work folder; a test's goes to its log folder, so that it does not replace the
+        training's.
+        """
         if self._train_loop is not None:
             super().dump_config()
         else:
@@ -118,8 +124,14 @@ class SamplugRunner(Runner):
             default = dict(
                 broadcast_buffers=False, find_unused_parameters=self.cfg.get("find_unused_parameters", False)
             )
-            # MMEngine names a GPU for each process.
-            model_wrapper_cfg = {"device_ids": None, **(default if model_wrapper_cfg is None else model_wrapper_cfg)}
+            wrapper = {
+                "type": "MMDistributedDataParallel",
+                **(default if model_wrapper_cfg is None else model_wrapper_cfg),
+            }
+            kind = MODEL_WRAPPERS.get(wrapper["type"]) if isinstance(wrapper["type"], str) else wrapper["type"]
+            if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
+                wrapper.setdefault("device_ids", None)  # MMEngine's default is a GPU for each process
+            model_wrapper_cfg = wrapper
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
@@ -164,34 +176,7 @@ class SamplugRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build a DataLoader with a :class:`SeededSampler` around its sampler and a :class:`SeededDataset` around its dataset.
-
-        Args:
-            dataloader: Config of a DataLoader. A DataLoader is returned unchanged: its augmentation is not seeded by sample.
-            seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
-            diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random one.
-
-        Raises:
-            ConfigError: The config has no sampler, or two of its datasets in different folders have the same name.
-        """
-        if isinstance(dataloader, DataLoader):
-            return dataloader
-        if dataloader.get("sampler") is None:
-            raise ConfigError(
-                "data: a dataloader needs a sampler, e.g. sampler=dict(type='DefaultSampler', shuffle=True)"
-            )
-        common = sync_random_seed() if seed is None or diff_rank_seed else seed
-        wrapped = {
-            **dataloader,
-            "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
-            "sampler": dict(type=SeededSampler, sampler=dataloader["sampler"]),
-            # Starting workers draws a random number; taken from this generator, it does not move the one that a model draws from.
-            "generator": torch.Generator().manual_seed(common),
-        }
-        with part(wrapped, DataLoader):
-            loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
-        _check_names(getattr(loader.dataset, "datasets", ()))
-        return loader
+        return build_seeded_dataloader(dataloader, seed, diff_rank_seed)
 
     def load_or_resume(self) -> None:
         if isinstance(self._train_loop, BaseLoop):  # training: init_weights has run
@@ -236,8 +221,8 @@ class SamplugRunner(Runner):
             The checkpoint.
 
         Raises:
-            WeightsError: The file cannot be read safely or does not fit (only entries that ``init_cfg`` supplies may be missing), or the
-                model is sharded already.
+            WeightsError: The file cannot be read safely or does not fit (only entries that ``init_cfg`` supplies may be
+                missing), or the model is sharded already.
         """
         if is_sharded(self.model):
             raise WeightsError(
@@ -286,14 +271,17 @@ class SamplugRunner(Runner):
             self._generators = own_generators(state)
             if self._generators is None:
                 self.logger.warning(
-                    f"resume: {filename} was written by {len(state['generators'])} processes, now there are {self.world_size}: random numbers "
+                    f"resume: {filename} was written by {len(state['generators'])} processes, now there are "
+                    f"{self.world_size}: random numbers "
                     f"of the model's forward pass start from the seed again (data and augmentation are not affected)"
                 )
         seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
         if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
             self.logger.warning(
-                f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed {dataset.augmentation_seed}, so "
-                f"some samples are repeated: set randomness=dict(seed={seed}) to continue exactly as without the interruption"
+                f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed "
+                f"{dataset.augmentation_seed}, so "
+                f"some samples are repeated: set randomness=dict(seed={seed}) to continue exactly as without the "
+                "interruption"
             )
 
     def restore_generators(self) -> None:
@@ -338,33 +326,7 @@ class SamplugRunner(Runner):
             return
         if any(isinstance(hook, EMAHook) for hook in self.hooks):
             raise ConfigError(
-                "train: EMAHook needs the whole model, which no process has under FSDPStrategy: leave out the hook or the strategy"
+                "train: EMAHook needs the whole model, which no process has under FSDPStrategy: leave out the hook or "
+                "the strategy"
             )
         self._strategy.shard(self.model, self.optim_wrapper)
-
-
-def _strategy(cfg: Mapping[str, Any] | None) -> FSDPStrategy | None:
-    """Build the strategy of a config.
-
-    Raises:
-        ConfigError: It is not an FSDPStrategy.
-    """
-    if not cfg:
-        return None
-    kind = cfg.get("type", "FSDPStrategy")
-    found = STRATEGIES.get(kind) if isinstance(kind, str) else kind
-    if not (isinstance(found, type) and issubclass(found, FSDPStrategy)):
-        raise ConfigError(f"train: strategy type={kind!r} is not samplug's FSDPStrategy or a class derived from it")
-    return STRATEGIES.build({**cfg, "type": found})
-
-
-def _check_names(datasets: Iterable[Any]) -> None:
-    """Stop if two datasets in different folders have the same name, as their scores would share a row."""
-    folders: dict[str, Path] = {}
-    for dataset in datasets:
-        name, folder = getattr(dataset, "name", None), getattr(dataset, "image_dir", None)
-        if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
-            raise ConfigError(
-                f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give each dataset "
-                f"a name=..."
-            )

@@ -1,4 +1,4 @@
-"""Which weights a model is evaluated with: the rule of tests, of the Inferencer and of all commands."""
+"""Load the weights of an evaluation; tests, the Inferencer and all commands follow this rule."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from samplug.checkpoints import (
 )
 from samplug.engine.hooks import OMITTED_KEY
 
-# Values of CHECKPOINT that are no files.
+# Values of CHECKPOINT that do not name a file.
 FROM_INIT_CFG = "none"
 UNTRAINED = "untrained"
 
@@ -33,12 +33,14 @@ Checkpoint = dict[str, Any]
 def load_for_evaluation(
     model: nn.Module, source: str | None, on_read: Callable[[Checkpoint], None] = lambda checkpoint: None
 ) -> None:
-    """Give a model the weights of a checkpoint over those of its ``init_cfg``.
+    """Load the weights of ``init_cfg`` into a model, and those of a checkpoint over them.
+
+    State that data fill (:mod:`samplug.checkpoints.filled`) is loaded if a file has it and is not required.
 
     Args:
         model: Without a data-parallel wrapper.
-        source: A checkpoint, see :func:`samplug.checkpoints.fetch`; ``'none'`` or None: ``init_cfg`` alone; ``'untrained'``: the random
-            start.
+        source: A checkpoint, see :func:`samplug.checkpoints.fetch`; ``'none'`` or None: ``init_cfg`` alone;
+            ``'untrained'``: the random initialisation.
         on_read: Called with the checkpoint before it is loaded; may change it.
 
     Raises:
@@ -49,7 +51,7 @@ def load_for_evaluation(
         print_log("the model is untrained: random weights, a floor to compare with", "current", logging.WARNING)
         model.init_weights()  # type: ignore[operator]
         for value in model.state_dict().values():
-            broadcast(value)  # each process drew its own
+            broadcast(value)  # each process has drawn its own
     elif source == FROM_INIT_CFG:
         missing = set(model.state_dict()) - load_pretrained(model) - filled_names(model)
         if missing:
@@ -61,7 +63,8 @@ def load_for_evaluation(
         checkpoint = read_checkpoint(fetch(source))
         on_read(checkpoint)
         report = apply_checkpoint(model, checkpoint, source)
-        # Pretrained files are read only for what the checkpoint lacks: a whole checkpoint needs no other file.
+        # Pretrained files are read only if the checkpoint lacks their entries, so a whole checkpoint needs no other
+        # file.
         if pretrained_names(model) - filled_names(model) - set(report.loaded):
             load_pretrained(model)
             apply_checkpoint(model, checkpoint, source)
@@ -69,10 +72,10 @@ def load_for_evaluation(
 
 
 def apply_checkpoint(model: nn.Module, checkpoint: Checkpoint, source: str, strict: bool = True) -> LoadReport:
-    """Load a checkpoint that has been read; it may lack only what ``init_cfg`` supplies.
+    """Load the content of a checkpoint; only entries that ``init_cfg`` supplies may be missing.
 
     Raises:
-        WeightsError: It does not fit and ``strict`` is set.
+        WeightsError: It does not fit, and ``strict`` is True.
     """
     try:
         report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
@@ -85,7 +88,7 @@ def apply_checkpoint(model: nn.Module, checkpoint: Checkpoint, source: str, stri
 
 
 def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> None:
-    """Stop if the parameters that a checkpoint left out are not those that the model has now.
+    """Compare the parameters that :class:`OmitFrozenHook` left out of a checkpoint with those of the model.
 
     Raises:
         WeightsError: They differ.
@@ -99,6 +102,7 @@ def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) 
     if digest(state, omitted["names"]) != omitted["sha256"]:
         raise WeightsError(
             f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
-            f"({len(omitted['names'])} entries left out of the checkpoint differ): set model.backbone.init_cfg.checkpoint "
+            f"({len(omitted['names'])} entries left out of the checkpoint differ): set "
+            "model.backbone.init_cfg.checkpoint "
             f"to the file used in training"
         )

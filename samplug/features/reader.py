@@ -15,18 +15,18 @@ def pixel_key(image: Tensor, settings: str) -> str:
 
     Args:
         image: (3, H, W), as it comes out of the pipeline.
-        settings: How it is normalised and padded afterwards: the encoder sees another image after another normalisation.
+        settings: Normalisation and padding that follow, as text; the encoder's input depends on them too.
     """
     return digest({settings: image}, [settings])
 
 
 class FeatureReader:
-    """Step of a dataset that looks up each sample's maps, so that hashing and reading overlap with the training process.
+    """Dataset step that looks up each sample's maps, so that hashing and reading overlap with the training process.
 
     ``sample.pixels`` becomes the key of the image, and ``sample.encoder_maps`` its maps if the store has them.
 
     Args:
-        store: Where the maps are.
+        store: Store of the maps.
         settings: Normalisation, see :func:`pixel_key`.
     """
 
@@ -35,7 +35,7 @@ class FeatureReader:
         self.settings = settings
 
     def __call__(self, item: Any) -> None:
-        """Complete an item ``dict(inputs=image (3, H, W), data_samples=sample)`` of a dataset; others are left as they are."""
+        """Complete a dataset's item ``dict(inputs=image (3, H, W), data_samples=sample)``; leave others as they are."""
         sample = item.get("data_samples") if isinstance(item, Mapping) else None
         if not isinstance(sample, BaseDataElement):
             return

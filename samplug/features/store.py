@@ -21,14 +21,15 @@ _GB = 10**9
 class FeatureStore:
     """Feature maps of images in a folder, a safetensors file for each image.
 
-    The folder belongs to one encoder: its name is derived from the weights, sizes and ``dtype``. Entries are named by a key of the
-    image's pixels and their normalisation (:func:`pixel_key`), so that nothing stale is ever read. Several processes and runs may read and
-    write at once, and may be killed at any moment: a file is written whole, flushed to the disk and renamed. A checksum tells damaged
-    files, which are reported and count as missing. Stores can be pickled, and used in data workers.
+    The folder belongs to one encoder: its name is derived from the weights, sizes and ``dtype``. Entries are named by
+    a key of the image's pixels and their normalisation (:func:`pixel_key`), so that nothing stale is ever read. Several
+    processes and runs may read and write at once, and may be killed at any moment: a file is written whole, flushed to
+    the disk and renamed. Damaged files are recognised by a checksum, reported, and count as missing. Stores can be
+    pickled and used in data workers.
 
-    Disk space for an image at 1024 px in bfloat16: 2.1 MB of SAM (256 x 64 x 64); 44 MB of SAM 2, whose pyramid has maps at strides 4 and 8
-    of 256 channels too (256 x 256 x 256 and 256 x 128 x 128). SAM 2's decoder reduces these to 32 and 64 channels with its own 1x1
-    convolutions; they are trained with the decoder, so their output cannot be kept.
+    An image at 1024 px takes 2.1 MB of SAM in bfloat16 (256 x 64 x 64), and 44 MB of SAM 2, whose pyramid also has maps
+    of 256 channels at strides 4 and 8 (256 x 256 x 256 and 256 x 128 x 128). SAM 2's decoder reduces these to 32 and 64
+    channels with its own 1x1 convolutions; they are trained with the decoder, so their output cannot be kept.
 
     Args:
         folder: Folder of the entries; made when the first one is written.
@@ -70,7 +71,7 @@ class FeatureStore:
         return maps
 
     def write(self, key: str, maps: Sequence[Tensor]) -> None:
-        """Write an entry. If the disk refuses it, warn and write no more in this process: missing entries are computed each time.
+        """Write an entry; if the disk refuses it, warn and write no more in this process.
 
         Args:
             key: Key of the image.
@@ -94,8 +95,9 @@ class FeatureStore:
         self._written += sum(value.nbytes for value in maps)
         if self._written > self.limit_gb * _GB:
             raise ConfigError(
-                f"features: {self._written / _GB:.1f} GB were written to {self.folder} in this run: leave random augmentations other than "
-                f"flips out of the pipeline (each picture is an entry of its own), or raise limit_gb={self.limit_gb:g}"
+                f"features: {self._written / _GB:.1f} GB were written to {self.folder} in this run: leave random "
+                "augmentations other than flips out of the pipeline (each picture is an entry of its own), or raise "
+                f"limit_gb={self.limit_gb:g}"
             )
 
 

@@ -23,15 +23,15 @@ _KEY_BYTES = 32
 class VectorStore:
     """Vectors of one length by key, in one file of fixed-size records: for probes, k-NN and memories of references.
 
-    A record holds a key, the values and a checksum: 36 bytes and the values, 3.1 kB for 768 numbers in float32, 3.1 GB for a million
-    images. Values are memory-mapped; keys are also kept in memory, about 150 bytes each. One process at a time appends; others see the
-    records that were there when they opened the file. A last record that was cut by a kill is dropped, a damaged one is reported and counts
-    as missing.
+    A record holds a key, the values and a checksum, in float32 4 * dim + 36 bytes: 3.1 GB for a million vectors of 768
+    values. Values are memory-mapped; keys are also kept in memory, about 150 bytes each. One process at a time appends;
+    others see the records that were there when they opened the file. A last record that was cut by a kill is dropped, a
+    damaged one is reported and counts as missing.
 
     Args:
         path: The file; the first :meth:`append` makes it.
         dim: Length of the vectors.
-        source: What the vectors depend on beyond the key, e.g. a digest of weights and transform; at most 128 characters.
+        source: Origin of the vectors beyond the key, e.g. a digest of weights and transform; at most 128 characters.
         dtype: ``'float32'`` or ``'float16'`` in the file.
 
     Raises:
@@ -135,7 +135,8 @@ class VectorStore:
         if header != self._header:
             found = header.decode(errors="replace").strip()
             raise DataError(
-                f"features: {self.path} begins with {found[:200]!r}, not with {self._header.decode().strip()!r}: delete it, or name another file"
+                f"features: {self.path} begins with {found[:200]!r}, not with {self._header.decode().strip()!r}: "
+                "delete it, or name another file"
             )
         known, count = len(self._records), (size - _HEADER_BYTES) // self._record.itemsize
         if count > known:

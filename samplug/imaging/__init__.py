@@ -1,1 +1,1 @@
-"""Reading images, masks and rasters of any common format, and the tiles of large ones."""
+"""Read images, masks and rasters of any common format; write GeoTIFF files; cut large images into tiles."""

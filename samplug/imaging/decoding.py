@@ -1,10 +1,10 @@
-"""From the bytes of an image file to its pixels: all of them, of one frame, upright.
+"""Decode the bytes of an image file to all pixels of its one frame, upright.
 
-Pillow opens every file, which reads no more than its header. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF; Pillow decodes
-the rest, where OpenCV gives no indices of a palette, wrong values (TIFF with alpha or of 1 bit) or nothing.
+Pillow opens every file, which reads only its header. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF. Pillow
+decodes the rest, for which OpenCV gives no palette indices, wrong values (TIFF with alpha or of 1 bit) or nothing.
 
-Truncation is found in the structure of JPEG, PNG, WEBP and TIFF files; for BMP and GIF it is Pillow that raises, unless a program
-sets ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``.
+Truncation is detected in the structure of JPEG, PNG, WEBP and TIFF files. For BMP and GIF Pillow raises the error,
+unless a program sets ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``.
 """
 
 import io
@@ -41,7 +41,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 
 
 class UndecodableError(Exception):
-    """Why bytes give no picture; the message goes on after the name of the file ('is empty: ...')."""
+    """Bytes cannot be decoded; the message continues the name of the file ('is empty: ...')."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Picture:
 
 
 def decode(content: bytes) -> Picture:
-    """The picture in a JPEG, PNG, TIFF, WEBP, BMP or GIF file.
+    """Decode a JPEG, PNG, TIFF, WEBP, BMP or GIF file.
 
-    The orientation of EXIF, of XMP or of TIFF's own tag is applied. Values are those of the file, 8 or 16 bits; what has 1, 2 or 4
-    bits of grey is spread over 0..255.
+    The orientation of EXIF, of XMP or of TIFF's own tag is applied. Values of 8 or 16 bits are kept; grey values of 1,
+    2 or 4 bits are spread over 0..255.
 
     Raises:
-        UndecodableError: Another format, damaged or truncated, of more than one frame, too large, or of values that are not
-            unsigned 8 or 16 bits.
+        UndecodableError: The file has another format or more than one frame, is damaged, truncated or too large, or has
+            values other than unsigned 8 or 16 bits.
     """
     kind = _kind(content)
     tags: dict[int, _Tag] = {}
@@ -97,10 +97,10 @@ def decode(content: bytes) -> Picture:
 
 
 def upright_size(content: bytes) -> tuple[int, int]:
-    """Height and width of the picture that :func:`decode` gives, from the file's header.
+    """Return height and width of the picture that :func:`decode` gives, from the file's header.
 
     Raises:
-        UndecodableError: Another format, or a damaged header.
+        UndecodableError: The file has another format or a damaged header.
     """
     kind = _kind(content)
     image, _, orientation = _header(content, kind, _tiff_tags(content) if kind == "TIFF" else {})
@@ -109,7 +109,7 @@ def upright_size(content: bytes) -> tuple[int, int]:
 
 
 def _header(content: bytes, kind: str, tags: dict[int, "_Tag"]) -> tuple[Any, bytes, Any]:
-    """Pillow's image, not decoded; the bytes that it was opened from; the orientation, if there is one."""
+    """Open a file with Pillow without decoding it; return the image, its bytes and the orientation, if any."""
     orientation = tags[_ORIENTATION].values[0] if _ORIENTATION in tags else None
     if tags:
         content = _retag(content, tags)
@@ -131,12 +131,13 @@ def _kind(content: bytes) -> str:
     if not head.translate(None, bytes(range(32, 127)) + b"\t\r\n"):
         raise UndecodableError(f"{size} but text, beginning {head[:24].decode()!r}: download the file again")
     raise UndecodableError(
-        f"{size} that samplug reads (JPEG, PNG, TIFF, WEBP, BMP, GIF); it begins {content[:8].hex(' ')}: convert it to PNG"
+        f"{size} that samplug reads (JPEG, PNG, TIFF, WEBP, BMP, GIF); it begins {content[:8].hex(' ')}: convert it "
+        "to PNG"
     )
 
 
 def _guard(kind: str, call: Callable[[], Any]) -> Any:
-    """``call()``; what Pillow or OpenCV raises on damaged bytes (nearly anything) becomes one error."""
+    """Return ``call()``; turn whatever Pillow or OpenCV raises on damaged bytes (nearly anything) into one error."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -189,7 +190,7 @@ def _by_pillow(image: Any, kind: str) -> Picture:
     return Picture(cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR))
 
 
-# What EXIF's orientations ask for; 1 and unknown ones ask for nothing.
+# Operation for each EXIF orientation; 1 and unknown ones need none.
 _TURNS: dict[Any, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -204,17 +205,17 @@ _TURNS: dict[Any, Callable[[NDArray[Any]], NDArray[Any]]] = {
 def _exif_orientation(image: Any, content: bytes) -> Any:
     from PIL import Image
 
-    # Pillow's PNG would decode all pixels to look for EXIF behind them.
+    # Pillow would decode all pixels of a PNG to look for EXIF after them.
     behind = image.format == "PNG" and b"eXIf" not in content
     try:
         exif = Image.Image.getexif(image) if behind else image.getexif()
         return exif.get(_ORIENTATION)
-    except Exception:  # damaged metadata of a sound picture
+    except Exception:  # damaged metadata in a sound picture
         return None
 
 
 def _jpeg_is_whole(content: bytes) -> bool:
-    """Whether the end marker comes after the pixels: previews before them and bytes behind it do not count."""
+    """Return True if the end marker comes after the pixels; previews before them and bytes after it do not count."""
     if content.endswith(b"\xff\xd9"):
         return True
     at = 2
@@ -235,13 +236,13 @@ _IS_WHOLE: dict[str, Callable[[bytes], bool]] = {
 
 @dataclass(frozen=True)
 class _Tag:
-    position: int  # of the first value in the file
-    layout: str  # of one value, for struct
+    position: int  # offset of the first value in the file
+    layout: str  # format of one value, for struct
     values: tuple[int, ...]
 
 
 def _tiff_tags(content: bytes) -> dict[int, _Tag]:
-    """The whole-number tags of a TIFF file's first page."""
+    """Read the whole-number tags of a TIFF file's first page."""
     order = "<" if content[:2] == b"II" else ">"
     big = 43 in content[2:4]
     start, number, count, entry = (8, "Q", "Q", 20) if big else (4, "H", "I", 12)
@@ -288,9 +289,10 @@ def _check_tiff(content: bytes, tags: dict[int, _Tag]) -> None:
 
 
 def _retag(content: bytes, tags: dict[int, _Tag]) -> bytes:
-    """A TIFF file with tags that both decoders take alike: not turned, and colours called RGB.
+    """Change a TIFF file's tags so that both decoders read it alike: no rotation, and colours tagged as RGB.
 
-    Some programs tag RGB pixels as grey (BlackIsZero); Pillow refuses such files, and OpenCV reads one channel of them.
+    Some programs tag RGB pixels as grey (BlackIsZero); Pillow refuses such files, and OpenCV reads only one of their
+    channels.
     """
     changes = {_ORIENTATION: 1}
     if _value(tags, _SAMPLES) >= 3 and _PHOTOMETRIC in tags and _value(tags, _PHOTOMETRIC) == _BLACK_IS_ZERO:

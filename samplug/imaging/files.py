@@ -1,4 +1,4 @@
-"""Reading image and mask files, with errors that name them."""
+"""Read image and mask files, with errors that name them."""
 
 import os
 from collections.abc import Callable
@@ -18,13 +18,13 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".t
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """An image as (H, W, 3) uint8 BGR, whatever its suffix, turned as its EXIF orientation says.
+    """Read an image as (H, W, 3) uint8 BGR, whatever its suffix, rotated by its EXIF orientation.
 
     16 bits are scaled from 0..65535 to 0..255 and rounded; alpha is dropped, not blended.
 
     Raises:
-        DataError: The file cannot be read, is no whole JPEG, PNG, TIFF, WEBP, BMP or GIF, has more than one frame, or values that
-            are not unsigned 8 or 16 bits.
+        DataError: The file cannot be read, is not a whole JPEG, PNG, TIFF, WEBP, BMP or GIF, has more than one frame,
+            or has values other than unsigned 8 or 16 bits.
     """
     picture = _read(path, decode)
     if picture.palette is not None:
@@ -34,16 +34,16 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: str | Path) -> NDArray[Any]:
-    """The values of a mask; turned by EXIF as images are.
+    """Read the values of a mask, rotated by EXIF as images are.
 
-    What they mean is for :class:`samplug.datasets.mask_values.MaskValues` to say.
+    :class:`samplug.datasets.mask_values.MaskValues` gives them their meaning.
 
     Returns:
-        (H, W) uint8 or uint16: grey values, or indices where the file has a palette with any colour in it (a palette of greys
-        gives grey values); (H, W, 3) uint8 RGB where the channels of a colour file differ.
+        (H, W) uint8 or uint16: grey values, or indices if the file has a palette with a colour in it (a palette of
+        greys gives grey values). (H, W, 3) uint8 RGB if the channels of a colour file differ.
 
     Raises:
-        DataError: As :func:`read_image`; or the colour is constant and only alpha varies.
+        DataError: See :func:`read_image`; or the colour is constant and only alpha varies.
     """
     picture = _read(path, decode)
     pixels = picture.pixels
@@ -63,10 +63,10 @@ def read_mask(path: str | Path) -> NDArray[Any]:
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of an image as :func:`read_image` gives it; only its header is looked at.
+    """Return height and width of the image that :func:`read_image` gives; only its header is decoded.
 
     Raises:
-        DataError: The file cannot be read, or its header is of no image.
+        DataError: The file cannot be read, or has no header of an image.
     """
     return _read(path, upright_size)
 
@@ -77,7 +77,8 @@ def _read(path: str | Path, read: Callable[[bytes], _Read]) -> _Read:
     except FileNotFoundError as error:
         if Path(path).is_symlink():
             raise DataError(
-                f"data: {path} is a link to {os.readlink(path)}, which does not exist: restore that file or remove the link"
+                f"data: {path} is a link to {os.readlink(path)}, which does not exist: restore that file or remove "
+                "the link"
             ) from error
         raise DataError(f"data: {path} does not exist: restore it, or start again without it") from error
     except OSError as error:
@@ -87,7 +88,7 @@ def _read(path: str | Path, read: Callable[[bytes], _Read]) -> _Read:
 
 
 def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Values of 8 bits as they are, of 16 bits scaled from 0..65535 to 0..255 and rounded: the rule of all images."""
+    """Scale values of 16 bits from 0..65535 to 0..255 and round them; return values of 8 bits unchanged."""
     if pixels.dtype == np.uint8:
         return pixels
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Images of any size, depth and number of bands as 8-bit BGR, by one rule; GeoTIFF with the extra ``geo``.
+"""Read images of any size, depth and number of bands as 8-bit BGR by one rule.
 
-The rule, the same for files and arrays: 8 bits as they are, 16 bits from 0..65535 to 0..255 (what training does, ``read_image``);
-of more bands than a colour picture has, three.
+GeoTIFF files need the extra ``geo``. The rule is the same for files and arrays: values of 8 bits are kept, 16 bits are
+scaled from 0..65535 to 0..255 as in training (``read_image``), and three bands are taken if there are more.
 """
 
 import logging
@@ -32,17 +32,17 @@ _EXTRA = "pip install 'samplug[geo]' (rasterio)"
 
 
 class Raster(Protocol):
-    """An image, of which parts can be taken."""
+    """An image that can be read in parts."""
 
     shape: tuple[int, int]  # height, width
 
     def crop(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """A part as (h, w, 3) uint8 BGR; both slices have a start and a stop."""
+        """Return a part as (h, w, 3) uint8 BGR; both slices have a start and a stop."""
 
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where a raster lies: rasterio's coordinate reference system (None: unknown) and affine transform of pixels."""
+    """Position of a raster: rasterio's coordinate reference system (None: unknown) and affine transform of pixels."""
 
     crs: Any
     transform: Any
@@ -64,29 +64,32 @@ class ArrayRaster:
 
 
 class BandRaster:
-    """Three bands of a TIFF file, read by rasterio part by part: files may be larger than memory.
+    """Three bands of a TIFF file, read by rasterio in parts, so that files may be larger than memory.
 
     Args:
         path: The file.
-        bands: Numbers of the bands that are taken as red, green, blue, from 1.
+        bands: Numbers (from 1) of the bands that are read as red, green, blue.
 
     Raises:
-        DataError: The file cannot be read, has several pages, fewer bands, or values that are not unsigned 8 or 16 bits.
+        DataError: The file cannot be read, has several pages or fewer bands, or has values other than unsigned 8 or 16
+            bits.
     """
 
     def __init__(self, path: Path, bands: Bands) -> None:
         self.path, self.bands = path, bands
         with _opened(path) as file:
-            if file.subdatasets:  # overviews and masks are none
+            if file.subdatasets:  # overviews and masks do not count
                 raise DataError(
-                    f"data: {path} holds {len(file.subdatasets)} frames or pages: extract the one you mean to a file of its own"
+                    f"data: {path} holds {len(file.subdatasets)} frames or pages: extract the one you mean to a file "
+                    "of its own"
                 )
             self.shape = (file.height, file.width)
             _check_bands(path, bands, file.count)
             kinds = {file.dtypes[band - 1] for band in bands}
         if len(kinds) > 1 or not kinds <= {"uint8", "uint16"}:
             raise DataError(
-                f"data: {path} has bands of {', '.join(sorted(kinds))}: convert them to unsigned 8 or 16 bits, as training had them"
+                f"data: {path} has bands of {', '.join(sorted(kinds))}: convert them to unsigned 8 or 16 bits, as "
+                "training had them"
             )
 
     def crop(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -99,12 +102,14 @@ class BandRaster:
 
 
 def open_raster(path: Path, bands: Bands | None = None) -> Raster:
-    """An image file: whatever ``read_image`` reads as training does, other TIFF files (of more bands, or too large) by rasterio.
+    """Open an image file.
+
+    ``read_image`` reads it as in training; rasterio reads TIFF files that it refuses (more bands, too large).
 
     Args:
         path: The file.
-        bands: Numbers of the bands of TIFF files that are taken as red, green, blue, from 1. None: those of a colour picture, or the
-            first three, with a note.
+        bands: Numbers (from 1) of the bands of a TIFF file that are read as red, green, blue. None: those of a colour
+            picture, or the first three, with a note.
 
     Raises:
         DataError: The file cannot be read.
@@ -127,21 +132,22 @@ def open_raster(path: Path, bands: Bands | None = None) -> Raster:
         try:
             raster = BandRaster(path, _FIRST_BANDS)
         except DataError:
-            raise error from None  # rasterio cannot either: the first reason says more
+            raise error from None  # rasterio fails too: the first reason says more
     _note("TIFF files that read_image refuses are read by rasterio, bands 1, 2, 3 as red, green, blue")
     return raster
 
 
 def array_raster(pixels: Any, name: str, bands: Bands | None = None) -> Raster:
-    """An array as an image.
+    """Use an array as an image.
 
     Args:
-        pixels: (H, W) grey; (H, W, 3) BGR; (H, W, more), of which the first three are BGR, with a note; uint8 or uint16.
-        name: For messages.
-        bands: Numbers of the channels that are taken as red, green, blue, from 1.
+        pixels: uint8 or uint16: (H, W) grey, (H, W, 3) BGR, or (H, W, C) with more channels, the first three of which
+            are BGR (with a note).
+        name: Name for messages.
+        bands: Numbers (from 1) of the channels that are read as red, green, blue.
 
     Raises:
-        DataError: Another shape or dtype.
+        DataError: The array has another shape or dtype.
     """
     if not isinstance(pixels, np.ndarray) or pixels.dtype not in (np.uint8, np.uint16):
         found = f"{pixels.dtype} array" if isinstance(pixels, np.ndarray) else type(pixels).__name__
@@ -155,7 +161,8 @@ def array_raster(pixels: Any, name: str, bands: Bands | None = None) -> Raster:
         pixels = pixels[..., [band - 1 for band in bands[::-1]]]
     elif pixels.shape[2] > 3:
         _note(
-            f"arrays of {pixels.shape[2]} channels: the first three are taken as blue, green, red; bands=... takes others"
+            f"arrays of {pixels.shape[2]} channels: the first three are taken as blue, green, red; bands=... takes "
+            "others"
         )
         pixels = pixels[..., :3]
     elif pixels.shape[2] == 2:
@@ -167,7 +174,7 @@ def array_raster(pixels: Any, name: str, bands: Bands | None = None) -> Raster:
 
 
 def georeference(path: Path) -> Georeference | None:
-    """Where a TIFF file lies; None if it does not say, for other files, and (with a note) without rasterio."""
+    """Return the georeference of a TIFF file; None for other files, without one, and (with a note) without rasterio."""
     if path.suffix.lower() not in _TIFF:
         return None
     try:
@@ -177,8 +184,8 @@ def georeference(path: Path) -> Georeference | None:
                 return Georeference(file.crs, file.transform) if known else None
         with Image.open(path) as image:
             if _GEO_TAGS & set(image.tag_v2):  # type: ignore[attr-defined]
-                _note(f"TIFF files are georeferenced, what is written of them will not be: that takes {_EXTRA}")
-    except (DataError, OSError):  # of a rare variant: read_image has its own way with some
+                _note(f"TIFF files are georeferenced, their predictions will not be: that takes {_EXTRA}")
+    except (DataError, OSError):  # a rare variant, which read_image may still read
         pass
     return None
 
@@ -205,7 +212,7 @@ def write_geotiff(path: Path, values: NDArray[Any], where: Georeference) -> None
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A file opened by rasterio; what it raises while reading becomes a :class:`DataError`."""
+    """Open a file with rasterio; turn errors while reading into a :class:`DataError`."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -221,7 +228,8 @@ def _opened(path: Path) -> Iterator[Any]:
 def _check_bands(name: Any, bands: Bands, number: int) -> None:
     if not all(1 <= band <= number for band in bands):
         raise DataError(
-            f"data: {name} has {number} bands, and {', '.join(map(str, bands))} are to be taken (from 1): choose bands that are there"
+            f"data: {name} has {number} bands, and {', '.join(map(str, bands))} are to be taken (from 1): choose "
+            "bands that are there"
         )
 
 
@@ -234,5 +242,5 @@ def _has_rasterio() -> bool:
 
 @cache
 def _note(text: str) -> None:
-    """Say it once, of however many files."""
+    """Log a text once, for however many files."""
     print_log(text, "current", logging.WARNING)

@@ -1,4 +1,4 @@
-"""What there is to predict: paths, folders, arrays, and iterables of them."""
+"""Find the images of paths, folders, arrays and iterables of them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from samplug.datasets.pairing import list_files
 from samplug.imaging.rasters import Bands, Georeference, Raster, array_raster, georeference, open_raster
 from samplug.utils.errors import DataError
+from samplug.utils.text import indented
 
 
 @dataclass(frozen=True)
 class Source:
-    """An image that is opened when its turn comes.
+    """An image that is opened when it is needed.
 
     Attributes:
-        name: Path of the image without its suffix, relative to its folder where a folder was given; the number of an array.
+        name: Path of the image without its suffix, relative to the folder if a folder was given; the number of an
+            array.
         image: A file, or an array.
     """
 
@@ -26,11 +28,11 @@ class Source:
 
     @property
     def path(self) -> Path | None:
-        """The file, if it is one."""
+        """The file; None for an array."""
         return self.image if isinstance(self.image, Path) else None
 
     def open(self, bands: Bands | None = None) -> Raster:
-        """The image.
+        """Open the image.
 
         Raises:
             DataError: It cannot be read.
@@ -40,19 +42,19 @@ class Source:
         return array_raster(self.image, f"array {self.name}", bands)
 
     def georeference(self) -> Georeference | None:
-        """Where the image lies, if its file says so."""
+        """Return the georeference of the file, if it has one."""
         return georeference(self.image) if isinstance(self.image, Path) else None
 
 
 def find_sources(inputs: Any, recursive: bool = False) -> Iterator[Source]:
-    """The images of an input, one by one.
+    """Yield the images of an input one by one.
 
     Args:
-        inputs: File, folder, array, :class:`Source`, or an iterable of these, a generator too.
+        inputs: A file, folder, array or :class:`Source`, or an iterable (generator) of these.
         recursive: Look into subfolders of folders.
 
     Raises:
-        DataError: A folder without images, or with two images of one name.
+        DataError: A folder has no images, or two images of one name.
     """
     single = isinstance(inputs, str | Path | Source) or not isinstance(inputs, Iterable) or hasattr(inputs, "dtype")
     for number, item in enumerate([inputs] if single else inputs):
@@ -71,7 +73,7 @@ def _in_folder(folder: Path, recursive: bool) -> list[Source]:
     if problems:
         raise DataError(
             f"predict: {len(problems)} problems in {folder}:\n"
-            + "\n".join(f"  {path} {what}" for path, what in problems.items())
+            + indented((f"{path} {problem}" for path, problem in problems.items()), len(problems))
         )
     if not files:
         below = any(path.is_dir() for path in folder.iterdir()) and not recursive

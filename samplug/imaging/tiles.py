@@ -1,4 +1,4 @@
-"""Cutting an image that is larger than a model's frame into overlapping tiles, and putting logits together again."""
+"""Cut an image that is larger than a model's input into overlapping tiles, and merge their logits."""
 
 import math
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ class Tile:
     """A part of an image.
 
     Attributes:
-        rows: Of the image.
-        columns: Of the image.
+        rows: Rows of the image.
+        columns: Columns of the image.
         row_weights: (h,) float32, share of this tile in the result along its rows.
-        column_weights: (w,) float32, the same along its columns. The products of both add up to 1 at each pixel of the image.
+        column_weights: (w,) float32, the same along its columns. The products of both add up to 1 over the tiles at
+            each pixel.
     """
 
     rows: slice
@@ -28,21 +29,22 @@ class Tile:
 
 
 def cut(shape: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[Tile]:
-    """Tiles that cover an image, evenly spaced; a single one where the image is not larger than a tile.
+    """Return evenly spaced tiles that cover an image; a single one if the image is not larger than a tile.
 
-    Where tiles overlap, their shares fall off as a raised cosine, so that no seam is seen.
+    The shares of overlapping tiles fall off as a raised cosine, so that no seam is visible.
 
     Args:
         shape: (H, W) of the image.
-        tile: (height, width) of a tile; an image that is smaller along a side has tiles of its own length there.
-        overlap: Share of a tile that it has in common with its neighbour, at least; in [0, 1).
+        tile: (height, width) of a tile, at most; an image that is shorter along a side has tiles of its own length
+            there.
+        overlap: Least share of a tile that it has in common with its neighbour, in [0, 1).
     """
     rows, columns = (_along(*axis, overlap) for axis in zip(shape, tile, strict=True))
     return [Tile(row, column, of_rows, of_columns) for (row, of_rows), (column, of_columns) in product(rows, columns)]
 
 
 class Canvas:
-    """Logits of a whole image as a weighted sum of those of its tiles; memory is that of the sum.
+    """Sums the weighted logits of the tiles of an image; it holds no more memory than the sum.
 
     Args:
         shape: (H, W) of the image.
@@ -61,7 +63,7 @@ class Canvas:
 
 
 def _along(length: int, tile: int, overlap: float) -> list[tuple[slice, NDArray[np.float32]]]:
-    """Parts of one axis and their shares."""
+    """Return the parts of one axis and their shares."""
     tile = min(tile, length)
     common = min(math.ceil(tile * overlap), tile - 1)
     number = math.ceil((length - tile) / (tile - common)) + 1

@@ -19,14 +19,14 @@ with quiet_optional_operators():
 class LetterboxPreProcessor(SegDataPreProcessor):
     """mmseg's ``SegDataPreProcessor`` that pads to one size in training and in tests.
 
-    Images may have any sizes up to ``size``, also within a batch (mmseg's needs equal ones in a test). They are padded at the right and
-    below, after normalisation: images with 0, their mean; in training also the ground truth, with 255 = ignore. In a test
-    ``img_padding_size`` of each sample tells the padding, and the ground truth stays as it is.
+    Images may have any sizes up to ``size``, also within a batch (mmseg's needs equal ones in a test). They are padded
+    at the right and below, after normalisation: images with 0, their mean; in training also the ground truth, with 255
+    = ignore. In a test ``img_padding_size`` of each sample tells the padding, and the ground truth stays as it is.
 
     Args:
         size: (height, width) of the network's input.
-        digest: Give each sample ``pixels``, the key of its image as it came from the loader, see :func:`samplug.features.pixel_key`; a
-            :class:`CachedEncoder` needs it.
+        digest: Give each sample ``pixels``, the key of its image as it came from the loader, see
+            :func:`samplug.features.pixel_key`; a :class:`CachedEncoder` needs it.
         **kwargs: Other arguments of mmseg's: ``mean``, ``std``, ``bgr_to_rgb``, ...
 
     Attributes:
@@ -42,8 +42,8 @@ class LetterboxPreProcessor(SegDataPreProcessor):
         """Turn a batch of the loader into a batch of the model.
 
         Args:
-            data: ``inputs``: N images (3, H, W), BGR in 0..255; ``data_samples``: N samples. In a test they may be missing: predictions
-                then have the sizes of the images.
+            data: ``inputs``: N images (3, H, W), BGR in 0..255; ``data_samples``: N samples. In a test they may be
+                missing: predictions then have the sizes of the images.
             training: Pad the ground truth too.
 
         Returns:

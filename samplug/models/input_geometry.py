@@ -1,4 +1,4 @@
-"""How an image of any size lies in the square that a network takes."""
+"""Geometry of an image of any size in the square input of a network."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,13 +15,13 @@ InputMode = Literal["letterbox", "squash"]
 
 @dataclass(frozen=True)
 class InputGeometry:
-    """The place of one image in the network's input.
+    """Place of one image in the network's input.
 
     Attributes:
         size: Side S of the input in pixels.
         original: (height, width) of the image.
-        mode: ``'letterbox'`` (SAM): the longer side becomes S, the rest at the right or below is padding. ``'squash'`` (SAM 2): both sides
-            become S.
+        mode: ``'letterbox'`` (SAM): the longer side becomes S, padding follows at the right or below. ``'squash'`` (SAM
+            2): both sides become S.
     """
 
     size: int
@@ -30,7 +30,7 @@ class InputGeometry:
 
     @property
     def filled(self) -> tuple[int, int]:
-        """(height, width) of the image within the frame."""
+        """(height, width) of the image within the input."""
         if self.mode == "squash":
             return self.size, self.size
         scale = self.size / max(self.original)
@@ -44,7 +44,7 @@ class InputGeometry:
             image: (H, W, 3) uint8.
 
         Returns:
-            (3, *filled) float32 in 0..255; whole numbers in a letterbox.
+            (3, *filled) float32 in 0..255; whole numbers for ``'letterbox'``.
         """
         height, width = self.filled
         if self.mode == "letterbox":
@@ -56,18 +56,18 @@ class InputGeometry:
         ]
 
     def to_input(self, points: Tensor) -> Tensor:
-        """(..., 2) of (x, y) in pixels of the image -> in pixels of the frame; for boxes, give their corners."""
+        """Convert (..., 2) of (x, y) from pixels of the image to pixels of the input; boxes are given as corners."""
         height, width = self.filled
         scale = points.new_tensor([width / self.original[1], height / self.original[0]])
         return points * scale
 
     def place_objects(self, objects: Tensor) -> Tensor:
-        """(N, 1, height, width) uint8 over the image -> (N, 1, S, S) over the frame, by the nearest pixel; padding is 255, not known.
+        """Resize masks (N, 1, height, width) uint8 of the image to the input (N, 1, S, S) by the nearest pixel.
 
-        Of an object so small that no pixel would be left, every pixel that it touches is, so that it can be clicked.
+        Padding is 255. An object too small to keep a pixel gets every pixel that it touches, so that it can be clicked.
         """
         height, width = self.filled
-        # In floats: only they can be resized. 0, 1 and 255 stay what they are.
+        # Only floats can be resized; 0, 1 and 255 keep their values.
         placed = F.interpolate(objects.float(), size=(height, width), mode="nearest-exact").to(torch.uint8)
         lost = (objects == 1).flatten(1).any(dim=1) & ~(placed == 1).flatten(1).any(dim=1)
         touched = F.adaptive_max_pool2d((objects[lost] == 1).float(), (height, width)) == 1
@@ -75,11 +75,11 @@ class InputGeometry:
         return F.pad(placed, (0, self.size - width, 0, self.size - height), value=255)
 
     def restore(self, logits: Tensor) -> Tensor:
-        """(N, M, h, w) logits over the frame -> (N, M, height, width) over the image."""
+        """Resize logits (N, M, h, w) of the input to the image (N, M, height, width), without the padding."""
         if self.mode == "letterbox":
             height, width = self.filled
             factor, rest = divmod(self.size, logits.shape[-1])
-            if rest == 0:  # only what the image fills, and a cell more, which the last pixels are interpolated with
+            if rest == 0:  # only the cells that the image fills, and one more for the interpolation of the last pixels
                 rows, columns = (min(side // factor + 2, logits.shape[-1]) for side in (height, width))
                 logits = resize_masks(logits[..., :rows, :columns], (rows * factor, columns * factor))
             else:
@@ -91,10 +91,10 @@ class InputGeometry:
 
 
 def resize_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, M, h, w) -> (N, M, *size), bilinear."""
+    """Resize masks (N, M, h, w) to (N, M, *size), bilinear."""
     if logits.shape[-2:] == size:
         return logits
-    # As one-channel images: of few channels torch takes a path that is two to four times slower.
+    # As images of one channel: torch's path for a few channels is two to four times slower.
     single = logits.flatten(0, 1)[:, None]
     return F.interpolate(single, size=size, mode="bilinear", align_corners=False).unflatten(0, logits.shape[:2])[
         :, :, 0

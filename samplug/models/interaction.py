@@ -1,4 +1,4 @@
-"""Simulated interactive sessions: what a user would say of an object, and what the model makes of it."""
+"""Simulated interactions: prompts as a user would give them, and the masks that the model predicts for them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,34 +19,35 @@ _MOST_PIXELS = 2**26
 def run_interaction(
     model: Any, prompts: Any, features: tuple[Tensor, ...], objects: Tensor, generator: torch.Generator
 ) -> Iterator[tuple[PromptState, Masks]]:
-    """A first prompt for the B objects of one image and its answer, then each correction of what was answered.
+    """Yield a first prompt for the B objects of one image with its masks, then each correction with its masks.
 
     Args:
         model: A :class:`samplug.models.PromptableSAM`.
         prompts: Its simulator, e.g. a :class:`PromptSimulator`.
-        features: Of the one image.
+        features: Maps of the one image.
         objects: (B, 1, S, S) uint8: 1 = the object, 0 = not, 255 = not known.
-        generator: Source of all that is random in the prompts.
+        generator: Source of the random numbers.
     """
     state = first_prompt(prompts, objects, generator)
-    masks = _answer(model, prompts, features, state)
+    masks = _predict(model, prompts, features, state)
     yield state, masks
     for _ in range(prompts.num_correction_points):
         state = prompts.correct(state, masks.logits, masks.iou, generator)
-        masks = _answer(model, prompts, features, state)
+        masks = _predict(model, prompts, features, state)
         yield state, masks
 
 
 def first_prompt(prompts: Any, objects: Tensor, generator: torch.Generator) -> PromptState:
-    """What is said first, before the model has answered anything; arguments as those of :func:`run_interaction`."""
+    """Make the prompt that needs no prediction; arguments as those of :func:`run_interaction`."""
     return prompts.start(objects == 1, generator, objects != IGNORED)
 
 
-def _answer(model: Any, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
-    """Masks of B objects, after merging those of Q prompts for each."""
+def _predict(model: Any, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
+    """Predict masks of B objects, those of Q prompts for an object merged."""
     shape = state.points.shape[:2]
-    # SAM 2 hides what it says is absent in training; in a test a user sees the mask, as of the predictor.
-    decode = partial(model.decode, multimask=state.multimask, hide_absent=model.training)
+    # SAM 2 hides objects that it predicts to be absent in training; tests show the mask, as its predictor does.
+    hide_absent = model.training and model.decode_head.has_object_score
+    decode = partial(model.decode, multimask=state.multimask, hide_absent=hide_absent)
     if model.with_cp and torch.is_grad_enabled():
         decode = partial(checkpoint, decode, use_reentrant=False)
     masks = Masks(*decode(features, model.prompts_of(state)))
@@ -58,12 +59,12 @@ def _answer(model: Any, prompts: Any, features: tuple[Tensor, ...], state: Promp
 
 
 def prompt_generator_of(sample: Any) -> torch.Generator:
-    """Where a sample's prompts come from: its ``draw`` (seed, epoch, sample), or torch's generator where it has none."""
-    draw = sample.get("sample_seed")
-    return prompt_generator(*(draw if draw is not None else torch.randint(2**31, (2,)).tolist()))
+    """Return a generator made of a sample's ``sample_seed`` (seed, epoch, sample), else of torch's generator."""
+    seed = sample.get("sample_seed")
+    return prompt_generator(*(seed if seed is not None else torch.randint(2**31, (2,)).tolist()))
 
 
-def passes(objects: int, pixels: int) -> Iterator[slice]:
-    """Objects of one image in parts that fit into memory, with masks of so many pixels."""
+def object_chunks(objects: int, pixels: int) -> Iterator[slice]:
+    """Split the objects of one image into parts that fit into memory, given the number of pixels of a mask."""
     size = min(_MOST_OBJECTS, max(1, _MOST_PIXELS // pixels))
     return (slice(start, start + size) for start in range(0, objects, size))

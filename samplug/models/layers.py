@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer norm over the channels at each pixel of a (N, C, H, W) map, as in Segment Anything's neck (eps 1e-6)."""
+    """Normalise the channels of each pixel of a map (N, C, H, W), as in Segment Anything's neck (eps 1e-6)."""
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__(channels, eps=eps)
@@ -21,12 +21,12 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class MLP(nn.Module):
-    """Linear layers with an activation between them, registered as ``layers.0``, ``layers.1``, ... as in SAM's files.
+    """Apply linear layers with an activation between them; they are ``layers.0``, ``layers.1``, ... as in SAM's files.
 
     Args:
-        sizes: Channels of the input, of the hidden layers and of the output.
-        activation: After each layer but the last.
-        last: After the last layer; None: nothing.
+        sizes: Channels of the input, the hidden layers and the output.
+        activation: Activation after each layer but the last.
+        last: Activation after the last layer; None: none.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class MLP(nn.Module):
 
 
 def move_out(parent: nn.Module, name: str) -> nn.Module:
-    """Take a child out of its parent's registry, to be registered in another place or under another name.
+    """Unregister a child of a module and return it, to be registered in another place or under another name.
 
-    The parent's own code, which may be another library's, still finds it as ``parent.name``.
+    The parent's code, which may be another library's, still finds it as ``parent.name``.
     """
     child = parent._modules.pop(name)
     vars(parent)[name] = child

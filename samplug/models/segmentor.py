@@ -1,4 +1,4 @@
-"""Dense prediction with SAM's encoder, an adapter and a decoder; no prompts."""
+"""Dense prediction without prompts: an encoder, an adapter and a decoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from samplug.models.adapters import build_adapter
 from samplug.models.backbones import build_encoder
 from samplug.models.base import StrictInit
+from samplug.models.losses import build_loss
 from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
@@ -26,23 +27,25 @@ _FLIPPED = {"horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
 
 @MODELS.register_module()
 class SAMSegmentor(StrictInit, BaseSegmentor):
-    """The encoder of SAM or SAM 2, adapted to dense prediction without prompts; an mmseg segmentor.
+    """Encoder of SAM or SAM 2 adapted to dense prediction without prompts; an mmseg segmentor.
 
     Data flow, g = img_size / patch_size::
 
-        images (N, 3, S, S) -> backbone (adapted) -> features -> decode_head (N, classes, h, w) -> bilinear -> logits (N, classes, S, S)
+        images (N, 3, S, S) -> backbone (adapted) -> features -> decode_head (N, classes, h, w)
+          -> bilinear -> logits (N, classes, S, S)
 
-    ``features`` are the maps of the adapter's tap, or the encoder's if the adapter has no tap (a tuple, the last one (N, 256, g, g)): see
-    :class:`samplug.models.adapters.Adapter`.
+    ``features`` are the maps of the adapter's tap, or the encoder's if the adapter has no tap (a tuple, the last one
+    (N, 256, g, g)): see :class:`samplug.models.adapters.Adapter`.
 
     Args:
         backbone: Config of an :class:`Encoder`, e.g. :class:`SAMViT`; frozen unless it says ``frozen=False``.
         adapter: Config of an :class:`Adapter`. None: the encoder as it is.
-        decode_head: Config of a decoder that fits the features; ``num_classes`` is filled in. None: :class:`SAMMaskDecoder`.
+        decode_head: Config of a decoder that fits the features; ``num_classes`` is filled in. None:
+            :class:`SAMMaskDecoder`.
         num_classes: 1: binary, a sigmoid over one logit. More: a softmax over that many classes.
         loss: Name or config of a loss. None: ``bce_iou`` for one class, ``cross_entropy`` for more.
-        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the encoder's
-            statistics.
+        data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the
+            encoder's statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint=...)`` with a whole model.
     """
 
@@ -71,7 +74,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
         self.num_classes = num_classes
         if loss is None:
             loss = "bce_iou" if num_classes == 1 else "cross_entropy"
-        self.loss_fn = MODELS.build(dict(type=loss) if isinstance(loss, str) else loss)
+        self.loss_fn = build_loss(loss)
 
     @property
     def out_channels(self) -> int:
@@ -118,16 +121,17 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
     ) -> Sequence[SegDataSample]:
         """Undo padding and flip, resize to ``ori_shape``, and decide.
 
-        Differs from mmseg's in that ``seg_logits`` stay logits in the binary case too: mmseg stores probabilities there, and its own
-        test-time augmentation passes them through a sigmoid again.
+        Differs from mmseg's in that ``seg_logits`` stay logits in the binary case too: mmseg stores probabilities
+        there, and its own test-time augmentation passes them through a sigmoid again.
 
         Args:
             seg_logits: (N, classes, S, S).
             data_samples: N samples with ``ori_shape`` (height, width); None leaves the size as it is.
 
         Returns:
-            Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones also with
-            ``frame_logits`` (1, S, S) if the image fills the input without padding, for scores as in the paper.
+            Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones
+            also with ``frame_logits`` (1, S, S) if the image fills the input without padding, for scores as in the
+            paper.
         """
         height, width = seg_logits.shape[-2:]
         if data_samples is None:

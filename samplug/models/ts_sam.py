@@ -11,7 +11,7 @@ Cfg = dict[str, Any]
 
 @MODELS.register_module()
 class TSSAM(SAMSegmentor):
-    """The segmentor with TS-SAM's adapter and decoder.
+    """Segmentor with TS-SAM's adapter and decoder.
 
     Data flow, g = img_size / patch_size::
 
@@ -20,13 +20,13 @@ class TSSAM(SAMSegmentor):
           -> decode_head -> (N, classes, 4g, 4g) -> bilinear -> logits (N, classes, S, S)
 
     Args:
-        backbone: As :class:`SAMSegmentor`'s.
+        backbone: See :class:`SAMSegmentor`.
         adapter: Config of a :class:`TSSAMSideNetwork`; None: its defaults.
         decode_head: Config of a :class:`FeatureFusionDecoder`; None: its defaults.
-        **kwargs: The rest of :class:`SAMSegmentor`'s.
+        **kwargs: Other arguments of :class:`SAMSegmentor`.
 
     Raises:
-        ConfigError: ``feedback=False`` with an encoder that is not frozen (it would get no gradients).
+        ConfigError: ``feedback=False`` with an encoder that is not frozen, since it would get no gradients.
     """
 
     def __init__(

@@ -17,21 +17,22 @@ with quiet_optional_operators():
 
 @MODELS.register_module()
 class SegTTAModel(_SegTTAModel):
-    """mmseg's, whose samples hold the mean over the views as ``seg_logits`` too: mmseg leaves those of the last view there, and metrics and
-    written masks are made of them.
+    """mmseg's model for test-time augmentation, whose samples hold the mean over the views in ``seg_logits`` too.
+
+    mmseg leaves the logits of the last view there, and metrics and written masks are made of them.
     """
 
     outputs = "logits"  # also around a model that hands over probabilities
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:
-        """The mean of the probabilities of each image's views.
+        """Average the probabilities of each image's views.
 
         Args:
-            data_samples_list: For each image the predictions of its views, of one size.
+            data_samples_list: Predictions of the views of each image, of one size.
 
         Returns:
-            The first view's samples, with merged ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W). They have no ``frame_logits``:
-            scores as in the paper are those of a single view.
+            Samples of the first view, with merged ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W). They
+            have no ``frame_logits``: scores as in the paper are those of a single view.
         """
         merged = []
         outputs = outputs_of(self.module)

@@ -1,11 +1,11 @@
-"""Where samplug keeps files between runs."""
+"""Find the folder in which samplug keeps files between runs."""
 
 import os
 from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """``$SAMPLUG_CACHE``, or ``samplug`` in torch's hub folder."""
+    """Return ``$SAMPLUG_CACHE``, or ``samplug`` in torch's hub folder."""
     if folder := os.environ.get("SAMPLUG_CACHE"):
         return Path(folder)
     import torch.hub

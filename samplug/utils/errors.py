@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class UserError(Exception):
-    """Something outside the code is wrong, a file or a setting; the message names it and says what to do."""
+    """A file or a setting is wrong, not the code; the message names it and says what to do."""
 
 
 class DataError(UserError, RuntimeError):
@@ -17,19 +17,19 @@ class ConfigError(UserError, ValueError):
 
 
 def check_choice(owner: str, name: str, value: object, choices: Sequence[object]) -> None:
-    """Raise a ConfigError that names the owner and the choices, if a setting is none of them."""
+    """Raise a ConfigError that names the owner and the choices if a setting is not one of them."""
     if value not in choices:
         raise ConfigError(f"{owner}: {name}={value!r} is unknown: use one of {', '.join(map(str, choices))}")
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """``; did you mean a or b?``, the up to three nearest of what is known, or nothing if none is near."""
+    """Return ``; did you mean a or b?`` with up to three similar names, or an empty text if none is similar."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from or during the handling of, and so on."""
+    """Yield an error, the error that it was raised from or while handling, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -41,7 +41,9 @@ class Extensions:
         return entry.load()
 
     def summary(self, name: str) -> str:
-        """Return the first line of the docstring of a name; for one of another package that cannot be imported, the reason."""
+        """Return the first line of the docstring of a name; for one of another package that cannot be imported, the
+        reason.
+        """
         try:
             return (self.load(name).__doc__ or "").strip().partition("\n")[0].rstrip(".")
         except Exception as error:

@@ -15,8 +15,9 @@ from samplug.utils.errors import DataError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it to ``path`` when the block ends without an error.
 
-    The temporary name is unique on any machine, so several processes may write one file: the last one wins, and a reader sees a
-    whole file or none. The content reaches the disk before the rename. The folder is made; after an error nothing is left.
+    The temporary name is unique on any machine, so several processes may write one file: the last one wins, and a
+    reader sees a whole file or none. The content reaches the disk before the rename. The folder is made; after an error
+    nothing is left.
 
     Raises:
         OSError: The file cannot be written.

@@ -1,4 +1,4 @@
-"""Imports of OpenMMLab packages whose optional parts complain."""
+"""Import OpenMMLab packages without their warnings about optional parts."""
 
 import io
 import logging
@@ -9,7 +9,9 @@ from contextlib import contextmanager, redirect_stdout
 
 @contextmanager
 def quiet_optional_operators() -> Iterator[None]:
-    """Silence what mmseg and mmdet say at import about mmcv's compiled operators and other optional packages, which samplug never uses."""
+    """Silence the warnings of mmseg and mmdet at import about mmcv's compiled operators and other packages that samplug
+    never uses.
+    """
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

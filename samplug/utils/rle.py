@@ -1,4 +1,4 @@
-"""Masks as COCO's compressed run lengths, as pycocotools and mmdet take them.
+"""Encode masks as COCO's compressed run lengths, for pycocotools and mmdet.
 
 A mask is a dict of ``size`` [H, W] and ``counts``, a text.
 """
@@ -19,7 +19,7 @@ def encode_rle(mask: NDArray[np.bool_]) -> RLE:
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """The mask, (H, W) bool, of what :func:`encode_rle` returned; runs that end before the image does are not noticed."""
+    """Decompress a mask of :func:`encode_rle`, (H, W) bool; runs that end before the image does are not detected."""
     mask: NDArray[np.uint8] = coco_mask.decode(dict(rle))
     return np.ascontiguousarray(mask).view(np.bool_)
 
@@ -30,17 +30,17 @@ def from_runs(counts: list[int], size: tuple[int, int]) -> RLE:
 
 
 def as_text(rle: Any) -> RLE:
-    """What pycocotools hands out, with ``counts`` as a text: mmdet takes bytes for a broken mask."""
+    """Convert run lengths of pycocotools to ``counts`` as a text; mmdet takes bytes for a broken mask."""
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def from_labels(labels: NDArray[Any]) -> dict[int, RLE]:
-    """Masks of all values of a label map but 0, by value, in ascending order.
+    """Compress the masks of all values of a label map except 0; value -> mask, in ascending order.
 
-    One pass over the image, however many values there are.
+    The image is passed over once, however many values there are.
 
     Args:
-        labels: (H, W) of whole numbers or bool.
+        labels: (H, W), integers or bool.
     """
     height, width = labels.shape
     pixels = labels.ravel(order="F")
@@ -53,7 +53,7 @@ def from_labels(labels: NDArray[Any]) -> dict[int, RLE]:
     for runs in groups:
         value = int(values[runs[0]])
         if value != 0:
-            # Alternately outside and inside: the differences of all starts and ends, from 0 to the last pixel.
+            # Runs outside and inside alternate: differences of all starts and ends, from 0 to the last pixel.
             edges = np.column_stack([starts[runs], ends[runs]]).ravel()
             counts = np.diff(edges, prepend=0, append=pixels.size).tolist()
             masks[value] = from_runs(counts if counts[-1] else counts[:-1], (height, width))

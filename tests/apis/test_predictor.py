@@ -1,5 +1,9 @@
 """Clicks and boxes on an image: equal to the original, whatever the shapes, and errors that say what is wrong."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -260,7 +264,7 @@ def sam2(parity, tmp_path_factory):
             type="PromptableSAM",
             backbone=dict(type="SAM2Hiera", arch=arch, img_size=config["S"]),
             decode_head=dict(type="SAM2MaskDecoder", prompts=True),
-            frame="squash",
+            geometry="squash",
         )
     )
     file = tmp_path_factory.mktemp("sam2") / "sam2.pt"
@@ -294,9 +298,7 @@ def test_sam2_as_the_original(sam2, name, mode):
     assert found.masks.shape[-2:] == tuple(reference["image"].shape[:2])
 
 
-@pytest.mark.parametrize("kind", ["SAMMaskDecoder", "SAM2MaskDecoder"])
-def test_what_is_remembered_changes_no_answer(kind):
-    """Clicks in any order, several objects, mask prompts between them, another image: as of a predictor that knows nothing yet."""
+def of_kind(kind):
     backbone = (
         dict(type="SAMViT", arch=TINY_ARCH) if kind == "SAMMaskDecoder" else dict(type="SAM2Hiera", arch=TINY_HIERA)
     )
@@ -305,6 +307,118 @@ def test_what_is_remembered_changes_no_answer(kind):
         dict(type="PromptableSAM", backbone={**backbone, "img_size": 64}, decode_head=dict(type=kind, prompts=True))
     )
     model.backbone.init_weights()
+    return model
+
+
+KINDS = ["SAMMaskDecoder", "SAM2MaskDecoder"]
+
+
+def pictures(count=2):
+    return np.random.default_rng(0).integers(0, 256, (count, 50, 64, 3), dtype=np.uint8)
+
+
+def clicks(number):
+    """Prompts of all kinds, each of its own."""
+    draw = np.random.default_rng(number)
+    point = dict(point_coords=[draw.integers(0, 50, 2)], point_labels=[1])
+    mask = dict(point, mask_input=draw.normal(size=(1, 16, 16)) * 5, multimask_output=False)
+    return (point, dict(box=[1, 2, *draw.integers(10, 50, 2)]), mask)[number % 3]
+
+
+def equal(found, expected):
+    return all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_a_model(kind):
+    """Each of two predictors, and any number of threads with one predictor, gets the masks of its own image and prompt."""
+    model, calls = of_kind(kind), [clicks(number) for number in range(30)]
+    predictors = [Predictor(model) for _ in range(2)]
+    for predictor, picture in zip(predictors, pictures(), strict=True):
+        predictor.set_image(picture)
+    embeddings = [predictors[0].embed(picture) for picture in pictures()]
+    expected = [[predictor.predict(**call) for call in calls] for predictor in predictors]
+    assert not any(equal(one, other) for one, other in zip(*expected, strict=True))
+
+    def with_own_image(index):
+        return [predictors[index].predict(**call) for call in calls]
+
+    def with_embeddings(index):
+        return [predictors[0].predict(**call, embedding=embeddings[index % 2]) for call in calls]
+
+    with ThreadPoolExecutor(4) as pool:
+        for ask, threads in ((with_own_image, 2), (with_embeddings, 4)):
+            for index, found in enumerate(pool.map(ask, range(threads))):
+                assert [equal(*pair) for pair in zip(found, expected[index % 2], strict=True)] == [True] * len(calls)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_are_values(kind):
+    """They may alternate, be copied, pickled and moved, and are not of the present image."""
+    asked = Predictor(of_kind(kind))
+    first, second = (asked.embed(picture) for picture in pictures())
+    with pytest.raises(DataError, match="call set_image first"):
+        asked.predict(**clicks(0))
+    asked.set_image(pictures()[1])
+    expected = [asked.predict(**clicks(0), embedding=embedding) for embedding in (first, second)]
+    assert equal(asked.predict(**clicks(0)), expected[1])
+    assert not equal(*expected)
+    for again in (first, copy.deepcopy(first), pickle.loads(pickle.dumps(first)), first.to("cpu")):
+        assert equal(asked.predict(**clicks(0), embedding=second), expected[1])
+        assert equal(asked.predict(**clicks(0), embedding=again), expected[0])
+    with pytest.raises(AttributeError):
+        first.features = second.features
+    assert not any(
+        tensor.is_inference() or tensor.requires_grad for tensor in (*first.features, first.memory.positions)
+    )
+
+
+def test_changed_weights_are_noticed():
+    """Masks of old features and new weights would be of neither: training, loading, and writing to a part."""
+    model = of_kind("SAMMaskDecoder")
+    predictor, state = Predictor(model), copy.deepcopy(model.state_dict())
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def train():
+        model.decode_head((torch.randn(1, 256, 4, 4),)).sum().backward()
+        optimiser.step()
+
+    for change in (train, lambda: model.load_state_dict(state)):
+        predictor.set_image(pictures()[0])
+        embedding = predictor.embed(pictures()[0])
+        predictor.predict(**clicks(0))
+        change()
+        for old in (dict(), dict(embedding=embedding)):
+            with pytest.raises(DataError, match="weights have changed since it encoded the image: call set_image"):
+                predictor.predict(**clicks(0), **old)
+        predictor.set_image(pictures()[0])
+        fresh = Predictor(copy.deepcopy(model))
+        fresh.set_image(pictures()[0])
+        assert equal(predictor.predict(**clicks(0)), fresh.predict(**clicks(0)))
+
+
+def test_memory_is_of_one_image():
+    model = of_kind("SAMMaskDecoder").eval()
+    memory = model.embed(pictures()[0]).memory
+    with torch.no_grad():
+        features = model.encode(torch.randn(2, 3, 64, 64))
+        with pytest.raises(ConfigError, match="memory is of one image, and features are of 2"):
+            model.decode(features, Prompts(boxes=torch.ones(2, 4)), memory=memory)
+
+
+def test_the_decoders_threshold_is_the_default():
+    model = tiny(decode_head=dict(type="SAMMaskDecoder", prompts=True, threshold=0.3))
+    low, given = Predictor(model), Predictor(model, mask_threshold=1.5)
+    for predictor, logit in ((low, np.log(3 / 7)), (given, 1.5)):
+        predictor.set_image(pictures()[0])
+        logits = predictor.predict(**clicks(0), return_logits=True).masks
+        assert (predictor.predict(**clicks(0)).masks == (logits > logit)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_changes_no_mask(kind):
+    """Clicks in any order, several objects, mask prompts between them, another image: equal to a decoder without memory."""
+    model = of_kind(kind)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 50, 64, 3), dtype=np.uint8)
     mask = np.random.default_rng(1).normal(size=(1, 16, 16)).astype(np.float32) * 5
     calls = [
@@ -314,16 +428,16 @@ def test_what_is_remembered_changes_no_answer(kind):
         dict(box=[[3, 4, 30, 40], [1, 1, 9, 9], [20, 20, 60, 45]]),
         dict(point_coords=[[40, 30], [5, 5]], point_labels=[0, 1]),
     ]
-    lasting = Predictor(model)
+    predictor, decode = Predictor(model), model.decode
     for picture in pictures:
-        lasting.set_image(picture)
+        predictor.set_image(picture)
         for call in [*calls, *calls]:
-            fresh = Predictor(model)
-            fresh.set_image(picture)
-            expected, found = fresh.predict(**call, return_logits=True), lasting.predict(**call, return_logits=True)
+            model.decode = decode
+            found = predictor.predict(**call, return_logits=True)
+            model.decode = lambda *args, memory: decode(*args)
+            expected = predictor.predict(**call, return_logits=True)
             for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert model.decode_head._transformer.memory is None  # training and tests remember nothing
 
 
 @pytest.mark.parametrize(

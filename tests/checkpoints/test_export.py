@@ -34,7 +34,7 @@ def test_official_keys(test_data, name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_hub_keys(test_data, name):
-    """Those that transformers' model of the same sizes has are those of the file, and each gets the entry that it came from."""
+    """The keys of transformers' model of the same sizes are those of the file, and each gets the entry that it came from."""
     shapes = json.loads((test_data / "parity/keys" / f"{name}.hf.json").read_text())["hub_names"]
     layout = recognise(shapes)
     with torch.device("meta"):

@@ -181,7 +181,7 @@ def test_messages_name_family_and_size(tmp_path):
     assert describe(state) == "SAM (official) ViT-L for 1024 px"
     assert describe({"cls_token": torch.zeros(1), "blocks.0.ls1.gamma": torch.zeros(1)}) == "DINOv2"
     torch.save(official_sam(tiny_vit()), tmp_path / "sam.pth")
-    with pytest.raises(WeightsError, match=r"fix: a SAM file holds no adapter"):
+    with pytest.raises(WeightsError, match=r"fix: a SAM file has no adapter"):
         load_weights(tiny_tssam(), str(tmp_path / "sam.pth"))
 
 

@@ -113,7 +113,7 @@ def test_files_for_another_model_are_explained(tmp_path):
     torch.save({"model": official(tiny_sam2())}, tmp_path / "sam2.pt")
     with pytest.raises(WeightsError, match="looks like SAM 2 encoder of width 16 with 6 blocks"):
         load_weights(tiny_vit(), str(tmp_path / "sam2.pt"))
-    with pytest.raises(WeightsError, match="fix: a SAM file holds no adapter"):
+    with pytest.raises(WeightsError, match="fix: a SAM file has no adapter"):
         load_weights(tiny_tssam(), str(tmp_path / "sam2.pt"))
     wider = tiny_hiera(arch=dict(TINY_HIERA, embed_dims=32))
     with pytest.raises(WeightsError, match=r"of another shape: trunk\.pos_embed"):

@@ -23,7 +23,7 @@ SAM2 = dict(
     type="PromptableSAM",
     backbone=dict(type="SAM2Hiera", arch=TINY_HIERA, img_size=64),
     decode_head=dict(type="SAM2MaskDecoder", prompts=True),
-    frame="squash",
+    geometry="squash",
 )
 MODELS = pytest.mark.parametrize("cfg", [SAM, SAM2], ids=["sam", "sam2"])
 

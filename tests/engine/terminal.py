@@ -1,4 +1,4 @@
-"""A terminal, as far as lines of progress need one."""
+"""A terminal for tests of the progress line."""
 
 import io
 import re

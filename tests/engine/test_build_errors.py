@@ -1,11 +1,11 @@
-"""A wrong key or type is told with its place in the config, the class, and what there is."""
+"""Errors name the place of a wrong key or type in the config, its class, and the valid keys or names."""
 
 import itertools
 import re
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import build_model_from_cfg
+from mmengine.registry import Registry, build_model_from_cfg
 
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
@@ -105,14 +105,33 @@ def built(model: dict) -> None:
 
 
 def test_a_key_that_is_needed_and_one_that_is_no_dict():
-    with pytest.raises(ConfigError, match=r"^config: model\.adapter: TSSAMSideNetwork needs .*embed_dims"):
-        built(dict(type="Sequence", parts=[], adapter=dict(type="TSSAMSideNetwork")))
+    with pytest.raises(ConfigError, match=r"^config: model\.adapter: CachedEncoder needs .*cache_dir"):
+        built(dict(type="Sequence", parts=[], adapter=dict(type="CachedEncoder")))
     with pytest.raises(ConfigError, match=r"^config: model\.adapter: 3 is no dict\(type=\.\.\.\)"):
         built(dict(type="Sequence", parts=[], adapter=3))
     with pytest.raises(
         ConfigError, match=r"^config: model\.adapter: a model needs a type=\.\.\., and there is none in \{'r': 3\}"
     ):
         built(dict(type="Sequence", parts=[], adapter=dict(r=3)))
+
+
+def test_a_type_that_was_renamed():
+    with pytest.raises(
+        ConfigError, match=r"^config: model\.adapter: SelectionHook is SplitLeakageHook now: change its type$"
+    ):
+        built(dict(type="Sequence", parts=[], adapter=dict(type="SelectionHook")))
+
+
+def test_registries_are_as_before():
+    """Registries that were made while a config was being built lose the noting function too."""
+    cfg = Config(dict(model=dict(type="nothing")))
+    with named_in(cfg):
+        child = Registry("model", parent=MODELS, scope="samplug_test")
+        assert hasattr(child.build_func, "__wrapped__")
+    with pytest.raises(ConfigError, match="no model is called 'nothing'"), named_in(cfg):
+        MODELS.build(cfg.model)
+    assert not any(hasattr(registry.build_func, "__wrapped__") for registry in (child, MODELS, MODELS.parent))
+    MODELS.children.pop("samplug_test")
 
 
 class Sequence:

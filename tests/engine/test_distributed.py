@@ -147,6 +147,41 @@ def test_a_dying_rank_ends_all_and_its_error_is_seen(tmp_path, how, said, summed
         assert own.index(said) < own.index("[rank 0] stopped")
 
 
+SPARE = """
+from torch import nn
+from samplug.registry import MODELS
+
+@MODELS.register_module()
+class WithSpare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.spare = MODELS.build(dict(type="bce_iou")), nn.Linear(2, 2)
+
+    def forward(self, logits, target):
+        return self.inner(logits, target)
+"""
+
+
+def test_mmengines_wrapper_finds_unused_parameters(tmp_path):
+    """MMEngine's own key for the wrapper of the model works without GPUs, and the hook reads it there."""
+    (tmp_path / "spare.py").write_text(SPARE)
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"_base_ = {str(ROOT / 'configs/quickstart.py')!r}\ncustom_imports = dict(imports=['samplug', 'spare'])\n"
+        f"model = dict(loss=dict(_delete_=True, type='WithSpare'))\n"
+        f"model_wrapper_cfg = dict(type='MMDistributedDataParallel', find_unused_parameters=True)\n"
+    )
+    shell(
+        "dist_train.sh", config, 2, "--work-dir", tmp_path / "work", "--cfg-options", *TINY, PYTHONPATH=f"{tmp_path}:{ROOT}",
+    )  # fmt: skip
+    assert (tmp_path / "work/iter_2.pth").is_file()
+    (log,) = (tmp_path / "work").glob("*/*.log")
+    assert (
+        "does not depend on 2 trained parameters: loss_fn.spare.weight, loss_fn.spare.bias. They stay"
+        in log.read_text()
+    )
+
+
 def test_mpi(tmp_path):
     """Two processes with the variables that Open MPI's mpirun gives them."""
     port = free_port()
@@ -177,7 +212,7 @@ def test_mpi(tmp_path):
     ("script", "fourth", "tool"), [("slurm_train.sh", "work", "train.py"), ("slurm_test.sh", "best.pth", "test.py")]
 )
 def test_slurm_scripts(tmp_path, script, fourth, tool):
-    """What srun is asked for, by a stand-in that prints its arguments."""
+    """Arguments of srun, printed by a replacement of it."""
     (tmp_path / "srun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     (tmp_path / "srun").chmod(0o755)
     asked = shell(
@@ -206,19 +241,22 @@ OBJECTS = {
     "prompted, objects": (2, 0, 3, 1),
     "prompted, none on a rank": (0, 0, 3, 1),
     "prompted, with_cp": (2, 0, 3, 1),
+    "prompted, whole": (2, 0, 3, 1),
+    "prompted, whole, none on a rank": (0, 0, 3, 1),
 }
 
 
-def prompted_gradients(objects, part, ranks, with_cp):
-    """Of a tiny promptable SAM with simulated prompts."""
+def prompted_gradients(objects, part, ranks, with_cp, whole):
+    """Gradients of a tiny promptable SAM with simulated prompts; ``whole``: of all its parts, by first prompts of all kinds."""
+    prompts = dict(type="PromptSimulator", num_correction_points=0 if whole else 2)
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
             type="PromptableSAM",
-            backbone=dict(tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"], frozen=True),
-            frozen=["decode_head.prompt_encoder"],
+            backbone=dict(tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"], frozen=not whole),
+            frozen=[] if whole else ["decode_head.prompt_encoder"],
             with_cp=with_cp,
-            train_prompts=dict(type="PromptSimulator", num_correction_points=2),
+            train_prompts=dict(prompts, box_prob=0.4, mask_prob=0.3) if whole else prompts,
         )
     )
     model.backbone.init_weights()
@@ -240,7 +278,8 @@ def prompted_gradients(objects, part, ranks, with_cp):
 def gradients(loss, part, ranks):
     """Gradients of a tiny model for the samples of one rank; BatchNorm frozen, since its statistics are of a rank's own batch."""
     if isinstance(loss, str) and loss in OBJECTS:
-        return prompted_gradients(OBJECTS[loss], part, ranks, with_cp="with_cp" in loss and ranks > 1)
+        with_cp = "with_cp" in loss and ranks > 1
+        return prompted_gradients(OBJECTS[loss], part, ranks, with_cp, whole="whole" in loss)
     torch.manual_seed(0)
     model = MODELS.build(tiny_tssam_cfg(backbone=dict(img_size=32), loss=loss))
     model.init_weights()
@@ -261,7 +300,7 @@ def gradients(loss, part, ranks):
 
 
 def loss_of(name):
-    """What :func:`gradients` takes."""
+    """Argument of :func:`gradients`."""
     return name if name in OBJECTS else dict(type=name, **(dict(sync=True) if name == "balanced_bce" else {}))
 
 

@@ -140,7 +140,7 @@ def model_cfg(weights: str, **backbone) -> dict:
 SGD = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0), clip_grad=dict(max_norm=0.5))
 
 
-@pytest.mark.parametrize("sharding", ["FULL_SHARD", "SHARD_GRAD_OP"])
+@pytest.mark.parametrize("sharding", ["FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD"])
 def test_two_processes_equal_one(sharding, tmp_path):
     """Two sharded processes, with activation checkpointing, have the gradients of one ordinary process with the whole batch."""
     torch.manual_seed(1)
@@ -267,8 +267,10 @@ def test_failed_save_leaves_no_checkpoint(cfg, tmp_path, monkeypatch):
     [
         (dict(strategy=dict(units=["backbone.layers"])), "no list of modules of TSSAM; it has backbone.blocks"),
         (dict(sync_bn="torch"), "sync_bn needs GPUs"),
+        (dict(strategy=dict(sync_bn="torch")), "strategy.sync_bn is sync_bn now"),
         (dict(strategy=dict(model_wrapper=dict(cpu_offload=True))), "strategy.model_wrapper has no 'cpu_offload'"),
         (dict(strategy=dict(model_wrapper=dict(sharding_strategy="NO_SHARD"))), "'NO_SHARD' is unknown"),
+        (dict(runner_type="ShardedRunner"), "ShardedRunner is SamplugRunner now"),
         (dict(strategy=dict(type="DDPStrategy")), "'DDPStrategy' is not samplug's FSDPStrategy"),
         (dict(custom_hooks=[dict(type="EMAHook")]), "EMAHook needs the whole model"),
     ],

@@ -1,4 +1,4 @@
-"""What the hooks write."""
+"""Files that hooks write."""
 
 from types import SimpleNamespace
 

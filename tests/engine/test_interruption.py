@@ -1,4 +1,4 @@
-"""Runs that are killed, also while a checkpoint is being written, and go on to the same end."""
+"""Runs that are killed, also while a checkpoint is written, and resumed to the same end."""
 
 import os
 import re
@@ -15,6 +15,7 @@ from samplug.commands.common import build_runner
 from samplug.engine.resume import latest_checkpoint
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
+from tests.speed import leave_configs_unformatted
 
 ITERATIONS = 8
 
@@ -198,6 +199,7 @@ def main(work_dir, by_epoch, die, resume, num_workers):
 
     torch.save, os.replace = dying_save, dying_replace
     torch.set_num_threads(1)
+    leave_configs_unformatted()
     runner = build_runner(config(work_dir, by_epoch, num_workers, resume=resume))
     runner.register_hook(Killer(), "LOWEST")
     runner.train()

@@ -1,4 +1,4 @@
-"""What is trained, at what rate and weight decay."""
+"""Trained parameters, their learning rates and weight decays."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def promptable(arch="hiera_s", **backbone):
     return MODELS.build(
         dict(
             type="PromptableSAM",
-            backbone=dict(type="SAM2Hiera", arch=arch, **backbone),
+            backbone={"type": "SAM2Hiera", "arch": arch, "frozen": False, **backbone},
             decode_head=dict(type="SAM2MaskDecoder", prompts=True),
         )
     )
@@ -119,7 +119,9 @@ def test_more_rules_that_do_not_fit():
 
 
 def test_encoders_of_sam_decay_too():
-    model = MODELS.build(dict(type="PromptableSAM", backbone=dict(type="SAMViT", arch=TINY_ARCH, img_size=64)))
+    model = MODELS.build(
+        dict(type="PromptableSAM", backbone=dict(type="SAMViT", arch=TINY_ARCH, img_size=64, frozen=False))
+    )
     _, found = rates(model, dict(layer_decay=0.5), lr=1.0)
     assert [found[f"backbone.blocks.{k}.attn.rel_pos_h"][0] for k in range(3)] == [0.125, 0.25, 0.5]
     assert found["backbone.patch_embed.proj.weight"][0] == 0.0625

@@ -1,4 +1,4 @@
-"""run.json: what ran, on what, with which data, and how it ended."""
+"""run.json: command, environment, data and outcome of a run."""
 
 import json
 import subprocess
@@ -14,6 +14,7 @@ from mmengine.dataset import ConcatDataset
 
 from samplug.commands.common import build_runner
 from samplug.config import load_config
+from samplug.datasets import summary
 from samplug.datasets.binary_seg import BinarySegDataset
 from samplug.datasets.seeding import SeededDataset
 from samplug.datasets.summary import summarise
@@ -104,9 +105,9 @@ def test_wrapped_and_lazy_sets(tmp_path):
         times=3,
         dataset=dict(type="ConcatDataset", datasets=[first, second | dict(lazy_init=True)], lazy_init=True),
     )
-    summary = summarise(SeededDataset(DATASETS.build(wrapped), seed=0))
-    assert (summary["type"], summary["times"], summary["length"]) == ("RepeatDataset", 3, 18)
-    (concat,) = summary["datasets"]
+    described = summarise(SeededDataset(DATASETS.build(wrapped), seed=0))
+    assert (described["type"], described["times"], described["length"]) == ("RepeatDataset", 3, 18)
+    (concat,) = described["datasets"]
     assert (concat["type"], concat["length"]) == ("ConcatDataset", 6)
     whole, part = concat["datasets"]
     assert (whole["name"], whole["length"], whole["image_dir"]) == ("first", 4, str(tmp_path / "first" / "images"))
@@ -114,10 +115,10 @@ def test_wrapped_and_lazy_sets(tmp_path):
     sizes = [path.stat().st_size for folder in ("images", "masks") for path in (tmp_path / "first" / folder).iterdir()]
     assert whole["files"] | dict(sha256="") == dict(number=8, missing=0, bytes=sum(sizes), sha256="")
     assert (part["length"], part["skipped"], list(part["skipped_files"])) == (2, 1, ["1"])
-    json.dumps(summary)
+    json.dumps(described)
 
 
-def test_the_digest_says_whether_data_is_the_same(tmp_path):
+def test_the_digest_says_whether_data_is_the_same(tmp_path, monkeypatch):
     def digest(folder):
         return summarise(BinarySegDataset(data_root=str(folder)))["files"]["sha256"]
 
@@ -130,6 +131,12 @@ def test_the_digest_says_whether_data_is_the_same(tmp_path):
     same = digest(tmp_path / "a")
     assert digest(tmp_path / "d") == same  # moved
     assert len({same, digest(tmp_path / "b"), digest(tmp_path / "c")}) == 3
+    # The files of a large set are not asked for their sizes.
+    monkeypatch.setattr(summary, "MOST_SIZED_FILES", 7)
+    monkeypatch.setattr(summary, "_size", None)
+    files = summarise(BinarySegDataset(data_root=str(tmp_path / "a")))["files"]
+    assert (files["number"], files["missing"], files["bytes"]) == (8, None, None)
+    assert files["sha256"] == digest(tmp_path / "b") != digest(tmp_path / "c")
 
 
 class ListOnly(torch.utils.data.Dataset):

@@ -1,4 +1,4 @@
-"""Weights in SamplugRunner: safe, strict, and from where the rule says."""
+"""Weights in SamplugRunner: safe, strict, and from init_cfg and the checkpoint."""
 
 import os
 from functools import partial

@@ -1,4 +1,4 @@
-"""What stops, watches and selects in training."""
+"""Resuming, failures, precision and selection in training."""
 
 import json
 import math
@@ -315,7 +315,7 @@ def test_a_run_without_a_seed_is_not_resumed_silently(tmp_path, seed):
 
 
 def test_advice_on_memory_of_sessions():
-    """Of promptable models and of sets of several objects."""
+    """Promptable models and datasets of several objects bring their own lines."""
     backbone = tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"]
 
     def advice(with_cp, most):
@@ -357,8 +357,10 @@ import sys
 from tests.engine.test_interruption import config
 from samplug.commands.common import build_runner
 from samplug.commands.run import run
+from tests.speed import leave_configs_unformatted
 
 def main():
+    leave_configs_unformatted()
     cfg = config(sys.argv[1], False)
     cfg.default_hooks.checkpoint.max_keep_ckpts = -1
     build_runner(cfg).train()
@@ -386,7 +388,7 @@ def test_full_disk(tmp_path):
     if "unshare" in output or "mount:" in output:
         pytest.skip("this machine lets no user mount a small file system")
     assert result.returncode == 1, output[-3000:]
-    assert "iter_4.pth could not be written (No space left on device); whole are iter_2.pth" in output
+    assert "iter_4.pth could not be written (No space left on device); complete checkpoints: iter_2.pth" in output
     assert ".partial" not in output
     assert (tmp_path / "last_checkpoint").read_text().endswith("iter_2.pth")
     checkpoint = torch.load(tmp_path / "iter_2.pth", weights_only=False)
@@ -407,7 +409,8 @@ def test_write_error_is_explained(tmp_path, monkeypatch):
         monkeypatch.setattr(LocalBackend, "put", full)
 
     with pytest.raises(
-        SaveError, match=r"iter_4\.pth could not be written \(No space left.*whole are iter_2\.pth.*free space"
+        SaveError,
+        match=r"iter_4\.pth could not be written \(No space left.*complete checkpoints: iter_2\.pth.*free space",
     ):
         run(config(tmp_path, False), At(3, fill))
     assert not list(tmp_path.glob(".*partial"))

@@ -100,7 +100,7 @@ def test_answers_that_are_nan():
     """They would be scored as empty masks."""
     broken = sample([blobs(0)], [[blobs(0)] * 2])
     broken["pred_clicks"]["scores"][0, 1] = float("nan")
-    with pytest.raises(DataError, match=r"a\.png: the model's answers are NaN"):
+    with pytest.raises(DataError, match=r"a\.png: the model's masks are NaN"):
         ClickMetric(workers=0).process(None, [broken])
 
 

@@ -1,9 +1,12 @@
 """Images that are smaller than the network's input are padded, and the padding leaves no trace."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.structures import PixelData
+from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import nn
 
@@ -39,6 +42,18 @@ def test_predictions_come_back_without_padding(model, batch, monkeypatch):
         expected = F.interpolate(red[None, None], size=original, mode="bilinear", align_corners=False)[0]
         torch.testing.assert_close(prediction.seg_logits.data, expected)
         assert prediction.pred_sem_seg.shape == original
+
+
+def test_a_batch_is_prepared_as_each_image_alone(model, batch):
+    """By mmseg's own preprocessor, to the bit, with the same entries in the samples."""
+    own = copy.deepcopy(batch)
+    prepared = model.data_preprocessor(batch)
+    for index, (image, sample) in enumerate(zip(own["inputs"], own["data_samples"], strict=True)):
+        alone = SegDataPreProcessor.forward(model.data_preprocessor, dict(inputs=[image], data_samples=[sample]))
+        assert torch.equal(prepared["inputs"][index], alone["inputs"][0])
+        found, expected = prepared["data_samples"][index], alone["data_samples"][0]
+        assert found.metainfo == expected.metainfo
+        assert torch.equal(found.gt_sem_seg.data, expected.gt_sem_seg.data)
 
 
 def test_real_predictions_have_the_original_size(model, batch):

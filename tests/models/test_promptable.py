@@ -7,19 +7,24 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
+from samplug.models import Prompts
 from samplug.models.prompts import objects_of
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from samplug.utils.rle import decode_rle
+from samplug.utils.rle import decode_rle, encode_rle
 from tests.builders import TINY_ARCH, TINY_HIERA
 
 SIZE = 64
 POINTS = dict(type="PointPrompts", num_positive=3, num_negative=1, erode=0)
+SAM2 = dict(backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(type="SAM2MaskDecoder", prompts=True))
+CENTRES = dict(
+    type="PromptSimulator", box_prob=0.0, num_correction_points=2, click="center", correction_from_truth_prob=0.0
+)
 
 
 def build(**kwargs):
     torch.manual_seed(0)
-    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": SIZE, **kwargs.pop("backbone", {})}
+    backbone = {"type": "SAMViT", "arch": TINY_ARCH, "img_size": SIZE, "frozen": False, **kwargs.pop("backbone", {})}
     model = MODELS.build(dict(type="PromptableSAM", backbone=backbone, **kwargs))
     model.backbone.init_weights()
     return model
@@ -51,7 +56,7 @@ def test_a_session_has_its_steps():
     assert all(prompts.masks.shape == (1, 1, 16, 16) for prompts in seen[1:])
 
 
-@pytest.mark.parametrize("prompts", [None, POINTS, dict(POINTS, point_mode="joint"), dict(POINTS, multi_mask="best")])
+@pytest.mark.parametrize("prompts", [None, POINTS, dict(POINTS, point_mode="joint"), dict(POINTS, merge_mode="best")])
 def test_losses_do_not_depend_on_the_batch(prompts):
     """The loss of a batch is the mean of its images'; prompts are a function of (seed, epoch, sample)."""
     model = build(train_prompts=prompts)
@@ -79,9 +84,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else():
 @pytest.mark.parametrize("arch", ["sam", "sam2"])
 def test_activation_checkpointing_of_a_session(arch):
     """The same losses and gradients from a small part of what is kept otherwise, however many objects and corrections there are."""
-    parts = {} if arch == "sam" else dict(
-        backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(type="SAM2MaskDecoder", prompts=True)
-    )  # fmt: skip
+    parts = {} if arch == "sam" else SAM2
     found = []
     for with_cp in (False, True):
         model = build(
@@ -118,15 +121,109 @@ class Kept:
         return tensor
 
 
-def test_everything_can_be_trained():
-    model = build(train_prompts=dict(type="PromptSimulator", box_prob=0.0, num_correction_points=1))
-    sum(model.loss(images(), [sample(0), sample(1)]).values()).backward()
-    without = {name for name, p in model.named_parameters() if p.grad is None}
-    # Learned for boxes, padding and the lack of a mask: a click and its correction have... a lack of a mask at first.
-    assert without <= {
-        *(f"decode_head.prompt_encoder.point_embeddings.{k}.weight" for k in (0, 2, 3)),
-        "decode_head.prompt_encoder.not_a_point_embed.weight",
-    }
+@pytest.mark.parametrize("objects", [(), (0, 5)])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        dict(type="PromptSimulator", box_prob=box_prob, mask_prob=mask_prob, num_correction_points=corrections)
+        for box_prob, mask_prob in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+        for corrections in (0, 1)
+    ]
+    + [POINTS],
+    ids=str,
+)
+def test_every_step_has_a_gradient_for_every_parameter(prompts, objects):
+    """Data parallelism waits for each of them, whatever was drawn; broken values of unused ones do not reach the loss."""
+    for parts in ({}, SAM2):
+        model = build(**parts, train_prompts=prompts).train()
+        losses = model.loss(images(1), [instances(*objects)])
+        sum(losses.values()).backward()
+        assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    if not objects:
+        for parameter in model.decode_head.sam_prompt_encoder.mask_downscaling.parameters():
+            parameter.data.fill_(float("nan"))
+        assert all(value == 0 for value in model.loss(images(1), [instances()]).values())
+
+
+def test_losses_by_name():
+    """A name and a config are the same loss, as in the other models."""
+    found = [
+        build(loss=loss).loss(images(1), [sample()]) for loss in (None, "sam2_prompted", dict(type="sam2_prompted"))
+    ]
+    assert found[0] == found[1] == found[2]
+    assert build(loss=dict(type="sam2_prompted", mask_weight=5.0)).loss_fn.mask_weight == 5
+    with pytest.raises(KeyError, match="no_such_loss"):
+        build(loss="no_such_loss")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_the_decoders_threshold_decides(threshold):
+    model = build(decode_head=dict(type="SAMMaskDecoder", prompts=True, threshold=threshold)).eval()
+    with torch.no_grad():
+        (found,) = model.predict(images(1), [sample()])
+    expected = found.seg_logits.data.sigmoid() > threshold
+    assert (found.seg_logits.data.sigmoid() > 0.4).float().mean() > 0.2  # logits on both sides of most thresholds
+    assert torch.equal(found.pred_sem_seg.data == 1, expected)
+    assert (decode_rle(found.pred_instances.masks[0]) == expected[0].numpy()).all()
+
+
+def test_dynamic_multimask_is_a_setting():
+    """SAM 2's predictor replaces masks that are not stable, SAM's does not; either model can be told."""
+    features = Prompts(points=torch.tensor([[[20.0, 30.0]]]), labels=torch.tensor([[1]]))
+    for parts, default in (({}, False), (SAM2, True)):
+        model, other = build(**parts).eval(), build(**parts, dynamic_multimask=not default).eval()
+        other.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            maps = model.encode(images(1))
+            own, changed = (one.decode(maps, features).logits for one in (model, other))
+            assert model.dynamic_multimask == default
+            assert not torch.equal(own, changed)  # random masks are not stable
+            assert torch.equal(model.decode(maps, features, dynamic=not default).logits, changed)
+
+
+def test_samples_are_mmdets(tmp_path):
+    """mmdet's CocoMetric scores the masks and the boxes of the samples: perfect masks 1, shifted ones as their overlap says."""
+    from mmdet.evaluation import CocoMetric
+
+    model = build(test_prompts=CENTRES).eval()
+    truth = instances(0, 20)
+    with torch.no_grad():
+        (found,) = model.predict(images(1), [truth])
+    instance_masks = [encode_rle(mask == 1) for mask in truth.gt_instances.masks.masks]
+    found.set_metainfo(dict(img_id=1))
+    boxes = [[10, 8, 40, 30], [10, 8, 40, 50]]
+
+    def scores():
+        metric = CocoMetric(metric=["bbox", "segm"], outfile_prefix=str(tmp_path / "coco"))
+        metric.dataset_meta = dict(classes=("object",))
+        ground_truth = [
+            dict(bbox=box, bbox_label=0, mask=mask, ignore_flag=0)
+            for box, mask in zip(boxes, instance_masks, strict=True)
+        ]
+        metric.process({}, [dict(found.to_dict(), instances=ground_truth)])
+        return metric.evaluate(1)
+
+    before = scores()
+    assert before["coco/segm_mAP"] < 1
+    assert before["coco/bbox_mAP"] < 1
+    predicted = found.pred_instances
+    assert predicted.bboxes.dtype == torch.float32
+    assert predicted.labels.tolist() == [0, 0]
+    for mask, (x0, y0, x1, y1) in zip(predicted.masks, predicted.bboxes.int().tolist(), strict=True):
+        inside = decode_rle(mask)
+        assert inside[y0:y1, x0:x1].sum() == inside.sum()
+        assert all(edge.any() for edge in (inside[y0, :], inside[y1 - 1, :], inside[:, x0], inside[:, x1 - 1]))
+    found.pred_instances = predicted.new(masks=instance_masks, bboxes=torch.tensor(boxes).float(),
+                                         labels=predicted.labels, scores=predicted.scores)  # fmt: skip
+    after = scores()
+    assert after["coco/segm_mAP"] == after["coco/bbox_mAP"] == 1
+
+
+def test_boxes_of_empty_masks_are_zero():
+    model = build(test_prompts=CENTRES, decode_head=dict(type="SAMMaskDecoder", prompts=True, threshold=1.0)).eval()
+    with torch.no_grad():
+        (found,) = model.predict(images(1), [instances(0, 20)])
+    assert found.pred_instances.bboxes.tolist() == [[0] * 4] * 2
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 80), (100, 30)])
@@ -136,6 +233,7 @@ def test_prediction_has_the_size_of_the_image(size):
         (found,) = model.predict(images(1), [sample(size=size)])
         assert found.seg_logits.data.shape == found.pred_sem_seg.data.shape == (1, *size)
         assert torch.equal(found.pred_sem_seg.data, (found.seg_logits.data > 0).long())
+        assert found.pred_instances.scores.shape == (1,)
         assert found.pred_clicks.scores.shape == (1, 1)
 
 
@@ -167,11 +265,6 @@ def test_empty_and_ignored_truth():
         assert all(torch.isfinite(value) for value in losses.values())
 
 
-CENTRES = dict(
-    type="PromptSimulator", box_prob=0.0, num_correction_points=2, click="center", correction_from_truth_prob=0.0
-)
-
-
 def instances(*indexes: int, size: tuple[int, int] = (SIZE, SIZE)) -> DetDataSample:
     """The objects of several :func:`sample` in one image, as mmdet's pipeline packs them."""
     masks = [sample(index, size).gt_sem_seg.data[0].numpy().astype("uint8") for index in indexes]
@@ -192,12 +285,12 @@ def test_objects_of_an_image_are_objects_of_the_batch():
         (found,) = model.eval().predict(image[:1], [instances(0, 9)])
         singles = model.predict(image[:2], [sample(0), sample(9)])
     assert found.pred_clicks.scores.shape == (2, 3)
-    assert found.pred_instances.scores.tolist() == found.pred_clicks.scores[:, -1].tolist()
-    assert found.pred_instances.masks == [answers[-1] for answers in found.pred_clicks.masks]
-    for answers, scores, single in zip(found.pred_clicks.masks, found.pred_clicks.scores, singles, strict=True):
-        assert len(answers) == 3
-        assert (decode_rle(answers[-1]) == (single.pred_sem_seg.data[0].numpy() == 1)).mean() > 0.999
+    for masks, scores, single in zip(found.pred_clicks.masks, found.pred_clicks.scores, singles, strict=True):
+        assert len(masks) == 3
+        assert (decode_rle(masks[-1]) == (single.pred_sem_seg.data[0].numpy() == 1)).mean() > 0.999
         torch.testing.assert_close(scores, single.pred_clicks.scores[0], rtol=1e-4, atol=1e-4)
+    assert found.pred_instances.masks == [masks[-1] for masks in found.pred_clicks.masks]
+    assert torch.equal(found.pred_instances.scores, found.pred_clicks.scores[:, -1])
 
 
 def test_objects_in_parts_are_objects_at_once(monkeypatch):
@@ -208,7 +301,7 @@ def test_objects_in_parts_are_objects_at_once(monkeypatch):
         monkeypatch.setattr("samplug.models.interaction._MOST_OBJECTS", 4)
         (in_parts,) = model.predict(images(1), [instances(*everything)])
     torch.testing.assert_close(in_parts.pred_clicks.scores, at_once.pred_clicks.scores, rtol=1e-4, atol=1e-4)
-    assert len(in_parts.pred_instances.masks) == 6
+    assert len(in_parts.pred_clicks.masks) == len(in_parts.pred_instances) == 6
 
 
 def test_an_image_without_objects():
@@ -220,8 +313,9 @@ def test_an_image_without_objects():
     alone = model.loss(images()[1:], [sample(1)])
     torch.testing.assert_close(beside["loss_dice"], alone["loss_dice"], rtol=1e-4, atol=1e-5)
     (found,) = model.eval().predict(images(1), [instances()])
-    assert found.pred_clicks.masks == found.pred_instances.masks == []
+    assert found.pred_clicks.masks == []
     assert found.pred_clicks.scores.shape == (0, 1)
+    assert found.pred_instances.bboxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize("click", ["uniform", "center"])
@@ -361,12 +455,19 @@ def test_a_stretched_image_is_no_letterbox():
     build().predict(images(1), [fitting])
     with pytest.raises(ConfigError, match="set keep_ratio=True in the pipelines"):
         build().predict(images(1), [stretched])
-    build(frame="squash").predict(images(1), [stretched])
+    build(geometry="squash").predict(images(1), [stretched])
 
 
-def test_unknown_frame():
-    with pytest.raises(ConfigError, match="frame='sqaush' is unknown: use one of letterbox, squash"):
-        build(frame="sqaush")
+def test_old_keys_name_the_new_ones():
+    with pytest.raises(ConfigError, match="PromptableSAM: frame='squash' is geometry='squash' now"):
+        build(frame="squash")
+    with pytest.raises(ConfigError, match="PointPrompts: multi_mask='best' is merge_mode='best' now"):
+        build(train_prompts=dict(POINTS, multi_mask="best"))
+
+
+def test_unknown_geometry():
+    with pytest.raises(ConfigError, match="geometry='sqaush' is unknown: use one of letterbox, squash"):
+        build(geometry="sqaush")
 
 
 def test_no_truth_no_prompts():

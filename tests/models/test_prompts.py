@@ -401,7 +401,7 @@ def test_decoder_takes_them(state):
     state = state(masks)
     decoder = MODELS.build(dict(type="SAMMaskDecoder", prompts=True))
     with torch.no_grad():
-        sparse, dense = decoder.embed_prompts(64, 4, **state.prompts())
+        sparse, dense = decoder.embed_prompts(64, 4, state.points, state.labels, state.boxes, state.mask)
         answer = decoder.decode((torch.randn(3, 256, 4, 4),), sparse, dense, multimask=state.multimask)
     assert answer.logits.shape == (3, state.points.shape[1], 1, 16, 16)
     assert torch.isfinite(answer.logits).all()
@@ -415,7 +415,7 @@ def test_decoder_takes_them(state):
         (dict(type="PromptSimulator", box_noise=-0.1), "box_noise=-0.1 is too small"),
         (dict(type="PointPrompts", num_positive=0), "num_positive=0 is too small: use 1 or more"),
         (dict(type="PointPrompts", point_mode="both"), "point_mode='both' is unknown"),
-        (dict(type="PointPrompts", multi_mask="worst"), "multi_mask='worst' is unknown"),
+        (dict(type="PointPrompts", merge_mode="worst"), "merge_mode='worst' is unknown"),
     ],
 )
 def test_settings_out_of_range(config, message):

@@ -58,12 +58,20 @@ def test_a_box_is_two_points():
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_dynamic_choice_is_for_inference_only():
-    model, features = decoder(), maps(4)
+@pytest.mark.parametrize("kind", ["SAMMaskDecoder", "SAM2MaskDecoder"])
+def test_dynamic_choice_is_for_inference_only(kind):
+    model = MODELS.build(dict(type=kind)).eval()
+    features = maps(4) if kind == "SAM2MaskDecoder" else maps(4)[2:]
     single, dynamic = (model.decode(model.image_features(features), dynamic=choice).logits for choice in (False, True))
     assert not torch.equal(single, dynamic)  # random masks are not stable
     torch.testing.assert_close(model.train().decode(model.image_features(features), dynamic=True).logits, single)
     torch.testing.assert_close(model.eval().decode(model.image_features(features)).logits, single)
+
+
+def test_absent_objects_cannot_be_hidden_without_a_score():
+    model = MODELS.build(dict(type="SAMMaskDecoder"))
+    with pytest.raises(ConfigError, match="SAMMaskDecoder: hide_absent=True needs an object score"):
+        model.decode((torch.randn(1, 256, 4, 4),), hide_absent=True)
 
 
 def test_absent_objects_are_hidden_on_request():

@@ -17,4 +17,4 @@ model = dict(
         click='center',
         correction_from_truth_prob=0.0,
         num_correction_points=test_clicks - 1),
-    frame='squash')
+    geometry='squash')

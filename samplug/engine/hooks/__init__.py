@@ -8,7 +8,7 @@ from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
 from samplug.engine.hooks.overlay import OverlayHook
 from samplug.engine.hooks.param_scheduler import ParamSchedulerHook
 from samplug.engine.hooks.progress import ProgressHook
-from samplug.engine.hooks.record import RunRecordHook
+from samplug.engine.hooks.run_record import RunRecordHook
 from samplug.engine.hooks.split_leakage import SplitLeakageHook
 from samplug.engine.hooks.unused_parameters import UnusedParametersHook
 

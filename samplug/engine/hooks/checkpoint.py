@@ -16,10 +16,10 @@ from samplug.utils.files import write_text
 
 @HOOKS.register_module()
 class CheckpointHook(_CheckpointHook):
-    """MMEngine's, which deletes before it writes: here the old file goes when the new one is there, whichever way the run ends.
+    """Save checkpoints and delete an old one only when the new one is complete (MMEngine's deletes first).
 
-    ``last_checkpoint`` is replaced at once and names a file that exists. Arguments as MMEngine's; ``rule`` is looked up
-    where it is not given (:func:`samplug.evaluation.directions.rule_of`).
+    ``last_checkpoint`` is replaced in one step and always names a file that exists. Arguments as MMEngine's; ``rule`` is
+    looked up where it is not given (:func:`samplug.evaluation.directions.rule_of`).
 
     Raises:
         ConfigError: Validation has no metric ``save_best``.
@@ -33,7 +33,7 @@ class CheckpointHook(_CheckpointHook):
             rules = [rule_of(metric) for metric in ([save_best] if isinstance(save_best, str) else save_best or [])]
             rule = rules if None not in rules else None  # MMEngine knows others
         super().__init__(*args, save_best=save_best, rule=rule, **kwargs)
-        if self.args:  # MMEngine's passes them on, to fail at the first checkpoint
+        if self.args:  # MMEngine passes them on and fails at the first checkpoint
             raise TypeError(f"CheckpointHook got an unexpected keyword argument '{next(iter(self.args))}'")
 
     def _init_rule(self, rules: Any, key_indicators: list[str]) -> None:
@@ -42,6 +42,7 @@ class CheckpointHook(_CheckpointHook):
         super()._init_rule(rules, key_indicators)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        """Copy of MMEngine's method in another order, with samplug's training state (tests/engine/test_upstream.py)."""
         outdated = None
         if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -78,7 +79,8 @@ class CheckpointHook(_CheckpointHook):
         undefined = [key for key in self.key_indicators if key != "auto" and metrics[key] != metrics[key]]
         if undefined:
             runner.logger.warning(f"save_best: {', '.join(undefined)} is nan: this checkpoint cannot be the best")
-        # MMEngine deletes the previous best ones that it knows of: it is told of none, and they go afterwards.
+        # MMEngine deletes the previous best checkpoints that it knows before it saves: hide them from it, and delete
+        # them afterwards.
         several = len(self.key_indicators) > 1
         before = dict(self.best_ckpt_path_dict) if several else {"": self.best_ckpt_path}
         if several:
@@ -98,5 +100,3 @@ class CheckpointHook(_CheckpointHook):
     def _remove(self, path: str) -> None:
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
-        elif self.file_backend.isdir(path):  # sharded checkpoints are folders
-            self.file_backend.rmtree(path)

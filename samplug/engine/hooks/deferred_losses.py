@@ -14,8 +14,8 @@ from samplug.registry import HOOKS
 class DeferredLosses(Hook):
     """Base of hooks that use the losses of each iteration without making the host wait for the device in each.
 
-    :meth:`use_losses` gets the losses of all iterations, in order, when a ``LoggerHook`` may write a line, at the end of an epoch, before a
-    validation and before a checkpoint is written: no reader of these sees an older value.
+    :meth:`use_losses` gets the losses of all iterations, in order, when a ``LoggerHook`` may write a line, at the end
+    of an epoch, before a validation and before a checkpoint is written: no reader of these sees an older value.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,8 @@ class DeferredLosses(Hook):
 class RuntimeInfoHook(DeferredLosses, _RuntimeInfoHook):
     """Put losses, rates and progress into the message hub, as MMEngine's hook of this name does.
 
-    Losses are read from the device when they are logged, see :class:`DeferredLosses`; between two log lines the hub has those of the last.
+    Losses are read from the device when they are logged, see :class:`DeferredLosses`; between two log lines the hub has
+    those of the last.
     """
 
     def use_losses(self, runner: Runner, iteration: int, losses: Mapping[str, float], files: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A line about memory when it has become known, and after each epoch."""
+"""Log the memory of training."""
 
 from typing import Any
 
@@ -7,17 +7,18 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from samplug.engine.run_errors import fixed_bytes, used_bytes
+from samplug.engine.run_errors import fixed_bytes, unwrapped, used_bytes
 from samplug.registry import HOOKS
 from samplug.utils.text import gib
 
 
 @HOOKS.register_module()
 class MemoryHook(Hook):
-    """Logs the peak of memory after the first iterations, which have seen all that training keeps, and after each epoch.
+    """Log the peak of memory after the first iterations, when everything that training keeps exists, and after each
+    epoch.
 
     Args:
-        first: Iteration after which the first line comes.
+        first: Number of iterations before the first line.
     """
 
     priority = "BELOW_NORMAL"
@@ -41,14 +42,15 @@ class MemoryHook(Hook):
 
     @master_only
     def _log(self, runner: Runner, when: str) -> None:
-        parts = fixed_bytes(runner.bare_model if hasattr(runner, "bare_model") else runner.model)
+        parts = fixed_bytes(unwrapped(runner))
         fixed = (
             f"parameters {gib(parts['parameters'])}, gradients and AdamW {gib(parts['gradients'] + parts['optimiser'])}"
         )
         if torch.cuda.is_available():
             total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
             text = (
-                f"GPU peak {gib(used_bytes())} in use, {gib(torch.cuda.max_memory_reserved())} held, of {gib(total)}; {fixed}; "
+                f"GPU peak {gib(used_bytes())} in use, {gib(torch.cuda.max_memory_reserved())} held, of {gib(total)}; "
+                f"{fixed}; "
                 f"process {gib(resident_bytes())}"
             )
         else:
@@ -57,7 +59,7 @@ class MemoryHook(Hook):
 
 
 def resident_bytes() -> int:
-    """Memory of this process now; loading processes have their own."""
+    """Resident memory of this process in bytes, without that of loading processes."""
     import psutil
 
     return psutil.Process().memory_info().rss

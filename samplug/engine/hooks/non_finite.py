@@ -24,9 +24,10 @@ class NonFiniteLoss(UserError, FloatingPointError):
 class NonFiniteHook(DeferredLosses):
     """Stop training when a loss is not finite, and refuse to save weights that are not finite.
 
-    Every loss of every iteration is looked at, but read from the device together with those of the other iterations since the last log
-    line. So training ends at the latest at the next log line, validation, checkpoint or end of an epoch; the error names the first
-    iteration with a bad loss and the files of its batch, and no checkpoint is written after that iteration.
+    Every loss of every iteration is looked at, but read from the device together with those of the other iterations
+    since the last log line. So training ends at the latest at the next log line, validation, checkpoint or end of an
+    epoch; the error names the first iteration with a bad loss and the files of its batch, and no checkpoint is written
+    after that iteration.
     """
 
     priority = "HIGH"  # before hooks that average or save weights
@@ -38,8 +39,9 @@ class NonFiniteHook(DeferredLosses):
         terms = ", ".join(f"{name} {value:.4g}" for name, value in named.items())
         raise NonFiniteLoss(
             f"loss: not finite at iteration {iteration} ({terms}), learning rate {_rate(runner)}; files of the batch: "
-            f"{listed(files, _LISTED) or 'unknown'}. {_last_checkpoint(runner)} Look at these files; if they are sound, lower the learning "
-            f"rate, or set optim_wrapper.clip_grad.max_norm=1.0, and go on with --resume"
+            f"{listed(files, _LISTED) or 'unknown'}. {_last_checkpoint(runner)} Look at these files; if they are "
+            "sound, lower the learning "
+            f"rate, or set optim_wrapper.clip_grad.max_norm=1.0, and continue with --resume"
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -50,9 +52,10 @@ class NonFiniteHook(DeferredLosses):
         ]
         if bad:
             raise NonFiniteLoss(
-                f"weights: {len(bad)} entries are not finite after iteration {runner.iter + 1} (first {bad[0]}), learning rate "
+                f"weights: {len(bad)} entries are not finite after iteration {runner.iter + 1} (first {bad[0]}), "
+                "learning rate "
                 f"{_rate(runner)}; nothing is saved. {_last_checkpoint(runner)} Lower the learning rate, or set "
-                "optim_wrapper.clip_grad.max_norm=1.0, and go on with --resume"
+                "optim_wrapper.clip_grad.max_norm=1.0, and continue with --resume"
             )
 
 

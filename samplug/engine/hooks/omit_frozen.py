@@ -1,4 +1,4 @@
-"""Checkpoints without the frozen encoder."""
+"""Leave the frozen encoder out of checkpoints."""
 
 from typing import Any
 
@@ -14,13 +14,14 @@ OMITTED_KEY = "samplug_omitted"
 
 @HOOKS.register_module()
 class OmitFrozenHook(Hook):
-    """Leaves frozen parameters out of saved checkpoints, if a ``Pretrained`` config supplies them again on loading.
+    """Leave frozen parameters out of checkpoints if a ``Pretrained`` config supplies them on loading.
 
-    A TS-SAM on ViT-H shrinks from 2.7 GB to 0.1 GB. ``meta`` keeps a digest of what was left out, so that a test with another
-    trunk stops instead of scoring the wrong model. Use it as ``custom_hooks=[dict(type='OmitFrozenHook')]``.
+    A checkpoint of TS-SAM on ViT-H shrinks from 2.7 GB to 0.1 GB. ``meta`` keeps a digest of the omitted entries, so a
+    test with another encoder stops instead of scoring the wrong model. Use it as
+    ``custom_hooks=[dict(type='OmitFrozenHook')]``.
     """
 
-    priority = "VERY_LOW"  # after hooks that exchange weights, as EMA does
+    priority = "VERY_LOW"  # after hooks that exchange weights, such as EMAHook
 
     def __init__(self) -> None:
         self._digest: dict[str, Any] | None = None
@@ -30,7 +31,7 @@ class OmitFrozenHook(Hook):
         frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         omitted = sorted(frozen & pretrained_names(model))
         state = checkpoint["state_dict"]
-        if self._digest is None:  # frozen: the same at every save
+        if self._digest is None:  # frozen parameters are the same at every save
             self._digest = dict(names=omitted, sha256=digest(state, omitted))
         checkpoint["meta"][OMITTED_KEY] = self._digest
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name not in set(omitted)}

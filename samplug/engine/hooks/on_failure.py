@@ -1,4 +1,4 @@
-"""Telling hooks of a run that ends by an exception; MMEngine tells them of regular ends only."""
+"""Notify hooks of a run that ends with an exception; MMEngine notifies them of regular ends only."""
 
 import functools
 from collections.abc import Callable
@@ -8,10 +8,11 @@ from mmengine.runner import BaseLoop, Runner
 
 
 def on_failure(runner: Runner, act: Callable[[BaseException], None]) -> None:
-    """Call ``act`` with the exception, also ``KeyboardInterrupt``, that ends a run; it goes on to the caller afterwards.
+    """Call ``act`` with the exception (``KeyboardInterrupt`` included) that ends a run; then it reaches the caller as
+    usual.
 
-    For ``before_run``: covered is what a Runner does after it, i.e. reading weights and running loops. A failing validation
-    within a training calls ``act`` twice.
+    Call this in ``before_run``. It covers the steps of a Runner after that: reading weights and running loops. A
+    validation that fails within a training calls ``act`` twice.
     """
     steps: list[tuple[Any, str]] = [(runner, "_init_model_weights"), (runner, "load_or_resume")]
     loops = (runner._train_loop, runner._val_loop, runner._test_loop)

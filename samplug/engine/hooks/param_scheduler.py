@@ -1,4 +1,4 @@
-"""Schedules that look at validations, in step with what is resumed."""
+"""Step schedules that depend on validation scores in agreement with resumed runs."""
 
 from mmengine.hooks import ParamSchedulerHook as _ParamSchedulerHook
 from mmengine.runner import Runner
@@ -8,9 +8,10 @@ from samplug.registry import HOOKS
 
 @HOOKS.register_module()
 class ParamSchedulerHook(_ParamSchedulerHook):
-    """MMEngine's, whose plateau schedules step when the hooks of a validation are through.
+    """Step plateau schedules after all hooks of a validation (MMEngine's steps them among the hooks).
 
-    A checkpoint that is written among them, for a new best score, is resumed with that validation: it must not have counted already.
+    A checkpoint for a new best score is written by one of these hooks, and a run resumed from it repeats the
+    validation. The saved schedule must not have counted that validation yet.
     """
 
     def __init__(self) -> None:

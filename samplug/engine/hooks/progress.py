@@ -1,4 +1,4 @@
-"""A line of progress on a terminal."""
+"""Show the progress of a run on a terminal."""
 
 import contextlib
 import logging
@@ -22,15 +22,16 @@ _SECONDS_BETWEEN_DRAWINGS = 0.1
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows epoch, iterations, loss, rate and remaining time of the train, val and test loop, on a terminal.
+    """Show epoch, iterations, last logged loss, rate and remaining time of the train, val and test loop in a line on
+    the terminal.
 
-    What is logged or printed meanwhile appears above the line, unbroken. Where neither stdout nor stderr is a terminal, and in
-    all ranks but the first, it does nothing. It never ends a run: if the line cannot be drawn, the run goes on without.
+    Logged and printed lines appear above it. The hook does nothing where neither stdout nor stderr is a terminal, and
+    in all ranks but the first. If the line cannot be drawn, the run continues without it.
 
-    The remaining time is that of the loop at its present rate; a training's leaves out the validations to come.
+    The remaining time assumes the loop's present rate; a training's does not include later validations.
 
     Args:
-        enabled: False: it does nothing.
+        enabled: False switches the hook off.
     """
 
     priority = "LOWEST"  # after LoggerHook, so that a log line and the line below it agree
@@ -51,7 +52,7 @@ class ProgressHook(Hook):
         if self._line is None:
             return
         epochs = f" epoch {runner.epoch + 1}/{runner.max_epochs}" if runner.max_epochs > 1 else ""
-        loss = runner.message_hub.log_scalars.get("train/loss")  # a number already: no waiting for the GPU
+        loss = runner.message_hub.log_scalars.get("train/loss")  # of the last log line: no wait for the GPU
         self._show("train", runner.iter + 1, f"train{epochs}", "" if loss is None else f"loss {loss.current():.4g}")
 
     def after_train(self, runner: Runner) -> None:
@@ -97,9 +98,9 @@ class ProgressHook(Hook):
     def _guarded(self, draw: Any, *args: Any) -> None:
         try:
             draw(*args)
-        except Exception as error:  # a terminal that went away, or that lacks the characters: no reason to end a run
+        except Exception as error:  # e.g. the terminal was closed or lacks the characters
             self._close()
-            print_log(f"progress: the line cannot be drawn any more: {error!r}", "current", logging.WARNING)
+            print_log(f"progress: the line can no longer be drawn: {error!r}", "current", logging.WARNING)
 
     def _close(self) -> None:
         if self._line:
@@ -110,7 +111,7 @@ class ProgressHook(Hook):
 class _ProgressLine:
     """A line for each open loop at the bottom of a terminal, until closed.
 
-    It is drawn by the calls alone, not by a thread of its own: a loader that forks its workers would copy the locks that such a
+    The methods draw it; there is no drawing thread, since a loader that forks its workers would copy the locks that the
     thread holds.
     """
 
@@ -157,21 +158,21 @@ class _ProgressLine:
         self._progress.refresh()
 
     def close(self) -> None:
-        """Put everything back; what cannot be written any more, to a terminal that went away, is left."""
+        """Restore the streams; text that a closed terminal no longer takes is dropped."""
         with contextlib.suppress(Exception):
             self._progress.stop()
         for handler, stream in self._handlers:
             handler.setStream(stream)
         for name, stream in self._streams.items():
             above = getattr(sys, name)
-            if isinstance(above, _Above):  # else somebody has put a stream of their own there since
+            if isinstance(above, _Above):  # otherwise other code has replaced the stream since
                 setattr(sys, name, stream)
                 with contextlib.suppress(Exception):
                     above.finish()
 
 
 class _Above:
-    """Stands in for a terminal's stream: whole lines appear above the progress line, as they are and however long."""
+    """Replacement of a terminal's stream that writes whole lines, unchanged and of any length, above the progress line."""
 
     def __init__(self, stream: TextIO, console: Console) -> None:
         self._stream, self._console = stream, console
@@ -187,7 +188,7 @@ class _Above:
         return len(text)
 
     def finish(self) -> None:
-        """Write the beginning of a line that has no end yet."""
+        """Write a last line that has no line break yet."""
         rest, self._rest = self._rest, ""
         if rest:
             self._stream.write(rest)
@@ -197,7 +198,7 @@ class _Above:
 
 
 class _RateColumn(ProgressColumn):
-    """Iterations per second, or seconds per iteration of slow ones."""
+    """Iterations per second, or seconds per iteration if there is less than one a second."""
 
     def render(self, task: Task) -> Text:
         if not task.speed:
@@ -206,7 +207,7 @@ class _RateColumn(ProgressColumn):
 
 
 def _terminal() -> TextIO | None:
-    """Where lines can be drawn over: stdout if it is a terminal, else stderr; None: neither is."""
+    """The stream to draw on: stdout if it is a terminal, else stderr; None if neither is."""
     if os.environ.get("TERM") == "dumb":
         return None
     return next(filter(_is_terminal, (sys.stdout, sys.stderr)), None)
@@ -217,7 +218,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _stream_handlers() -> list["logging.StreamHandler[Any]"]:
-    """Handlers of MMEngine's loggers, which are not those of ``logging``, and of the root logger."""
+    """Stream handlers of MMEngine's loggers (``logging`` does not list them) and of the root logger."""
     from mmengine.logging import MMLogger
 
     loggers = [*MMLogger._instance_dict.values(), logging.getLogger()]

@@ -1,4 +1,4 @@
-"""Saying at the start when training or model selection uses images that a score will be reported on."""
+"""Warn before training if training or model selection uses images of a test set."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +11,16 @@ from mmengine.runner import Runner
 from samplug.datasets.configs import datasets_of
 from samplug.registry import HOOKS
 
-# What says which samples of a folder a dataset reads.
+# Settings that choose the samples of a folder.
 _CHOICE = ("include", "ann_file", "ann_dir", "indices")
 
 
 @HOOKS.register_module()
 class SplitLeakageHook(Hook):
-    """Warns before training if validation is done on a published test set or on the config's own test set, or if one of these is trained on.
+    """Warn if validation uses a published test set or the config's own test set, or if one of these is trained on.
 
-    Checkpoints chosen by a test set make its score too good; TS-SAM's released configs choose by CAMO, ISTD and PASCAL-S.
+    The score of a test set is too good if the checkpoint was chosen by that set; TS-SAM's released configs choose by
+    CAMO, ISTD and PASCAL-S.
     """
 
     @master_only
@@ -29,7 +30,7 @@ class SplitLeakageHook(Hook):
 
 
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the choice of sets in a config, from the settings alone: no dataset is built."""
+    """Warnings about the sets of a config, from its settings alone: no dataset is built."""
     train, val, test = (
         list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
     )
@@ -38,7 +39,8 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
         name = _name(dataset)
         if _is_published_test(dataset):
             warnings.append(
-                f"data: validation uses {name}, a published test set: the best checkpoint is then chosen by the images that it is scored on. "
+                f"data: validation uses {name}, a published test set, so the best checkpoint is chosen by the images "
+                "that it is scored on. "
                 f"Take a part of the training set (part='train' and part='val' of BinarySegDataset)"
             )
         elif any(_overlap(dataset, other) for other in test):
@@ -60,7 +62,7 @@ def _is_published_test(dataset: Mapping[str, Any]) -> bool:
 
 
 def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two datasets read common samples, as far as their settings tell."""
+    """True if two datasets may read the same samples, judged by their settings."""
     if _source(first) != _source(second):
         return False
     parts = first.get("part"), second.get("part")
@@ -72,7 +74,7 @@ def _source(dataset: Mapping[str, Any]) -> Any:
     prefix = dataset.get("data_prefix") or {}
     images = dataset.get("image_dir") or prefix.get("img_path") or prefix.get("img")
     root = dataset.get("data_root")
-    if root is None and images is None:  # generated: its settings are what it is
+    if root is None and images is None:  # generated: known by its settings
         return {key: value for key, value in dataset.items() if key not in ("pipeline", "cache")}
     return Path(root or "", images or "").absolute(), *(dataset.get(key) for key in _CHOICE)
 

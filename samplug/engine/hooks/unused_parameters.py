@@ -1,4 +1,4 @@
-"""Naming parameters that are meant to be trained and get no gradient."""
+"""Name trained parameters that get no gradient."""
 
 from typing import Any
 
@@ -10,19 +10,22 @@ from mmengine.runner import Runner
 from samplug.engine.fsdp import is_sharded
 from samplug.registry import HOOKS
 from samplug.utils.errors import ConfigError
+from samplug.utils.text import listed
 
 _LISTED = 20
 
 
 @HOOKS.register_module()
 class UnusedParametersHook(Hook):
-    """After the first step, names the trained parameters that the loss does not depend on.
+    """Name the trained parameters that the loss does not depend on, after the first step.
 
-    In one process that is a warning: they stay as they are. In several, data parallelism would stop at the next step with bare indices.
-    Sharded models (FSDP) are not looked at: their gradients arrive in pieces of many parameters, and unused ones are no harm.
+    In one process this is a warning: these parameters keep their values. In several processes data parallelism would
+    stop at the next step and give only indices. Sharded models (FSDP) are not checked: unused parameters do no harm
+    there.
 
     Raises:
-        ConfigError: There are such parameters, in several processes without ``find_unused_parameters``.
+        ConfigError: There are such parameters in several processes, and the model's wrapper does not have
+            ``find_unused_parameters=True``.
     """
 
     def __init__(self) -> None:
@@ -50,8 +53,7 @@ class UnusedParametersHook(Hook):
         ]
         if not unused:
             return
-        listed = ", ".join(unused[:_LISTED]) + (f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else "")
-        message = f"train: the loss does not depend on {len(unused)} trained parameters: {listed}"
+        message = f"train: the loss does not depend on {len(unused)} trained parameters: {listed(unused, _LISTED)}"
         if is_distributed() and not getattr(runner.model, "find_unused_parameters", False):
             raise ConfigError(f"{message}. Freeze or remove them, or set find_unused_parameters=True (slower)")
         runner.logger.warning(f"{message}. They stay as they are")

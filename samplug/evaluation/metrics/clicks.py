@@ -35,17 +35,17 @@ class ClickMetric(PerImageMetric):
             name = sample["img_path"]
             if "pred_clicks" not in sample:
                 raise DataError(
-                    f"ClickMetric: {name}: the model gave no answers to prompts: use PromptableSAM, or OverlapMetric "
-                    "for models without"
+                    f"ClickMetric: {name}: the model predicted no masks for prompts (pred_clicks): use PromptableSAM, or "
+                    f"OverlapMetric for models without prompts"
                 )
-            answers = sample["pred_clicks"]["masks"]
+            masks = sample["pred_clicks"]["masks"]
             if torch.as_tensor(sample["pred_clicks"]["scores"]).isnan().any():
                 raise DataError(
-                    f"ClickMetric: {name}: the model's answers are NaN: its weights, or its precision, are broken"
+                    f"ClickMetric: {name}: the model's masks are NaN: its weights, or its precision, are broken"
                 )
-            for index, (ground_truth, masks) in enumerate(zip(_ground_truths(sample), answers, strict=True)):
-                self.submit(f"{name}#{index}", masks, ground_truth)
-            if not answers:
+            for index, (ground_truth, steps) in enumerate(zip(_ground_truths(sample), masks, strict=True)):
+                self.submit(f"{name}#{index}", steps, ground_truth)
+            if not masks:
                 self.submit(f"{name}#-", [], np.zeros(sample["ori_shape"], np.uint8))
 
     @staticmethod

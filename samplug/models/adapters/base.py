@@ -25,7 +25,8 @@ class AdapterTap(TokenTap, Protocol):
 class Adapter(SamplugModule):
     """Base of adapters: trained layers at, in or beside a frozen encoder.
 
-    A model calls :meth:`attach` once in its constructor, before any weights are loaded, and :meth:`tap` for each forward pass::
+    A model calls :meth:`attach` once in its constructor, before any weights are loaded, and :meth:`tap` for each
+    forward pass::
 
         adapter.attach(encoder)
         ...
@@ -33,14 +34,16 @@ class Adapter(SamplugModule):
         features = encoder(images, tap=tap)
         logits = decode_head(features if tap is None else tap.features)
 
-    Trained layers are registered in the adapter, also those that act inside the encoder: the encoder's parameters keep their official
+    Trained layers are registered in the adapter, also those that act inside the encoder: the encoder's parameters keep
+        their official
     names, so that its files fit, and checkpoints hold the adapter under ``adapter.``.
     """
 
     checkpoint_part = "adapter"
 
     def attach(self, encoder: Encoder) -> None:
-        """Build the adapter's layers for an encoder, whose sizes are read here, and change the encoder where the method does.
+        """Build the adapter's layers for an encoder, whose sizes are read here, and change the encoder where the method
+        does.
 
         Raises:
             ConfigError: The adapter cannot work with this encoder.

@@ -18,16 +18,18 @@ _NAME = "default"  # peft keeps several adapters in a layer, by name
 
 @MODELS.register_module()
 class LoRAAdapter(Adapter):
-    """Low-rank updates of the encoder's linear layers: ``W x + (alpha / r) B A x``. B starts at zero, and so does the update.
+    """Low-rank updates of the encoder's linear layers: ``W x + (alpha / r) B A x``. B starts at zero, and so does the
+    update.
 
-    The updates are registered here, ``adapter.layers.blocks-0-attn-qkv.lora_A...``: the encoder's parameters keep their names.
+    The updates are registered here, ``adapter.layers.blocks-0-attn-qkv.lora_A...``: the encoder's parameters keep their
+    names.
 
     Args:
         r: Rank of the updates.
         alpha: Their scale, divided by ``r``.
         dropout: Probability with which an element of an update's input is dropped in training.
-        target_modules: Last parts of the names of linear layers: any of ``'qkv'``, ``'proj'``, ``'lin1'``, ``'lin2'``, ...; other kinds of
-            layers, such as the patch embedding's convolution ``proj``, are left as they are.
+        target_modules: Last parts of the names of linear layers: any of ``'qkv'``, ``'proj'``, ``'lin1'``, ``'lin2'``,
+            ...; other kinds of layers, such as the patch embedding's convolution ``proj``, are left as they are.
         init_cfg: Passed to MMEngine's ``BaseModule``.
     """
 
@@ -58,8 +60,8 @@ class LoRAAdapter(Adapter):
             raise ConfigError(f"LoRAAdapter needs peft ({error}): pip install 'samplug[peft]'") from error
         if not encoder.frozen:
             raise ConfigError(
-                "LoRAAdapter: the encoder is not frozen, so low-rank updates beside it are of no use: set frozen=True in the "
-                "backbone (or leave it out), or remove the adapter"
+                "LoRAAdapter: the encoder is not frozen, so low-rank updates beside it are of no use: set frozen=True "
+                "in the backbone (or leave it out), or remove the adapter"
             )
         # Exact names: peft takes lists as suffixes, which may also match layers of other kinds.
         targets = "|".join(map(re.escape, self._targets(encoder)))
@@ -72,7 +74,8 @@ class LoRAAdapter(Adapter):
         for name, layer in wrapped.items():
             owner, _, attribute = name.rpartition(".")
             block = encoder.get_submodule(owner)
-            # The encoder's code calls peft's layer, which calls the encoder's own; only the encoder's own is registered there.
+            # The encoder's code calls peft's layer, which calls the encoder's own; only the encoder's own is registered
+            # there.
             base = move_out(layer, "base_layer")
             setattr(block, attribute, base)
             aliases = [name for name, value in vars(block).items() if value is base]  # names before a renaming
@@ -93,7 +96,7 @@ class LoRAAdapter(Adapter):
 
     @torch.no_grad()
     def updates(self) -> dict[str, Tensor]:
-        """Return ``alpha / r B A`` by the name of the encoder's weight; added to the weights, they give the same encoder without adapter."""
+        """Return ``alpha / r B A`` by the name of the encoder's weight; added there, they replace the adapter."""
         return {
             f"{name.replace('-', '.')}.weight": layer.get_delta_weight(_NAME)  # type: ignore[operator]
             for name, layer in self.layers.items()

@@ -1,4 +1,4 @@
-"""SAM-Adapter (Chen et al., 2023, arXiv 2304.09148): embedded patches and edges of the image, added to the input of each block."""
+"""SAM-Adapter (Chen et al., 2023, arXiv 2304.09148): patches and edges of the image as input of each block."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ from samplug.utils.errors import ConfigError
 class SAMAdapter(Adapter):
     """Task features of the patch embedding and the high-pass image, projected anew for each block.
 
-    With D = embed_dims and d = D / reduction, the input of block i becomes ``tokens + up(gelu(tune_i(e + h)))``: ``e`` (D -> d) embeds the
-    patches, ``h`` the high-pass image, ``tune_i`` (d -> d) is the block's own, ``up`` (d -> D) is shared by all.
+    With D = embed_dims and d = D / reduction, the input of block i becomes ``tokens + up(gelu(tune_i(e + h)))``: ``e``
+    (D -> d) embeds the patches, ``h`` the high-pass image, ``tune_i`` (d -> d) is the block's own, ``up`` (d -> D) is
+    shared by all.
 
     Args:
         reduction: D / d, 32 as published.
@@ -37,7 +38,8 @@ class SAMAdapter(Adapter):
         embed_dims = encoder.embed_dims
         if self.reduction < 1 or embed_dims % self.reduction:
             raise ConfigError(
-                f"SAMAdapter: reduction={self.reduction} does not divide the encoder's width of {embed_dims}: choose one that does"
+                f"SAMAdapter: reduction={self.reduction} does not divide the encoder's width of {embed_dims}: choose "
+                "one that does"
             )
         width = embed_dims // self.reduction
         self.patch_tune = nn.Linear(embed_dims, width)

@@ -35,9 +35,11 @@ class TSSAMSideNetwork(Adapter):
         mrm_blocks: Blocks whose output refines the high-resolution maps. None: the last twelve, as published.
         use_fft: Add the embedded high-pass image to the side stream (published for shadow detection).
         feedback: True, the released code: each fused stream replaces the tokens, so gradients pass through the frozen
-            blocks. False, a true side network: tokens are only read, the encoder needs no gradients and keeps no activations.
-        spatial_embedding: False, the released code: the first embedding reads the memory of (g, g, D) tokens as (D, g, g), which
-            mixes positions and channels (published weights depend on it). True: it reads the token of each position.
+            blocks. False, a true side network: tokens are only read, the encoder needs no gradients and keeps no
+            activations.
+        spatial_embedding: False, the released code: the first embedding reads the memory of (g, g, D) tokens as (D, g,
+            g), which mixes positions and channels (published weights depend on it). True: it reads the token of each
+            position.
         init_cfg: Passed to MMEngine's ``BaseModule``.
     """
 
@@ -63,14 +65,14 @@ class TSSAMSideNetwork(Adapter):
         """Build the layers for an encoder.
 
         Raises:
-            ConfigError: The tokens cannot be tapped, ``csa_blocks`` or ``mrm_blocks`` do not fit, or ``feedback=False`` with an encoder
-                that is not frozen.
+            ConfigError: The tokens cannot be tapped, ``csa_blocks`` or ``mrm_blocks`` do not fit, or ``feedback=False``
+                with an encoder that is not frozen.
         """
         encoder.check_taps("TSSAMSideNetwork")
         if not self.feedback and not encoder.frozen:
             raise ConfigError(
-                "TSSAMSideNetwork: feedback=False only reads the encoder, which would never be trained: set frozen=True in the "
-                "backbone (or leave it out), or feedback=True in the adapter"
+                "TSSAMSideNetwork: feedback=False only reads the encoder, which would never be trained: set "
+                "frozen=True in the backbone (or leave it out), or feedback=True in the adapter"
             )
         depth, embed_dims, width = encoder.depth, encoder.embed_dims, self.side_channels
         csa = range(depth) if self.csa_indexes is None else self.csa_indexes
@@ -153,7 +155,15 @@ class CSABlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuse (N, stream, g, g) and (N, side, g, g); return the next side map (N, out, g, g) and the fused stream (N, stream, g, g)."""
+        """Fuse two maps.
+
+        Args:
+            x: Token map (N, stream, g, g).
+            side: Side map (N, side, g, g).
+
+        Returns:
+            Next side map (N, out, g, g) and fused stream (N, stream, g, g).
+        """
         fused = x + torch.relu(self.bn1(self.conv1(side)))
         return torch.relu(self.bn2(self.conv2(fused))), fused
 
@@ -216,7 +226,7 @@ def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:
 
 
 def _init_conv_and_gates(modules: nn.Module) -> None:
-    """Initialise as the released code: He by fan-out for convolutions, narrow gates, so that refinement maps begin near zero."""
+    """Initialise as the released code: convolutions by He's fan-out rule, gates so that maps begin near zero."""
     for module in modules.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels

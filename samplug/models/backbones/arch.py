@@ -9,13 +9,13 @@ from samplug.utils.errors import ConfigError
 def arch_sizes(
     owner: str, arch: str | Mapping[str, Any], published: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Sizes of a published architecture or of a dict of sizes, with defaults filled in.
+    """Look up a published architecture, or check a dict of sizes; fill in defaults.
 
     Args:
         owner: The encoder's class, for messages.
         arch: A name of ``published``, or a dict with the keys that its entries have and any of those of ``defaults``.
-        published: Sizes by name; all have the same keys.
-        defaults: Sizes that need not be given.
+        published: Sizes by name, all with the same keys.
+        defaults: Values of optional sizes.
 
     Raises:
         ConfigError: Unknown name, a missing or unknown size, or a width that the heads do not divide.

@@ -1,7 +1,8 @@
 """SAM's attention with decomposed relative positions, in exchangeable forms that give the same result.
 
-For a query at (i, j) and a key at (k, l) the logit is ``q.k / sqrt(d) + q.Rh[i - k] + q.Rw[j - l]`` (the query of the two
-position terms is not scaled; Segment Anything, image encoder). All forms share the signature of :func:`attend_biased`.
+For a query at (i, j) and a key at (k, l) the logit is ``q.k / sqrt(d) + q.Rh[i - k] + q.Rw[j - l]`` (the query of the
+two position terms is not scaled; Segment Anything, image encoder). All forms share the signature of
+:func:`attend_biased`.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ AttentionFn = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def relative_table(rel_pos: Tensor, size: int) -> Tensor:
-    """Rows of a relative-position table for every pair of positions along one axis.
+    """Look up a relative-position table for every pair of positions along one axis.
 
     Args:
         rel_pos: (2 * size - 1, d) float, row ``i - k + size - 1`` belongs to query position i and key position k.
@@ -28,7 +29,7 @@ def relative_table(rel_pos: Tensor, size: int) -> Tensor:
 
 
 def _position_terms(q: Tensor, rel_h: Tensor, rel_w: Tensor) -> tuple[Tensor, Tensor]:
-    """``q.Rh`` as (B, heads, H, W, H) and ``q.Rw`` as (B, heads, H, W, W)."""
+    """Compute ``q.Rh`` (B, heads, H, W, H) and ``q.Rw`` (B, heads, H, W, W)."""
     batch, heads, _, dim = q.shape
     height, width = rel_h.shape[0], rel_w.shape[0]
     grid = q.reshape(batch, heads, height, width, dim)
@@ -38,7 +39,7 @@ def _position_terms(q: Tensor, rel_h: Tensor, rel_w: Tensor) -> tuple[Tensor, Te
 
 
 def attend_biased(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """Fused attention with the position terms added up to one (H * W, H * W) bias per head.
+    """Attend with PyTorch's fused kernel; the position terms are summed into one (H * W, H * W) bias per head.
 
     Args:
         q, k, v: (B, heads, H * W, d), row-major positions.
@@ -55,11 +56,11 @@ def attend_biased(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor)
 
 
 def attend_folded(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """The same attention without the bias matrix, whose size is quadratic in the number of positions.
+    """Attend without the bias matrix, whose size is quadratic in the number of positions.
 
-    The position terms become ``H + W`` further channels: ``[q / sqrt(d), q.Rh, q.Rw] . [k, onehot(row), onehot(column)]`` is
-    exactly the biased logit, so a plain memory-efficient kernel can be used, at the price of wider heads.
-    Arguments and result as in :func:`attend_biased`.
+    The position terms become ``H + W`` further channels: ``[q / sqrt(d), q.Rh, q.Rw] . [k, onehot(row),
+    onehot(column)]`` is exactly the biased logit, so a plain memory-efficient kernel can be used, at the price of wider
+    heads. Arguments and result as in :func:`attend_biased`.
     """
     batch, heads, tokens, dim = q.shape
     height, width = rel_h.shape[0], rel_w.shape[0]
@@ -79,14 +80,14 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor)
     return out[..., :dim]
 
 
-# From this many positions on the bias matrix, not the arithmetic, sets time and memory (benchmarks/tssam.py).
+# From this many positions on the bias matrix, not the arithmetic, dominates time and memory, see benchmarks/tssam.py.
 _FOLD_FROM_TOKENS = 1024
-# Fused kernels stop at this head width.
+# Largest head width of the fused kernels.
 _MAX_HEAD_DIM = 256
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    """The form that suits the size: folded for large maps, biased for windows. Arguments as :func:`attend_biased`."""
+    """Attend in the form that suits the size: folded for large maps, biased for windows; as :func:`attend_biased`."""
     folded_dim = q.shape[-1] + rel_h.shape[0] + rel_w.shape[0]
     if q.shape[2] >= _FOLD_FROM_TOKENS and folded_dim <= _MAX_HEAD_DIM:
         return attend_folded(q, k, v, rel_h, rel_w)

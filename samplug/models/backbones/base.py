@@ -17,12 +17,12 @@ from samplug.utils.text import gib
 class TokenTap(Protocol):
     """Hooks of an adapter into one forward pass of an encoder: they read the token stream and may replace it.
 
-    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. Each method returns the tokens with which the encoder goes on:
-    the same tensor to leave the stream as it is.
+    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. Each method returns the tokens with which the encoder
+    goes on: the same tensor to leave the stream as it is.
     """
 
     def after_embed(self, images: Tensor, patches: Tensor, tokens: Tensor) -> Tensor:
-        """Read the patch embedding ``patches`` and the input of block 0, ``tokens`` (``patches`` with positions added)."""
+        """Read the patch embedding and the input of block 0, ``tokens``: ``patches`` with positions added."""
 
     def after_block(self, index: int, tokens: Tensor) -> Tensor:
         """Read the output of block ``index``; called for every block, in order."""
@@ -46,9 +46,9 @@ class BlockTokens(NamedTuple):
 class Encoder(SamplugModule):
     """Base of the image encoders.
 
-    Subclasses set the attributes below, implement :attr:`depth`, :meth:`embed`, :meth:`run_block` and :meth:`forward`, and call
-    :meth:`apply_frozen` at the end of their constructor. Encoders with class tokens or a final norm also override :meth:`block_tokens`,
-    encoders that accept several input sizes override :meth:`check_input_size`.
+    Subclasses set the attributes below, implement :attr:`depth`, :meth:`embed`, :meth:`run_block` and :meth:`forward`,
+    and call :meth:`apply_frozen` at the end of their constructor. Encoders with class tokens or a final norm also
+    override :meth:`block_tokens`, encoders that accept several input sizes override :meth:`check_input_size`.
 
     Args:
         img_size: Side of the square input in pixels.
@@ -119,7 +119,8 @@ class Encoder(SamplugModule):
     def stored_or_computed(
         self, images: Tensor, data_samples: Sequence[Any] | None = None, tap: TokenTap | None = None
     ) -> tuple[Tensor, ...]:
-        """Return the maps of the samples' images as :meth:`forward` does; encoders with a :attr:`store` read them from disk.
+        """Return the maps of the samples' images as :meth:`forward` does; encoders with a :attr:`store` read them from
+        disk.
 
         Args:
             images: As for :meth:`forward`.
@@ -157,7 +158,8 @@ class Encoder(SamplugModule):
         return tuple(self.block_tokens(outputs[index], size, norm) for index in chosen)
 
     def block_tokens(self, tokens: Tensor, size: tuple[int, int], norm: bool) -> BlockTokens:
-        """Split the output of a block into patch map and class token; here tokens (N, h, w, C) without class token and norm.
+        """Split the output of a block into patch map and class token; here tokens (N, h, w, C) without class token and
+        norm.
 
         Args:
             tokens: Output of a block.
@@ -167,11 +169,12 @@ class Encoder(SamplugModule):
         return BlockTokens(tokens.permute(0, 3, 1, 2), None)
 
     def check_input_size(self, height: int, width: int) -> None:
-        """Raise a ConfigError if the encoder does not accept images of this size in pixels; here other than (img_size, img_size)."""
+        """Raise a ConfigError if the encoder does not accept this input size in pixels; here any but ``img_size``."""
         if (height, width) != (self.img_size, self.img_size):
             raise ConfigError(
-                f"{type(self).__name__} was built for {self.img_size}x{self.img_size} inputs and got {height}x{width}: resize the images to "
-                f"img_size, or build the encoder with another img_size (the same weights can be loaded)"
+                f"{type(self).__name__} was built for {self.img_size}x{self.img_size} inputs and got {height}x{width}: "
+                "resize the images to img_size, or build the encoder with another img_size (the same weights can be "
+                "loaded)"
             )
 
     def check_taps(self, adapter: str) -> None:

@@ -25,25 +25,28 @@ _RELEASE_AFTER = 100  # images in a row that were in the store
 
 @MODELS.register_module()
 class CachedEncoder(Encoder):
-    """Read the maps of a frozen encoder from a :class:`samplug.features.FeatureStore`; compute and write those that are missing.
+    """Read a frozen encoder's maps from a :class:`samplug.features.FeatureStore`; compute and write missing ones.
 
-    An entry belongs to the image's pixels as they come out of the pipeline and to their normalisation. A changed image or another transform is
-    another entry, a mirrored image a second one; random colours or crops never repeat. The store's folder within ``cache_dir`` is named by the
-    encoder's weights and sizes, so that several encoders, processes and runs may share one ``cache_dir``.
+    An entry belongs to the image's pixels as they come out of the pipeline and to their normalisation. A changed image
+    or another transform is another entry, a mirrored image a second one; random colours or crops never repeat. The
+    store's folder within ``cache_dir`` is named by the encoder's weights and sizes, so that several encoders, processes
+    and runs may share one ``cache_dir``.
 
-    The encoder is in memory only while entries are missing. Maps that were just computed are returned as they will be read, rounded to
-    ``dtype``: all epochs are alike. They are computed in float32, also in mixed precision.
+    The encoder is in memory only while entries are missing. Maps that were just computed are returned as they will be
+    read, rounded to ``dtype``: all epochs are alike. They are computed in float32, also in mixed precision.
 
-    Where the runner has samplug's ``FeatureReaderHook``, data workers hash the images and read the maps. Otherwise the preprocessor hashes
-    (:class:`LetterboxPreProcessor` with ``digest=True``, which :meth:`preprocessor` sets) and the encoder reads.
+    Where the runner has samplug's ``FeatureReaderHook``, data workers hash the images and read the maps. Otherwise the
+    preprocessor hashes (:class:`LetterboxPreProcessor` with ``digest=True``, which :meth:`preprocessor` sets) and the
+    encoder reads.
 
-    Any model whose decoder reads the maps alone can use it; adapters that read tokens or change the encoder are refused.
+    Any model whose decoder reads the maps alone can use it; adapters that read tokens or change the encoder are
+    refused.
 
     Args:
         encoder: Config of an :class:`Encoder` with ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
         cache_dir: Folder of the stores; may be deleted at any time.
         dtype: Precision in the files, see :class:`samplug.features.FeatureStore`, which also states the disk space.
-        limit_gb: Stop when this run has written more: images differ from epoch to epoch, or there are more of them than meant.
+        limit_gb: Gigabytes that a run may write before it stops; more mean that images differ from epoch to epoch.
         frozen: True.
         init_cfg: Not used; the encoder has its own.
 
@@ -77,8 +80,8 @@ class CachedEncoder(Encoder):
         pretrained = pretrained_config(model)
         if pretrained is None:
             raise ConfigError(
-                "CachedEncoder: without weights its maps mean nothing: set encoder.init_cfg=dict(type='Pretrained', checkpoint=...), and leave "
-                "init_cfg out of the whole model (give it to decode_head)"
+                "CachedEncoder: without weights its maps mean nothing: set encoder.init_cfg=dict(type='Pretrained', "
+                "checkpoint=...), and leave init_cfg out of the whole model (give it to decode_head)"
             )
         self.checkpoint: str = pretrained["checkpoint"]
         self.prefix: str | None = pretrained.get("prefix")
@@ -137,8 +140,8 @@ class CachedEncoder(Encoder):
 
         Args:
             images: (N, 3, H, W) float, normalised.
-            data_samples: N samples with ``pixels``, the key of the image. ``encoder_maps``, if a data worker has read them, are taken out.
-                None: the maps are computed and not written.
+            data_samples: N samples with ``pixels``, the key of the image. ``encoder_maps``, if a data worker has read
+                them, are taken out. None: the maps are computed and not written.
             tap: None; the tokens cannot be tapped.
 
         Returns:
@@ -152,7 +155,8 @@ class CachedEncoder(Encoder):
         keys = [sample.get("pixels") for sample in data_samples]
         if None in keys:
             raise ConfigError(
-                "CachedEncoder: the samples have no digest of their pixels: leave the model's data_preprocessor out, or set digest=True in it"
+                "CachedEncoder: the samples have no digest of their pixels: leave the model's data_preprocessor out, "
+                "or set digest=True in it"
             )
         found = [take_maps(sample) or self.store.read(key) for sample, key in zip(data_samples, keys, strict=True)]
         missing = [index for index, maps in enumerate(found) if maps is None]
@@ -166,10 +170,13 @@ class CachedEncoder(Encoder):
                 found[index] = maps
         self._count(len(missing), len(found))
         levels = zip(*(maps for maps in found if maps is not None), strict=True)
-        return tuple(torch.stack([level.to(images.device, images.dtype) for level in maps]) for maps in levels)
+        return tuple(_stacked(maps, images) for maps in levels)
 
     def outside_state(self) -> dict[str, Tensor]:
-        """Return the encoder's weights, read anew. They are no part of the model, but checkpoints made without a store have them."""
+        """Return the encoder's weights, read anew.
+
+        They are no part of the model, but checkpoints that were made without a store have them.
+        """
         encoder = MODELS.build(self.encoder_cfg)
         encoder.init_weights()
         return encoder.state_dict()
@@ -192,3 +199,11 @@ class CachedEncoder(Encoder):
             self._loaded.append(encoder)
         # It is no part of the model and does not move with it.
         return self._loaded[0].to(device)
+
+
+def _stacked(maps: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Stack maps on the device and in the precision of ``like``, without a copy of each in that precision."""
+    stacked = like.new_empty(len(maps), *maps[0].shape)
+    for row, value in zip(stacked, maps, strict=True):
+        row.copy_(value.to(like.device))
+    return stacked

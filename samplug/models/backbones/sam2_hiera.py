@@ -1,4 +1,4 @@
-"""The image encoder of SAM 2 (Ravi et al., 2024): transformers' Hiera blocks under the official names, and the feature pyramid."""
+"""The image encoder of SAM 2 (Ravi et al., 2024): Hiera with transformers' layers, and the feature pyramid."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,8 @@ from samplug.models.layers import MLP, rename
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
-# Published sizes, the same in SAM 2 and 2.1: width and heads of the first stage, blocks of each stage, blocks with global attention.
+# Published sizes, the same in SAM 2 and 2.1: width and heads of the first stage, blocks of each stage, blocks with
+# global attention.
 SAM2_ARCHS: dict[str, dict[str, Any]] = {
     "hiera_t": dict(embed_dims=96, num_heads=1, stages=(1, 2, 7, 2), global_attn_blocks=(5, 7, 9)),
     "hiera_s": dict(embed_dims=96, num_heads=1, stages=(1, 2, 11, 2), global_attn_blocks=(7, 10, 13)),
@@ -38,16 +39,18 @@ _LEVELS = 4  # stages, at strides 4, 8, 16 and 32
 class SAM2Hiera(Encoder):
     """Image encoder of SAM 2 and 2.1 with the official parameter names, ``trunk.*`` and ``neck.*``.
 
-    Stage i has ``2 ** i`` times the first one's width and heads. No table belongs to the input size: positions are interpolated at run
-    time, as in the original.
+    Stage i has ``2 ** i`` times the first one's width and heads. No table belongs to the input size: positions are
+    interpolated at run time, as in the original.
 
     Args:
-        arch: ``'hiera_t'``, ``'hiera_s'``, ``'hiera_b+'``, ``'hiera_l'``, or a dict with ``embed_dims`` and ``num_heads`` (of the first
-            stage), ``stages`` (blocks in each of the four), ``global_attn_blocks`` and optionally ``window_spec`` (windows of the stages
-            in tokens, (8, 4, 14, 7)) and ``window_pos_embed_bkg_spatial_size`` ((height, width) of the table of positions, (7, 7)).
+        arch: ``'hiera_t'``, ``'hiera_s'``, ``'hiera_b+'``, ``'hiera_l'``, or a dict with ``embed_dims`` and
+            ``num_heads`` (of the first stage), ``stages`` (blocks in each of the four), ``global_attn_blocks`` and
+            optionally ``window_spec`` (windows of the stages in tokens, (8, 4, 14, 7)) and
+            ``window_pos_embed_bkg_spatial_size`` ((height, width) of the table of positions, (7, 7)).
         img_size: Side of the square input in pixels, a multiple of 32 and of four times the first window.
         out_channels: Channels of the pyramid's maps; :class:`SAM2MaskDecoder` reads 256.
-        drop_path_rate: Probability with which an image skips a branch of the last block in training; it rises linearly from 0 at the first.
+        drop_path_rate: Probability with which an image skips a branch of the last block in training; it rises linearly
+            from 0 at the first.
         frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam2.1_hiera_small.pt')``.
@@ -125,7 +128,7 @@ class SAM2Hiera(Encoder):
         return self.neck([outputs[index].permute(0, 3, 1, 2) for index in ends])
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """Stretch the table of positions over the map and add the window's table, repeated: (1, height, width, embed_dims)."""
+        """Compute positions (1, height, width, embed_dims): the resized table, and the window's table repeated."""
         table, window = self.trunk.pos_embed, self.trunk.pos_embed_window
         repeats = (1, 1, height // window.shape[2], width // window.shape[3])
         positions = F.interpolate(table, size=(height, width), mode="bicubic") + window.tile(repeats)
@@ -146,7 +149,7 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Project maps (N, C_i, H / 2 ** i, W / 2 ** i), the finest first, to ``out_channels``; the coarsest is not returned."""
+        """Project maps (N, C_i, H / 2 ** i, W / 2 ** i), the finest first; return all but the coarsest."""
         *finer, middle, coarsest = (
             convs.get_submodule("conv")(level) for convs, level in zip(reversed(self.convs), levels, strict=True)
         )
@@ -155,7 +158,7 @@ class FeaturePyramid(nn.Module):
 
 
 def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of a published architecture or of a dict of sizes, with defaults filled in.
+    """Look up a published architecture, or check a dict of sizes; fill in defaults.
 
     Raises:
         ConfigError: Unknown name, a missing or unknown size, or sizes that do not fit each other.
@@ -168,8 +171,8 @@ def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
     misplaced = [i for i in sizes["global_attn_blocks"] if i in starts or not 0 <= i < sum(sizes["stages"])]
     if misplaced:
         raise ConfigError(
-            f"SAM2Hiera: global_attn_blocks {misplaced} lie outside the {sum(sizes['stages'])} blocks, or begin a stage: those blocks "
-            f"({sorted(starts)}) pool within windows"
+            f"SAM2Hiera: global_attn_blocks {misplaced} lie outside the {sum(sizes['stages'])} blocks, or begin a "
+            f"stage: those blocks ({sorted(starts)}) pool within windows"
         )
     return sizes
 
@@ -222,7 +225,7 @@ class HieraBlock(nn.Module):
 
 
 def drop_branch(branch: Tensor, rate: float) -> Tensor:
-    """Set the branch of each image (N, H, W, C) to zero with probability ``rate``, and scale the others by ``1 / (1 - rate)``."""
+    """Zero each image's branch (N, H, W, C) with probability ``rate``; scale the others by ``1 / (1 - rate)``."""
     if not rate:
         return branch
     kept = branch.new_empty(len(branch)).bernoulli_(1 - rate) / (1 - rate)

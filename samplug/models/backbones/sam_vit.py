@@ -33,8 +33,8 @@ class SAMViT(Encoder):
 
     Args:
         arch: ``'vit_b'``, ``'vit_l'``, ``'vit_h'``, or a dict with ``embed_dims``, ``depth``, ``num_heads``,
-            ``global_attn_indexes`` and optionally ``window_size`` (14; 0 makes every block global), ``mlp_ratio`` (4) and
-            ``patch_size`` (16).
+            ``global_attn_indexes`` and optionally ``window_size`` (14; 0 makes every block global), ``mlp_ratio`` (4)
+            and ``patch_size`` (16).
         img_size: Side of the square input in pixels, a multiple of the patch size.
         out_channels: Channels of the neck's output.
         frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
@@ -100,7 +100,8 @@ class SAMViT(Encoder):
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Fit position tables made for another input size; :func:`samplug.checkpoints.load_weights` calls it.
 
-        Rule: absolute positions (1, g, g, C) are resized bicubically in both directions, relative tables of global blocks
+        Rule: absolute positions (1, g, g, C) are resized bicubically in both directions, relative tables of global
+            blocks
         (2g - 1, d) linearly along their rows (as SAM does at run time); windows keep theirs.
 
         Args:
@@ -173,7 +174,7 @@ class SAMViT(Encoder):
 
 
 def resolve_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of a published architecture or of a dict of sizes, with defaults filled in.
+    """Look up a published architecture, or check a dict of sizes; fill in defaults.
 
     Raises:
         ConfigError: Unknown name, a missing or unknown size, or sizes that do not fit each other.

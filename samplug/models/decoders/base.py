@@ -1,26 +1,31 @@
-"""What the mask decoders of SAM and SAM 2 have in common."""
+"""Base class of the mask decoders of SAM and SAM 2."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samplug.models.base import SamplugModule
-from samplug.models.decoders.two_way import Memory, TwoWayTransformer
+from samplug.models.decoders.two_way import ImageProjections, TwoWayTransformer
 from samplug.models.layers import move_out, rename
 from samplug.utils.errors import ConfigError
 
+# SAM 2 replaces the logits of an object that it predicts to be absent by this value.
+NO_OBJECT_LOGIT = -1024.0
+# A single mask is stable if its areas above +delta and above -delta have at least this IoU (SAM 2).
+_STABILITY_DELTA, _STABILITY_IOU = 0.05, 0.98
+
 
 class Masks(NamedTuple):
-    """What a mask decoder says of P objects in each of N images, M masks for each.
+    """Output of a mask decoder: M masks for each of P objects in each of N images.
 
     Attributes:
         logits: (N, P, M, 4g, 4g).
         iou: Predicted IoU (N, P, M).
-        object_score: Logit of "there is an object" (N, P, 1); None: the decoder has no such output.
+        object_score: Logit of "there is an object" (N, P, 1); None if the decoder has no such output.
     """
 
     logits: Tensor
@@ -28,11 +33,36 @@ class Masks(NamedTuple):
     object_score: Tensor | None
 
 
-class PromptedMaskDecoder(SamplugModule):
-    """Base of the mask decoders: a prompt encoder, positions, and the decoder as a ``decode_head`` without prompts.
+class ImageMemory(NamedTuple):
+    """Results of the decoder that depend on one image alone, reused by every prompt on it.
 
-    Subclasses register a prompt encoder of transformers as ``prompts_name``, with a :class:`PositionEncoding` as its ``pe_layer``, its mask
-    decoder as ``decoder_name``, with a :class:`TwoWayTransformer`, and have ``decode(features)``, which returns :class:`Masks`.
+    They hold for the weights that made them and for prompts without a mask.
+
+    Attributes:
+        positions: Position encoding of the coarsest map, (1, 256, g, g) float32.
+        projections: See :class:`ImageProjections`, (1, g * g, 128) each.
+    """
+
+    positions: Tensor
+    projections: ImageProjections
+
+    def to(self, device: torch.device | str) -> "ImageMemory":
+        """Return a copy on a device."""
+        projections = ImageProjections(*(value.to(device) for value in self.projections))
+        return ImageMemory(self.positions.to(device), projections)
+
+
+class PromptedMaskDecoder(SamplugModule):
+    """Base of the mask decoders: prompt encoder, two-way transformer, and masks from its output tokens.
+
+    As a ``decode_head`` it takes no prompts: the dense input is the learned no-mask vector, and the first mask is the
+    output. :meth:`embed_prompts` and :meth:`decode` are the whole prompted decoder.
+
+    Nothing of a call is stored on the module, so that one decoder serves several threads.
+
+    Subclasses register transformers' modules with official names: a prompt encoder under ``prompts_name``, with a
+    :class:`PositionEncoding` as its ``pe_layer``, and a mask decoder under ``decoder_name``, with a
+    :class:`TwoWayTransformer`.
 
     Args:
         num_classes: 1; the masks are of one object.
@@ -41,13 +71,19 @@ class PromptedMaskDecoder(SamplugModule):
 
     Raises:
         ConfigError: ``num_classes`` is not 1.
+
+    Attributes:
+        has_object_score: The decoder predicts if there is an object.
+        pads_boxes: A padding point follows the corners of a box, as in SAM 2.
+        dynamic_multimask: Default of ``dynamic`` in the published predictor.
     """
 
     checkpoint_part = "decode_head"
     prompts_name: ClassVar[str]
     decoder_name: ClassVar[str]
-    decode: Any
     has_object_score: ClassVar[bool] = False
+    pads_boxes: ClassVar[bool] = False
+    dynamic_multimask: ClassVar[bool] = False
 
     def __init__(
         self, num_classes: int, threshold: float, init_cfg: dict[str, Any] | list[dict[str, Any]] | None
@@ -55,17 +91,34 @@ class PromptedMaskDecoder(SamplugModule):
         super().__init__(init_cfg)
         if num_classes != 1:
             raise ConfigError(
-                f"{type(self).__name__}: num_classes={num_classes}, but SAM's decoder tells one object from the rest: use num_classes=1, "
-                f"or another decode_head"
+                f"{type(self).__name__}: num_classes={num_classes}, but SAM's decoder tells one object from the rest: "
+                f"use num_classes=1, or another decode_head"
             )
         self.num_classes = num_classes
         self.threshold = threshold
+
+    @property
+    def prompt_layers(self) -> Any:
+        """The prompt encoder's modules."""
+        return getattr(self, self.prompts_name)
+
+    @property
+    def mask_layers(self) -> Any:
+        """The mask decoder's modules."""
+        return getattr(self, self.decoder_name)
+
+    @property
+    def logit_threshold(self) -> float:
+        """``threshold`` as a logit: 0 for 0.5, infinite for 0 and 1."""
+        if self.threshold in (0, 1):
+            return math.inf if self.threshold else -math.inf
+        return math.log(self.threshold / (1 - self.threshold))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Decode without prompts.
 
         Args:
-            features: The encoder's.
+            features: Maps of the encoder.
 
         Returns:
             Logits (N, 1, 4g, 4g).
@@ -73,8 +126,24 @@ class PromptedMaskDecoder(SamplugModule):
         return self.decode(self.image_features(features)).logits[:, 0]
 
     def image_features(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What :meth:`decode` takes of an image, once for all of its prompts: the encoder's maps."""
+        """Prepare the encoder's maps for :meth:`decode`, once for all prompts on an image; SAM's need nothing."""
         return tuple(features)
+
+    def image_memory(self, features: Sequence[Tensor]) -> ImageMemory:
+        """Compute what :meth:`decode` can reuse for every prompt on one image.
+
+        Args:
+            features: Result of :meth:`image_features` for one image (N = 1).
+
+        Returns:
+            A value for ``memory`` of :meth:`decode`, by the present weights.
+        """
+        image = features[-1]
+        positions = self.image_positions(*image.shape[-2:])
+        transformer: TwoWayTransformer = self.mask_layers.transformer
+        # Contiguous as in encode_tokens: matrix products of other layouts round differently.
+        without_mask = (image + self._no_mask()).contiguous()
+        return ImageMemory(positions, transformer.project(without_mask, positions.to(image.dtype)))
 
     def embed_prompts(
         self,
@@ -84,57 +153,166 @@ class PromptedMaskDecoder(SamplugModule):
         labels: Tensor | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
-    ) -> tuple[Tensor | None, Tensor]:
-        """Prompts of P objects in each of N images; any of them may be absent, points need labels.
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Embed prompts of P objects in each of N images; each of them may be absent, points need labels.
 
         Args:
             img_size: Side S of the network's input in pixels.
-            grid: Side g of the encoder's (coarsest) map.
+            grid: Side g of the encoder's coarsest map.
             points: (N, P, K, 2) float, (x, y) in pixels of the input.
-            labels: (N, P, K): 1 = on the object, 0 = not on it, -1 = no point (padding).
+            labels: (N, P, K): 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = no
+                point (padding).
             boxes: (N, P, 4) float, (x0, y0, x1, y1) in pixels of the input.
-            masks: (N, 1, 4g, 4g) logits, one mask for an image: with several objects give each one its own copy of the features.
+            masks: (N, 1, 4g, 4g) logits, one mask for an image: with several objects give each one its own copy of the
+                features.
 
         Returns:
-            Sparse embeddings (N, P, tokens, 256), None without points and boxes, and dense ones (N or 1, 256, g, g).
-        """
-        encoder = getattr(self, self.prompts_name)
-        # Transformers keeps the sizes with the module; here they belong to the call.
-        encoder.input_image_size = img_size
-        encoder.image_embedding_size = (grid, grid)
-        return encoder(points, labels, boxes, masks)
+            Sparse embeddings (N, P, tokens, 256), None without points and boxes; dense ones (N, 256, g, g), None
+            without masks.
 
-    @contextmanager
-    def remembering(self, memory: Memory | None) -> Iterator[None]:
-        """Decode without repeating what depends on the image alone.
+        Raises:
+            ValueError: Masks of another size.
+        """
+        if masks is not None and masks.shape[-3:] != (1, 4 * grid, 4 * grid):
+            raise ValueError(f"prompts: masks are (N, 1, {4 * grid}, {4 * grid}), these are {tuple(masks.shape)}")
+        embedded = []
+        if points is not None and labels is not None:
+            embedded.append(self._embed_padded(img_size, points, labels, pad=boxes is None))
+        if boxes is not None:
+            corners = boxes.unflatten(-1, (2, 2))
+            labels = torch.tensor([2, 3], device=boxes.device).expand(corners.shape[:-1])
+            embedded.append(self._embed_padded(img_size, corners, labels, pad=self.pads_boxes))
+        sparse = torch.cat(embedded, dim=2) if embedded else None
+        return sparse, None if masks is None else self.prompt_layers.mask_downscaling(masks)
+
+    def _embed_padded(self, img_size: int, points: Tensor, labels: Tensor, pad: bool) -> Tensor:
+        if pad:  # SAM was trained with a padding point wherever there is no box
+            points, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)
+        return self.embed_points(img_size, points, labels)
+
+    def embed_points(self, img_size: int, points: Tensor, labels: Tensor) -> Tensor:
+        """Embed (..., 2) points with (...) labels as (..., 256), without padding; see :meth:`embed_prompts`."""
+        layers, labels = self.prompt_layers, labels[..., None]
+        places = layers.pe_layer(points + 0.5, (img_size, img_size))
+        embedded = torch.where(labels == -1, layers.not_a_point_embed.weight, places)
+        # A sum over all labels, not a choice: an exported graph is the same for each, and no embedding lacks a
+        # gradient.
+        for label, embedding in enumerate(layers.point_embeddings):
+            embedded = embedded + (labels == label) * embedding.weight
+        return embedded
+
+    def decode(
+        self,
+        features: Sequence[Tensor],
+        sparse: Tensor | None = None,
+        dense: Tensor | None = None,
+        multimask: bool = False,
+        dynamic: bool = False,
+        hide_absent: bool = False,
+        memory: ImageMemory | None = None,
+    ) -> Masks:
+        """Predict masks, their quality and, if the decoder has that output, if there is an object.
 
         Args:
-            memory: Of one image, for objects without a mask prompt and by these weights; empty at first. None: nothing is remembered.
-        """
-        self._transformer.memory = memory
-        try:
-            yield
-        finally:
-            self._transformer.memory = None
+            features: Result of :meth:`image_features`; the coarsest map (N, 256, g, g) last.
+            sparse: (N, P, tokens, 256); None: no points and boxes, P = 1.
+            dense: (N or 1, 256, g, g); None: no mask.
+            multimask: Return the three masks for ambiguous prompts in place of the single one.
+            dynamic: Replace a single mask that is not stable (its areas above +0.05 and above -0.05 have an IoU below
+                0.98) by the best of the three by predicted IoU, as SAM 2's predictor does. It concerns single masks in
+                evaluation mode.
+            hide_absent: Set the logits of objects whose score is not positive to -1024, as SAM 2 does in training and
+                tracking.
+            memory: Result of :meth:`image_memory` for the one image that all rows of ``features`` hold; None: computed
+                here.
 
-    @property
-    def _transformer(self) -> TwoWayTransformer:
-        return getattr(self, self.decoder_name).transformer
+        Returns:
+            M = 3 or 1 masks of P objects in each image.
+
+        Raises:
+            ConfigError: ``hide_absent`` is asked of a decoder without an object score.
+        """
+        if hide_absent and not self.has_object_score:
+            raise ConfigError(
+                f"{type(self).__name__}: hide_absent=True needs an object score, which this decoder does not predict: "
+                f"use SAM2MaskDecoder"
+            )
+        layers = self.mask_layers
+        tokens, image = self.encode_tokens(features[-1], sparse, dense, memory)
+        objects = tokens.shape[1]
+        finer = [feature.repeat_interleave(objects, 0) for feature in features[:-1]]
+        upscaled = self._upscale(image, *finer).unflatten(0, (-1, objects))
+        score, tokens = (tokens[:, :, :1], tokens[:, :, 1:]) if self.has_object_score else (None, tokens)
+        weights = torch.stack(
+            [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(layers.output_hypernetworks_mlps)], dim=2
+        )
+        logits = (weights @ upscaled.flatten(3)).unflatten(3, upscaled.shape[-2:])
+        iou = layers.iou_prediction_head(tokens[:, :, 0])
+        if multimask:
+            logits, iou = logits[:, :, 1:], iou[:, :, 1:]
+        elif dynamic and not self.training:
+            logits, iou = _stable_or_best(logits, iou)
+        else:
+            logits, iou = logits[:, :, :1], iou[:, :, :1]
+        if score is None:
+            return Masks(logits, iou, None)
+        score = layers.pred_obj_score_head(score[:, :, 0])
+        if hide_absent:
+            logits = torch.where(score[..., None, None] > 0, logits, NO_OBJECT_LOGIT)
+        return Masks(logits, iou, score)
+
+    def encode_tokens(
+        self, image: Tensor, sparse: Tensor | None, dense: Tensor | None, memory: ImageMemory | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Run the two-way transformer; arguments as those of :meth:`decode`.
+
+        Returns:
+            Tokens (N, P, T, 256) in the order object score (SAM 2), IoU, masks, sparse prompts; image (N * P, 256, g,
+            g).
+        """
+        layers = self.mask_layers
+        names = (
+            ("obj_score_token", "iou_token", "mask_tokens") if self.has_object_score else ("iou_token", "mask_tokens")
+        )
+        learned = torch.cat([getattr(layers, name).weight for name in names])
+        objects = 1 if sparse is None else sparse.shape[1]
+        tokens = learned.repeat(image.shape[0], objects, 1, 1)
+        if sparse is not None:
+            tokens = torch.cat([tokens, sparse], dim=2).to(learned.dtype)
+        positions = self.image_positions(*image.shape[-2:]) if memory is None else memory.positions
+        # A mask changes the image, so that projections made without one do not hold.
+        projections = None if memory is None or dense is not None else memory.projections
+        prompted = (image + (self._no_mask() if dense is None else dense)).repeat_interleave(objects, 0)
+        encoded, image = layers.transformer(tokens.flatten(0, 1), prompted, positions.to(image.dtype), projections)
+        return encoded.unflatten(0, (-1, objects)), image
 
     def image_positions(self, height: int, width: int) -> Tensor:
-        """Encoded centres of the cells of a map, (1, 256, height, width) float32."""
-        memory = self._transformer.memory
-        if memory is None:
-            return self._image_positions(height, width)
-        if "positions" not in memory:
-            memory["positions"] = self._image_positions(height, width)
-        return memory["positions"]
-
-    def _image_positions(self, height: int, width: int) -> Tensor:
-        encoding = getattr(self, self.prompts_name).pe_layer
+        """Encode the centres of the cells of a map, (1, 256, height, width) float32."""
+        encoding = self.prompt_layers.pe_layer
         device = encoding.positional_encoding_gaussian_matrix.device
         y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-        return encoding(torch.stack([x, y], dim=-1) + 0.5, (height, width)).permute(2, 0, 1)[None]
+        return encoding(torch.stack([x, y], dim=-1) + 0.5, (height, width)).permute(2, 0, 1)[None].contiguous()
+
+    def _no_mask(self) -> Tensor:
+        return self.prompt_layers.no_mask_embed.weight[:, :, None, None]
+
+    def _upscale(self, image: Tensor, *finer: Tensor) -> Tensor:
+        """Upscale (B, 256, g, g) to (B, 32, 4g, 4g), adding SAM 2's maps (B, 32, 4g, 4g) and (B, 64, 2g, 2g)."""
+        first, norm, activation, second, _ = self.mask_layers.output_upscaling
+        image = first(image)
+        image = activation(norm(image + finer[1] if finer else image))
+        image = second(image)
+        return activation(image + finer[0] if finer else image)
+
+
+def _stable_or_best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose the first of M masks (N, P, M, h, w) if it is stable, else the best of the others by predicted IoU."""
+    single, single_iou = logits[:, :, :1], iou[:, :, :1]
+    best_iou, best = iou[:, :, 1:].max(dim=2, keepdim=True)
+    replacement = logits[:, :, 1:].take_along_dim(best[..., None, None], dim=2)
+    inner, outer = ((single > level).flatten(3).sum(dim=3).float() for level in (_STABILITY_DELTA, -_STABILITY_DELTA))
+    stable = torch.where(outer > 0, inner / outer, 1.0) >= _STABILITY_IOU
+    return torch.where(stable[..., None, None], single, replacement), torch.where(stable, single_iou, best_iou)
 
 
 class PositionEncoding(nn.Module):
@@ -147,7 +325,7 @@ class PositionEncoding(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, dim // 2))
 
     def forward(self, points: Tensor, shape: tuple[int, int]) -> Tensor:
-        """(..., 2) of (x, y) in a frame of (height, width) -> (..., dim) float32."""
+        """Encode (..., 2) of (x, y) in a map or input of (height, width) as (..., dim) float32."""
         height, width = shape
         with torch.autocast(points.device.type, enabled=False):  # half precision would move places by pixels
             unit = points.float() / points.new_tensor([width, height], dtype=torch.float32)
@@ -156,20 +334,20 @@ class PositionEncoding(nn.Module):
 
 
 def mask_downscaling(embedding: Any) -> nn.Sequential:
-    """Transformers' mask embedding as the sequence that it is in the official models."""
+    """Return transformers' mask embedding as a sequence, as in the official models."""
     first, second = embedding.layer_norm1, embedding.layer_norm2
     return nn.Sequential(embedding.conv1, first, nn.GELU(), embedding.conv2, second, nn.GELU(), embedding.conv3)
 
 
 def rename_transformer(transformer: Any) -> None:
-    """The official names of the norms in transformers' two-way transformer."""
+    """Give the norms in transformers' two-way transformer their official names."""
     rename(transformer, layer_norm_final_attn="norm_final_attn")
     for layer in transformer.layers:
         rename(layer, **{f"layer_norm{index}": f"norm{index}" for index in (1, 2, 3, 4)})
 
 
 def output_upscaling(decoder: Any) -> nn.Sequential:
-    """Transformers' layers that upscale the image, as the sequence that they are in the official models."""
+    """Return transformers' upscaling layers as a sequence, as in the official models."""
     return nn.Sequential(
         move_out(decoder, "upscale_conv1"),
         move_out(decoder, "upscale_layer_norm"),

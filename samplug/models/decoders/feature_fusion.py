@@ -15,7 +15,7 @@ _WIDTH = 128
 
 @MODELS.register_module()
 class FeatureFusionDecoder(SamplugModule):
-    """Fuses maps at 4g, 2g and g into logits at 4g; parameter names are those of the released code.
+    """Fuse maps at 4g, 2g and g to logits at 4g; parameter names are those of the released code.
 
     Args:
         num_classes: 1 gives one logit of the foreground, more give a logit per class.

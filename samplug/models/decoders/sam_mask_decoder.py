@@ -1,12 +1,10 @@
 """SAM's prompt encoder and mask decoder (Kirillov et al., 2023): transformers' modules under the official names."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from samplug.models.decoders.base import (
-    Masks,
     PositionEncoding,
     PromptedMaskDecoder,
     mask_downscaling,
@@ -23,17 +21,17 @@ _NORM_EPS = 1e-5
 
 @MODELS.register_module()
 class SAMMaskDecoder(PromptedMaskDecoder):
-    """From the encoder's map, with or without prompts, to masks at four times its resolution.
+    """Decode the encoder's map (N, 256, g, g), with or without prompts, to masks at four times its resolution.
 
-    As a ``decode_head`` it takes no prompts: the dense input is the learned no-mask vector, and the first of SAM's masks is the answer.
-    :meth:`embed_prompts` and :meth:`decode` are the whole model. Entries have the official names, ``prompt_encoder.*`` and ``mask_decoder.*``;
+    See :class:`PromptedMaskDecoder`. Entries have the official names, ``prompt_encoder.*`` and ``mask_decoder.*``;
     ``init_cfg=dict(type='Pretrained', checkpoint=...)`` takes its part of a SAM file.
 
     Args:
         num_classes: 1; SAM's masks are of one object.
         threshold: Probability above which a pixel is foreground.
-        prompts: False: what the answer without prompts does not depend on is frozen (embeddings of points, boxes and masks, the heads of the
-            other masks and of the predicted IoU), so that data parallelism finds no parameter without a gradient. True: all is trained.
+        prompts: Train the parameters that only prompts use as well. False: they are frozen (embeddings of points, boxes
+            and masks, heads of the other masks and of the predicted IoU), so that data parallelism finds no parameter
+            without a gradient.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
 
     Raises:
@@ -62,37 +60,6 @@ class SAMMaskDecoder(PromptedMaskDecoder):
                 self.mask_decoder.output_hypernetworks_mlps[1:],
             ):
                 unused.requires_grad_(False)
-
-    def decode(
-        self,
-        features: Sequence[Tensor],
-        sparse: Tensor | None = None,
-        dense: Tensor | None = None,
-        multimask: bool = False,
-    ) -> Masks:
-        """Masks and their predicted quality.
-
-        Args:
-            features: The encoder's one map (N, 256, g, g).
-            sparse: (N, P, tokens, 256); None: no points and boxes, P = 1.
-            dense: (N or 1, 256, g, g); None: no mask.
-            multimask: The three masks for ambiguous prompts in place of the single one.
-
-        Returns:
-            M = 3 or 1 masks of P objects in each image.
-        """
-        (image,) = features
-        if dense is None:
-            dense = self.prompt_encoder.no_mask_embed.weight[:, :, None, None]
-        position = self.image_positions(*image.shape[-2:])
-        logits, iou = self.mask_decoder(
-            image_embeddings=image,
-            image_positional_embeddings=position.to(image.dtype).expand(image.shape[0], -1, -1, -1),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-        )
-        return Masks(logits, iou, None)
 
 
 def _prompt_encoder() -> Any:

@@ -1,24 +1,31 @@
-"""The two-way transformer of SAM's and SAM 2's mask decoders, which can remember what it made of an image."""
+"""The two-way transformer of SAM's and SAM 2's mask decoders."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Memory = dict[str, Tensor]
+
+class ImageProjections(NamedTuple):
+    """Projections of an image for one layer; those of the first layer depend on no prompt.
+
+    Attributes:
+        key: Keys of the attention from tokens to the image, (N, h * w, C / 2).
+        value: Values of the same attention, (N, h * w, C / 2).
+        query: Queries of the attention from the image to the tokens, (N, h * w, C / 2).
+    """
+
+    key: Tensor
+    value: Tensor
+    query: Tensor
 
 
 class TwoWayTransformer(nn.Module):
-    """Tokens and an image attend to each other (Kirillov et al., 2023): the layers of transformers' module, run without repeated work.
-
-    Of the first layer, keys, values and queries of the image depend on no prompt: ``memory`` keeps them from one click to the next.
+    """Tokens and an image attend to each other (Kirillov et al., 2023): the layers of transformers' module.
 
     Args:
-        original: ``SamTwoWayTransformer`` or ``Sam2TwoWayTransformer`` with official names, see :func:`rename_transformer`.
-
-    Attributes:
-        memory: What was made of one image, for objects without a mask prompt and by these weights; empty at first. None: nothing is remembered.
-            Set by :meth:`PromptedMaskDecoder.remembering`.
+        original: ``SamTwoWayTransformer`` or ``Sam2TwoWayTransformer`` with official names, see
+            :func:`rename_transformer`.
     """
 
     def __init__(self, original: Any) -> None:
@@ -26,87 +33,78 @@ class TwoWayTransformer(nn.Module):
         self.layers = original.layers
         self.final_attn_token_to_image = original.final_attn_token_to_image
         self.norm_final_attn = original.norm_final_attn
-        self.memory: Memory | None = None
 
     def forward(
-        self, point_embeddings: Tensor, image_embeddings: Tensor, image_positional_embeddings: Tensor, **_: None
+        self, tokens: Tensor, image: Tensor, positions: Tensor, projections: ImageProjections | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As transformers' module, whose arguments these are.
+        """Run all layers.
 
         Args:
-            point_embeddings: Tokens (N, P, T, C).
-            image_embeddings: (N * P, C, h, w).
-            image_positional_embeddings: (N * P, C, h, w).
+            tokens: (B, T, C).
+            image: (B, C, h, w).
+            positions: Position encoding of the image, (1, C, h, w).
+            projections: Result of :meth:`project` for the one image that all B rows hold; None: computed here.
 
         Returns:
-            Tokens (N, P, T, C), image (N * P, 1, h * w, C).
+            Tokens (B, T, C), image (B, C, h, w).
         """
-        places = point_embeddings.flatten(0, 1)
-        image, image_places = (
-            value.flatten(2).transpose(1, 2) for value in (image_embeddings, image_positional_embeddings)
-        )
-        tokens = places
-        known = self._of_image(image, image_places)
-        placed = known["placed"]
-        for index, layer in enumerate(self.layers):
-            if index:
-                placed = image + image_places
-                known = {}
-            tokens, image = _layer(layer, tokens, places, image, placed, known)
-        tokens = tokens + _attend(self.final_attn_token_to_image, tokens + places, image + image_places, image)
-        return self.norm_final_attn(tokens).unflatten(0, point_embeddings.shape[:2]), image[:, None]
+        size = image.shape[-2:]
+        image, positions = _as_tokens(image), _as_tokens(positions)
+        encoded = tokens
+        for layer in self.layers:
+            if projections is None:
+                projections = _project(layer, image, image + positions)
+            encoded, image = _run_layer(layer, encoded, tokens, image, projections)
+            projections = None
+        attention = self.final_attn_token_to_image
+        encoded = encoded + _attend(attention, encoded + tokens, image + positions, image)
+        return self.norm_final_attn(encoded), image.transpose(1, 2).unflatten(2, size)
 
-    def _of_image(self, image: Tensor, places: Tensor) -> Memory:
-        """What the first layer makes of an image, one for each row of ``image``."""
-        if self.memory is None:
-            return self._first_layer(image, places)
-        if "placed" not in self.memory:
-            self.memory.update(self._first_layer(image[:1], places[:1]))
-        return {name: self.memory[name].expand(len(image), -1, -1) for name in ("placed", "key", "value", "query")}
-
-    def _first_layer(self, image: Tensor, places: Tensor) -> Memory:
-        placed = image + places
-        to_image, to_tokens = self.layers[0].cross_attn_token_to_image, self.layers[0].cross_attn_image_to_token
-        return dict(
-            placed=placed, key=to_image.k_proj(placed), value=to_image.v_proj(image), query=to_tokens.q_proj(placed)
-        )
+    def project(self, image: Tensor, positions: Tensor) -> ImageProjections:
+        """Compute the first layer's projections of an image (1, C, h, w) with its position encoding."""
+        image, positions = _as_tokens(image), _as_tokens(positions)
+        return _project(self.layers[0], image, image + positions)
 
 
-def _layer(
-    layer: Any, tokens: Tensor, places: Tensor, image: Tensor, placed: Tensor, known: Memory
+def _as_tokens(image: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, h * w, C)."""
+    return image.flatten(2).transpose(1, 2)
+
+
+def _project(layer: Any, image: Tensor, placed: Tensor) -> ImageProjections:
+    """Project an image (N, L, C) and the same with its position encoding."""
+    to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+    return ImageProjections(to_image.k_proj(placed), to_image.v_proj(image), to_tokens.q_proj(placed))
+
+
+def _run_layer(
+    layer: Any, tokens: Tensor, positions: Tensor, image: Tensor, projections: ImageProjections
 ) -> tuple[Tensor, Tensor]:
-    """One block: tokens (B, T, C), image (B, L, C), each also with its places; ``known`` are projections that were made already."""
+    """Run one layer on tokens (B, T, C), their positions and an image (B, L, C)."""
     if layer.skip_first_layer_pe:
         tokens = _attend(layer.self_attn, tokens, tokens, tokens)
     else:
-        query = tokens + places
+        query = tokens + positions
         tokens = tokens + _attend(layer.self_attn, query, query, tokens)
     tokens = layer.norm1(tokens)
-    to_image = layer.cross_attn_token_to_image
-    tokens = tokens + _attend(
-        to_image, tokens + places, placed, image, key_made=known.get("key"), value_made=known.get("value")
-    )
-    tokens = layer.norm2(tokens)
+    to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+    query = to_image.q_proj(tokens + positions)
+    # Kept projections may be of another precision than this call, and of one image for several objects.
+    known = ImageProjections(*(value.to(query.dtype).expand(len(image), -1, -1) for value in projections))
+    tokens = layer.norm2(tokens + _attend_projected(to_image, query, known.key, known.value))
     tokens = layer.norm3(tokens + layer.mlp(tokens))
-    to_tokens = layer.cross_attn_image_to_token
-    image = image + _attend(to_tokens, placed, tokens + places, tokens, query_made=known.get("query"))
-    return tokens, layer.norm4(image)
+    key, value = to_tokens.k_proj(tokens + positions), to_tokens.v_proj(tokens)
+    image = layer.norm4(image + _attend_projected(to_tokens, known.query, key, value))
+    return tokens, image
 
 
-def _attend(
-    attention: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    query_made: Tensor | None = None,
-    key_made: Tensor | None = None,
-    value_made: Tensor | None = None,
-) -> Tensor:
-    """Attention over (B, tokens, C) with a module's projections, or those that were made already."""
+def _attend(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attend over (B, tokens, C) with a module's projections."""
+    return _attend_projected(attention, attention.q_proj(query), attention.k_proj(key), attention.v_proj(value))
+
+
+def _attend_projected(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     heads = attention.num_attention_heads
-    query = attention.q_proj(query) if query_made is None else query_made
-    key = attention.k_proj(key) if key_made is None else key_made
-    value = attention.v_proj(value) if value_made is None else value_made
-    query, key, value = (made.unflatten(-1, (heads, -1)).transpose(1, 2) for made in (query, key, value))
-    answer = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
-    return attention.out_proj(answer.transpose(1, 2).flatten(2))
+    query, key, value = (projected.unflatten(-1, (heads, -1)).transpose(1, 2) for projected in (query, key, value))
+    attended = F.scaled_dot_product_attention(query, key, value, scale=attention.scaling)
+    return attention.out_proj(attended.transpose(1, 2).flatten(2))

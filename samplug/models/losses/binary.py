@@ -1,6 +1,6 @@
 """Losses of binary segmentation, in float32 whatever the precision of the logits.
 
-Targets are (N, 1, H, W) with 1 = foreground, 0 = background, 255 = pixel without truth, which no term counts.
+Targets are (N, 1, H, W) with 1 = foreground, 0 = background, 255 = no ground truth; no term counts such pixels.
 """
 
 import torch
@@ -12,7 +12,7 @@ from samplug.registry import MODELS
 
 
 def soft_iou_loss(logits: Tensor, target: Tensor, valid: Tensor, eps: float) -> Tensor:
-    """Mean over samples and channels of ``1 - (I + eps) / (U + eps)`` with ``I = sum p t``, ``U = sum(p + t) - I``.
+    """Compute the mean of ``1 - (I + eps) / (U + eps)`` with ``I = sum p t``, ``U = sum(p + t) - I``.
 
     Args:
         logits: (N, C, H, W) float.
@@ -27,13 +27,15 @@ def soft_iou_loss(logits: Tensor, target: Tensor, valid: Tensor, eps: float) -> 
 
 
 def balanced_bce(logits: Tensor, target: Tensor, valid: Tensor, sync: bool = False) -> Tensor:
-    """Binary cross-entropy with each class weighted by the share of the other, counted over the whole batch.
+    """Compute binary cross-entropy with each class weighted by the share of the other, counted over the whole batch.
 
     With P foreground and Q background pixels, T = P + Q: ``mean(-(Q/T) t log p - (P/T) (1 - t) log(1 - p))`` (TS-SAM's
     ``bbce``). Zero when a class is absent.
 
     Args:
-        logits, target, valid: As for :func:`soft_iou_loss`.
+        logits: (N, C, H, W) float.
+        target: (N, C, H, W) float in {0, 1}.
+        valid: (N, C, H, W) float in {0, 1}, 0 where the pixel does not count.
         sync: Count P and Q over the batches of all ranks, so that N processes equal one with the global batch.
     """
     counts = torch.stack([(target * valid).sum(), valid.sum()])
@@ -50,10 +52,10 @@ def balanced_bce(logits: Tensor, target: Tensor, valid: Tensor, sync: bool = Fal
 
 
 def _prepare(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """float32 logits, {0, 1} target and validity, all (N, 1, H, W).
+    """Return float32 logits, {0, 1} target and validity, all (N, 1, H, W).
 
     Raises:
-        ValueError: Shapes differ (e.g. a model with several classes).
+        ValueError: Shapes differ, e.g. because the model has several classes.
     """
     if logits.shape != target.shape:
         raise ValueError(
@@ -76,7 +78,7 @@ class BCEIoULoss(nn.Module):
         self.eps = eps
 
     def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Terms by name, from (N, 1, H, W) logits and target."""
+        """Compute the terms by name from (N, 1, H, W) logits and target."""
         logits, target, valid = _prepare(logits, target)
         bce = F.binary_cross_entropy_with_logits(logits, target, weight=valid, reduction="sum")
         return {
@@ -106,5 +108,5 @@ class BalancedBCELoss(nn.Module):
         self.sync = sync
 
     def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Terms by name, from (N, 1, H, W) logits and target."""
+        """Compute the terms by name from (N, 1, H, W) logits and target."""
         return {"loss_balanced_bce": balanced_bce(*_prepare(logits, target), sync=self.sync)}

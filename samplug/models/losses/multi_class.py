@@ -13,7 +13,7 @@ class CrossEntropyLoss(nn.Module):
     """Softmax cross-entropy, mean over the pixels that are not ignored (0 if all are)."""
 
     def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Terms by name.
+        """Compute the terms by name.
 
         Args:
             logits: (N, classes, H, W).

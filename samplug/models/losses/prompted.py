@@ -1,4 +1,4 @@
-"""The loss of prompted masks over all steps of a simulated session, in float32 whatever the precision of the logits."""
+"""Loss of prompted masks over all steps of a simulated interaction, in float32 whatever the precision of the logits."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,31 +14,32 @@ from samplug.models.losses.multi_class import IGNORE_INDEX
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
-# Logits of M masks for each of N objects (N, M, h, w), their predicted IoU (N, M), logit of "there is an object" (N, 1) or None.
+# Logits of M masks for each of N objects (N, M, h, w), predicted IoU (N, M), logit of "there is an object" (N, 1) or
+# None.
 Step: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 
 
 def focal_loss(logits: Tensor, target: Tensor, alpha: float | None = 0.25, gamma: float = 2.0) -> Tensor:
-    """Binary cross-entropy of each logit times ``(1 - p_t)^gamma``, and times alpha on the foreground, 1 - alpha off it (RetinaNet).
+    """Compute binary cross-entropy times ``(1 - p_t)^gamma``, and alpha or 1 - alpha by class (RetinaNet).
 
     Args:
         logits: Float, any shape.
         target: Float in {0, 1}, of a shape that broadcasts with that of ``logits``.
-        alpha: None: both kinds count alike.
-        gamma: 0 is plain cross-entropy.
+        alpha: Weight of the foreground; None: foreground and background count alike.
+        gamma: Focusing parameter; 0 is plain cross-entropy.
 
     Returns:
-        As many values as logits, of at least 0.
+        Float of at least 0, of the shape of ``logits``.
     """
-    wrong = logits * (1 - 2 * target)  # logit of the wrong answer
-    # A power below 1 has no gradient at 0, which the probability is at SAM 2's logits of absent objects, -1024.
+    wrong = logits * (1 - 2 * target)  # logit of the wrong class
+    # SAM 2's logits of absent objects, -1024, have a probability of 0, where a power below 1 has no gradient.
     probability = wrong.sigmoid().clamp(min=torch.finfo(wrong.dtype).tiny)
     loss = F.softplus(wrong) * probability**gamma
     return loss if alpha is None else loss * (alpha * target + (1 - alpha) * (1 - target))
 
 
 def dice_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """``1 - (2 sum p t + 1) / (sum p + sum t + 1)`` of each mask.
+    """Compute ``1 - (2 sum p t + 1) / (sum p + sum t + 1)`` for each mask.
 
     Args:
         logits: (N, M, H, W) float.
@@ -54,36 +55,38 @@ def dice_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def mask_iou(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """IoU of ``logits > 0`` with the target, (N, M) in [0, 1]; 0 if both are empty. Arguments as for :func:`dice_loss`."""
-    predicted, truth, valid = logits > 0, target > 0, valid > 0
-    union = ((predicted | truth) & valid).sum(dim=(2, 3))
-    return (predicted & truth & valid).sum(dim=(2, 3)) / union.clamp(min=1)
+    """Compute the IoU (N, M) of ``logits > 0`` with the target, 0 if both are empty; see :func:`dice_loss`."""
+    predicted, actual, valid = logits > 0, target > 0, valid > 0
+    union = ((predicted | actual) & valid).sum(dim=(2, 3))
+    return (predicted & actual & valid).sum(dim=(2, 3)) / union.clamp(min=1)
 
 
 @MODELS.register_module(name="sam2_prompted")
 class SAM2PromptedLoss(nn.Module):
-    """SAM 2's loss of prompted masks: focal, dice, predicted IoU and object score, summed over steps and objects, over the number of objects.
+    """SAM 2's loss of prompted masks: focal, dice, predicted IoU and object score.
 
-    Of an object's M masks only the one with the least ``mask_weight * focal + dice_weight * dice`` is trained. An object whose truth is
-    empty trains its score alone; steps without a score (SAM) train the masks of all objects. One of which no pixel is known trains nothing.
+    Terms are summed over steps and objects and divided by the number of objects. Only the mask with the least
+    ``mask_weight * focal + dice_weight * dice`` among an object's M masks is trained. Objects with an empty ground
+    truth train the score alone; steps without a score (SAM) train the masks of all objects. Objects whose ground truth
+    is ignored everywhere contribute no loss.
 
-    ``iou_loss='mse', supervise_all_iou=False`` is the loss of SAM, and of most fine-tuning of it.
+    ``iou_loss='mse', supervise_all_iou=False`` is the loss of SAM, and of most fine-tuning of SAM.
 
     Args:
         mask_weight: Weight of the focal loss, a mean over pixels.
         dice_weight: Weight of the dice loss.
         iou_weight: Weight of the error of the predicted IoU.
         class_weight: Weight of the object score's loss.
-        alpha: Of the focal loss: weight of the foreground; None: foreground and background count alike.
-        gamma: Of the focal loss: how little sure pixels count.
-        class_alpha: As ``alpha``, for the object score.
-        class_gamma: As ``gamma``, for the object score; 0 is cross-entropy.
+        alpha: Weight of the foreground in the focal loss; None: foreground and background count alike.
+        gamma: Focusing parameter of the focal loss; larger values down-weight easy pixels.
+        class_alpha: ``alpha`` for the object score.
+        class_gamma: ``gamma`` for the object score; 0 is cross-entropy.
         iou_loss: ``'l1'`` or ``'mse'``.
         supervise_all_iou: Train the predicted IoU of all M masks (their mean) instead of that of the chosen one.
         sync: Divide by the mean number of objects over all ranks, so that N processes equal one with the global batch.
 
     Raises:
-        ConfigError: There is no such ``iou_loss``.
+        ConfigError: ``iou_loss`` is unknown.
     """
 
     def __init__(
@@ -122,14 +125,15 @@ class SAM2PromptedLoss(nn.Module):
         objects: Sequence[slice] | None = None,
         with_cp: bool = False,
     ) -> dict[str, Tensor]:
-        """Terms by name, weighted: their sum is the loss.
+        """Compute the weighted terms by name; their sum is the loss.
 
         Args:
-            steps: For each step logits (N, M, h, w), predicted IoU (N, M), and object score (N, 1) or None; M may differ. Logits of another
-                size than the target's are resized to it; the aspect is the same.
-            target: (N, 1, H, W) bool or int: 1 = object, 0 = not, 255 = pixel without truth, which no term counts.
-            objects: For each step the objects that it is about, where each image has its own session. None: all of them.
-            with_cp: Activation checkpointing of each step: maps of the target's size are made again in the backward pass.
+            steps: For each step logits (N, M, h, w), predicted IoU (N, M), and object score (N, 1) or None; M may
+                differ. Logits are resized to the target's size; the aspect is the same.
+            target: (N, 1, H, W) bool or int: 1 = object, 0 = not, 255 = no ground truth; no term counts such pixels.
+            objects: Objects of each step, where each image has its own interaction. None: all of them.
+            with_cp: Activation checkpointing of each step: maps of the target's size are computed again in the backward
+                pass.
 
         Returns:
             ``loss_mask``, ``loss_dice``, ``loss_iou``, and ``loss_class`` if there are scores.
@@ -138,7 +142,7 @@ class SAM2PromptedLoss(nn.Module):
             ValueError: No steps, or shapes that do not fit.
         """
         if not steps:
-            raise ValueError("sam2_prompted: no steps: pass the answer to at least one prompt")
+            raise ValueError("sam2_prompted: no steps: pass the masks of at least one prompt")
         count = self._objects(target)
         terms: dict[str, Tensor] = {}
         step_terms = partial(checkpoint, self._step, use_reentrant=False) if with_cp else self._step
@@ -148,15 +152,15 @@ class SAM2PromptedLoss(nn.Module):
         return terms
 
     def _step(self, logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) -> dict[str, Tensor]:
-        """Weighted terms of one step, one value for each object (N,)."""
+        """Compute the weighted terms of one step, one value for each object (N,)."""
         _check(logits, iou, score, target)
         logits, iou = resize_masks(logits.float(), (target.shape[-2], target.shape[-1])), iou.float()
-        truth, valid = (target == 1).float(), (target != IGNORE_INDEX).float()
+        actual, valid = (target == 1).float(), (target != IGNORE_INDEX).float()
 
-        focal = focal_loss(logits, truth, self.alpha, self.gamma) * valid
+        focal = focal_loss(logits, actual, self.alpha, self.gamma) * valid
         focal = self.mask_weight * focal.sum(dim=(2, 3)) / valid.sum(dim=(2, 3)).clamp(min=1)
-        dice = self.dice_weight * dice_loss(logits, truth, valid)
-        error = iou - mask_iou(logits, truth, valid)
+        dice = self.dice_weight * dice_loss(logits, actual, valid)
+        error = iou - mask_iou(logits, actual, valid)
         error = self.iou_weight * (error.abs() if self.iou_loss == "l1" else error**2)
 
         best = (focal + dice).argmin(dim=1, keepdim=True)
@@ -168,7 +172,7 @@ class SAM2PromptedLoss(nn.Module):
         known = valid.flatten(1).any(dim=1).float()
         if score is None:
             return {name: value * known for name, value in terms.items()}
-        present = truth.flatten(1).any(dim=1).float()
+        present = actual.flatten(1).any(dim=1).float()
         error = focal_loss(score.float()[:, 0], present, self.class_alpha, self.class_gamma)
         return {
             **{name: value * present for name, value in terms.items()},
@@ -176,7 +180,7 @@ class SAM2PromptedLoss(nn.Module):
         }
 
     def _objects(self, target: Tensor) -> Tensor:
-        """Number of objects that sums are divided by, at least 1."""
+        """Return the number of objects to divide sums by, at least 1."""
         count = torch.tensor(float(len(target)), device=target.device)
         if self.sync and torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(count)
@@ -197,6 +201,7 @@ def _check(logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) ->
     ):
         found = None if score is None else tuple(score.shape)
         raise ValueError(
-            f"sam2_prompted: logits {tuple(logits.shape)}, predicted IoU {tuple(iou.shape)}, object score {found} and target "
+            f"sam2_prompted: logits {tuple(logits.shape)}, predicted IoU {tuple(iou.shape)}, object score {found} and "
+            f"target "
             f"{tuple(target.shape)} do not fit: they are (N, M, h, w), (N, M), (N, 1) or None, and (N, 1, H, W)"
         )

@@ -1,4 +1,4 @@
-"""Boxes round masks: (B, 4) float32, (x0, y0, x1, y1), the first and the last column and row of the object, in pixels of the mask."""
+"""Boxes around masks: (B, 4) float32, (x0, y0, x1, y1), first and last column and row of the object."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,13 @@ from samplug.models.prompts.randomness import Random, uniform
 
 
 def tight_boxes(masks: Tensor) -> Tensor:
-    """The tight box of each mask; of one pixel it has equal corners, of an empty mask it is inverted, (W, H, -1, -1), as in SAM 2.
+    """Return the tight box of each mask (SAM 2).
 
     Args:
         masks: (B, 1, H, W) bool.
+
+    Returns:
+        (B, 4): equal corners for a mask of one pixel, inverted, (W, H, -1, -1), for an empty one.
     """
     lows, highs = [], []
     for across in (-2, -1):  # columns, then rows
@@ -24,18 +27,19 @@ def tight_boxes(masks: Tensor) -> Tensor:
 def perturb_boxes(
     boxes: Tensor, size: tuple[int, int], random: Random, fraction: float | None = 0.1, limit: float = 20.0
 ) -> Tensor:
-    """Boxes with each side moved by a number drawn uniformly from [-m, m), and kept in the frame.
+    """Move each side of boxes by a number drawn uniformly from [-m, m), and keep the boxes inside the mask.
 
     Args:
         boxes: (B, 4), see :func:`tight_boxes`.
-        size: (H, W) of the frame.
-        random: Generator, or numbers of [0, 1), (B, 4).
-        fraction: m is this share of the box's width for x, of its height for y, at most ``limit`` (SAM 2: 0.1 and 20); None: m is ``limit``
-            whatever the box's size (rivers: 10).
-        limit: Pixels.
+        size: (H, W) of the mask.
+        random: Generator, or numbers (B, 4) in [0, 1).
+        fraction: m is this share of the box's width for x, of its height for y, at most ``limit`` (SAM 2: 0.1 and 20);
+            None: m is ``limit`` whatever the box's size (rivers: 10).
+        limit: Largest m in pixels.
 
     Returns:
-        (B, 4), from 0 to W - 1 and H - 1. Sides that have crossed are exchanged; the inverted box of an empty mask stays inverted.
+        (B, 4), from 0 to W - 1 and H - 1. Sides that have crossed are exchanged; the inverted box of an empty mask
+        stays inverted.
     """
     height, width = size
     extent = boxes[:, 2:] - boxes[:, :2]

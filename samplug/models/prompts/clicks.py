@@ -1,7 +1,7 @@
 """Clicks on masks and on the errors of predictions.
 
-Masks are (B, 1, H, W) bool. Points are (B, n, 2) float32, (x, y) in pixels of the masks, whole numbers from 0 to W - 1 and H - 1; labels are
-(B, n) int32: 1 = on the object, 0 = not on it, -1 = no point.
+Masks are (B, 1, H, W) bool. Points are (B, n, 2) float32, (x, y) in pixels of the masks, whole numbers from 0 to W - 1
+and H - 1; labels are (B, n) int32: 1 = on the object, 0 = not on it, -1 = no point.
 """
 
 import math
@@ -17,88 +17,93 @@ from samplug.models.prompts.randomness import Random, uniform
 
 
 def uniform_click(
-    truth: Tensor, prediction: Tensor | None, random: Random, valid: Tensor | None = None
+    ground_truth: Tensor, prediction: Tensor | None, random: Random, valid: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One click for each mask, drawn uniformly from the pixels that the prediction has wrong (SAM 2's training).
+    """Draw one click for each mask uniformly from the pixels that the prediction has wrong (SAM 2's training).
 
-    The label is what the truth says at the click: 1 where the prediction misses the object, 0 where it goes too far. A prediction without
-    an error gets a click on the background; if there is none either, because the object fills the frame, the click is at (0, 0), with
-    label 1. (SAM 2 labels that one 0, which is false.) Where the truth of (0, 0) is not known, there is no click then: label -1.
+    The label is the ground truth at the click: 1 where the prediction misses the object, 0 where it goes too far. A
+    prediction without an error gets a click on the background. Without background, because the object fills the mask,
+    the click is at (0, 0) with label 1 (SAM 2 labels it 0, which is wrong), or with label -1, no click, if the ground
+    truth of (0, 0) is not known.
 
     Args:
-        truth: (B, 1, H, W) bool.
-        prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is on the object (an empty one: on the background).
+        ground_truth: (B, 1, H, W) bool.
+        prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is on the object (on the background
+            if it is empty).
         random: Generator, or numbers of [0, 1) of the masks' shape: the click is on the wrong pixel with the largest.
-        valid: (B, 1, H, W) bool: where the truth is known; nothing else is clicked. None: everywhere.
+        valid: (B, 1, H, W) bool, True where the ground truth is known; only there are clicks. None: everywhere.
 
     Returns:
         Points (B, 1, 2), labels (B, 1).
 
     Raises:
-        ValueError: Not masks, or of different shapes.
+        ValueError: The arguments are not masks, or have different shapes.
     """
-    missed, excess = _errors(truth, prediction, valid)
+    missed, excess = _errors(ground_truth, prediction, valid)
     wrong = missed | excess
     perfect = ~wrong.flatten(1).any(dim=1)
-    background = ~truth if valid is None else ~truth & valid
+    background = ~ground_truth if valid is None else ~ground_truth & valid
     candidates = wrong | (background & perfect[:, None, None, None])
     # Below every number that can be drawn, 0 included.
-    score = uniform(random, truth.shape, truth.device).masked_fill(~candidates, -1)
-    return _click_at(score.flatten(1).argmax(dim=1), truth, valid)
+    score = uniform(random, ground_truth.shape, ground_truth.device).masked_fill(~candidates, -1)
+    return _click_at(score.flatten(1).argmax(dim=1), ground_truth, valid)
 
 
 def center_click(
-    truth: Tensor, prediction: Tensor | None = None, padding: bool = True, valid: Tensor | None = None
+    ground_truth: Tensor, prediction: Tensor | None = None, padding: bool = True, valid: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One click for each mask, in the middle of the largest error: the pixel farthest from the error's border (SAM 2's evaluation).
+    """Click each mask in the middle of the largest error, farthest from the error's border (SAM 2's evaluation).
 
-    Of what is missed and what is too much, the one with the deeper middle is clicked (too much, if they are equal). The label is what the
-    truth says there. Without an error the click is at (0, 0), with label 0 unless the object is there, or -1 if that is not known.
+    Missed and excess pixels are two regions; the one with the deeper middle is clicked, the excess if both are equal.
+    The label is the ground truth there. Without an error the click is at (0, 0), with label 0 unless the object is
+    there, or -1 if that is not known.
 
     Args:
-        truth: (B, 1, H, W) bool.
+        ground_truth: (B, 1, H, W) bool.
         prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is in the middle of the object.
-        padding: Count the frame as a border. Without, an error that fills the frame has no border: the click is at (0, 0).
-        valid: (B, 1, H, W) bool: where the truth is known; nothing else is clicked. None: everywhere.
+        padding: Count the edge of the mask as a border. Without it an error that fills the mask has no border: the
+            click is at (0, 0).
+        valid: (B, 1, H, W) bool, True where the ground truth is known; only there are clicks. None: everywhere.
 
     Returns:
-        Points (B, 1, 2), labels (B, 1), on the device of ``truth``; distances (L2) are computed on the CPU.
+        Points (B, 1, 2), labels (B, 1), on the device of ``ground_truth``; distances (L2) are computed on the CPU.
 
     Raises:
-        ValueError: Not masks, or of different shapes.
+        ValueError: The arguments are not masks, or have different shapes.
     """
-    missed, excess = (error[:, 0].cpu().numpy() for error in _errors(truth, prediction, valid))
+    missed, excess = (error[:, 0].cpu().numpy() for error in _errors(ground_truth, prediction, valid))
     places = []
-    for index in range(len(truth)):
+    for index in range(len(ground_truth)):
         depth_missed, depth_excess = _depth(missed[index], padding), _depth(excess[index], padding)
         deeper = depth_missed if depth_missed.max() > depth_excess.max() else depth_excess
         places.append(int(deeper.argmax()))
-    return _click_at(torch.tensor(places, dtype=torch.long, device=truth.device), truth, valid)
+    return _click_at(torch.tensor(places, dtype=torch.long, device=ground_truth.device), ground_truth, valid)
 
 
 def spread_points(regions: Tensor, count: int, random: Random, spread: bool = True) -> tuple[Tensor, Tensor]:
-    """Points drawn uniformly from regions, each at a distance from those before it that adapts to the region's size.
+    """Draw points uniformly from regions, each at a distance from those before it that adapts to the region's size.
 
-    The least distance in a region of A pixels is ``sqrt(A / (pi * count))``: discs of that radius round all points have together the
-    region's area, so that there is nearly always room for the next point. Where there is none, it is drawn from the pixels not taken yet;
-    a region with fewer pixels than points repeats its last one.
+    The least distance in a region of A pixels is ``sqrt(A / (pi * count))``: discs of that radius around all points
+    have together the region's area, so that there is nearly always room for the next point. Without room it is drawn
+    from the pixels not taken yet; a region with fewer pixels than points repeats its last one.
 
     Args:
         regions: (B, 1, H, W) bool.
-        count: n, points for each region.
+        count: Number n of points for each region.
         random: Generator, or numbers of [0, 1) of the regions' shape: pixels are tried from the largest down.
         spread: False: no least distance, any n pixels.
 
     Returns:
-        Points (B, n, 2), and whether there is such a point (B, n) bool: False, with the point (0, 0), for an empty region.
+        Points (B, n, 2), and (B, n) bool: True if the point exists, False, with the point (0, 0), for an empty region.
 
     Raises:
-        ValueError: Not masks.
+        ValueError: The argument is no mask.
     """
     _check(regions)
     batch, _, height, width = regions.shape
     regions = regions.flatten(1)
-    # Free pixels have the drawn number, from 0 up; those close to a point have it less 1; taken ones -2; those of no region -3.
+    # Free pixels have the drawn number, from 0 up; those close to a point have it less 1; taken ones -2; those of no
+    # region -3.
     score = uniform(random, (batch, 1, height, width), regions.device).flatten(1).masked_fill(~regions, -3)
     pixels = torch.arange(height * width, device=regions.device)
     x, y = pixels % width, pixels // width
@@ -115,16 +120,17 @@ def spread_points(regions: Tensor, count: int, random: Random, spread: bool = Tr
 
 
 def erode(masks: Tensor, radius: int) -> Tensor:
-    """Masks without the pixels that have background within ``radius`` rows and columns; a mask that would vanish stays as it is.
+    """Remove the pixels of masks that have background within ``radius`` rows and columns.
 
-    The frame is no border: an object that goes out of the picture is not eroded there.
+    A mask that would vanish stays as it is. The edge of the image is no border: an object that extends beyond it is not
+    eroded there.
 
     Args:
         masks: (B, 1, H, W) bool.
-        radius: Pixels; 0 changes nothing.
+        radius: Distance in pixels; 0 changes nothing.
 
     Raises:
-        ValueError: Not masks.
+        ValueError: The argument is no mask.
     """
     _check(masks)
     grown = (~masks).float()
@@ -135,29 +141,32 @@ def erode(masks: Tensor, radius: int) -> Tensor:
     return torch.where(eroded.flatten(1).any(dim=1)[:, None, None, None], eroded, masks)
 
 
-def _errors(truth: Tensor, prediction: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """What is missed and what is too much, where the truth is known."""
-    _check(truth)
+def _errors(ground_truth: Tensor, prediction: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return missed and excess pixels where the ground truth is known."""
+    _check(ground_truth)
     if prediction is None:
-        prediction = torch.zeros_like(truth)
+        prediction = torch.zeros_like(ground_truth)
     _check(prediction)
-    if prediction.shape != truth.shape:
+    if prediction.shape != ground_truth.shape:
         raise ValueError(
-            f"prompts: prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} differ in shape: resize the prediction first"
+            f"prompts: prediction {tuple(prediction.shape)} and ground truth {tuple(ground_truth.shape)} differ in "
+            f"shape: resize the "
+            f"prediction first"
         )
-    missed, excess = truth & ~prediction, prediction & ~truth
+    missed, excess = ground_truth & ~prediction, prediction & ~ground_truth
     return (missed, excess) if valid is None else (missed & valid, excess & valid)
 
 
 def _check(masks: Tensor) -> None:
     if masks.dtype != torch.bool or masks.ndim != 4 or masks.shape[1] != 1:
         raise ValueError(
-            f"prompts: masks are bool (B, 1, H, W), these are {masks.dtype} {tuple(masks.shape)}: threshold and reshape them first"
+            f"prompts: masks are bool (B, 1, H, W), these are {masks.dtype} {tuple(masks.shape)}: threshold and "
+            f"reshape them first"
         )
 
 
 def _depth(region: NDArray[np.bool_], padding: bool) -> NDArray[np.float32]:
-    """Distance of each pixel of a region (H, W) to the nearest one outside; 0 outside, and everywhere if nothing is outside."""
+    """Return each pixel's distance to the nearest one outside the region (H, W); zeros if nothing is outside."""
     padded = np.pad(region.astype(np.uint8), int(padding))
     if padded.all():
         return np.zeros(region.shape, np.float32)
@@ -165,12 +174,12 @@ def _depth(region: NDArray[np.bool_], padding: bool) -> NDArray[np.float32]:
     return depth[1:-1, 1:-1] if padding else depth  # type: ignore[return-value]
 
 
-def _click_at(index: Tensor, truth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+def _click_at(index: Tensor, ground_truth: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     index = index[:, None]
-    labels = truth.flatten(1).gather(1, index).int()
+    labels = ground_truth.flatten(1).gather(1, index).int()
     if valid is not None:
         labels = labels.where(valid.flatten(1).gather(1, index), -1)
-    return _points(index, truth.shape[-1]), labels
+    return _points(index, ground_truth.shape[-1]), labels
 
 
 def _points(index: Tensor, width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Masks as prompts, and which of several predicted masks counts."""
+"""Masks as prompts, and choice among several predicted masks."""
 
 import torch
 import torch.nn.functional as F
@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def mask_prompt(masks: Tensor, size: tuple[int, int], logit: float = 10.0) -> Tensor:
-    """A truth mask as a mask prompt: logits of ``logit`` on the object and ``-logit`` off it, reduced to the decoder's resolution (SAM 2).
+    """Make mask prompts of ground truth, ``logit`` on the object and ``-logit`` off it (SAM 2).
 
     Args:
         masks: (B, 1, H, W) bool.
         size: (h, w) of mask prompts, a quarter of the network's input.
-        logit: Larger is surer.
+        logit: Absolute value of the prompt's logits; larger means more confident.
 
     Returns:
         (B, 1, h, w) float32, between ``-logit`` and ``logit``; between them at borders.
@@ -21,7 +21,7 @@ def mask_prompt(masks: Tensor, size: tuple[int, int], logit: float = 10.0) -> Te
 
 
 def best_mask(logits: Tensor, iou: Tensor) -> Tensor:
-    """Of each object's M masks the one with the best predicted IoU.
+    """Return the mask with the best predicted IoU among the M masks of each object.
 
     Args:
         logits: (B, M, h, w).
@@ -34,12 +34,13 @@ def best_mask(logits: Tensor, iou: Tensor) -> Tensor:
 
 
 def merge_prompts(logits: Tensor, iou: Tensor, how: str) -> tuple[Tensor, Tensor]:
-    """One answer from those to Q prompts for the same object; the M masks of an ambiguous prompt stay apart.
+    """Merge the masks of Q prompts for the same object; the M masks of an ambiguous prompt stay apart.
 
     Args:
         logits: (B, Q, M, h, w).
         iou: Predicted IoU (B, Q, M).
-        how: ``'mean'``: the mean of logits and IoU over the prompts; ``'best'``: for each of the M masks the prompt with the best predicted IoU.
+        how: ``'mean'``: the mean of logits and IoU over the prompts; ``'best'``: for each of the M masks the prompt
+            with the best predicted IoU.
 
     Returns:
         Logits (B, M, h, w), IoU (B, M).

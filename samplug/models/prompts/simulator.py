@@ -1,4 +1,4 @@
-"""Prompts as a user would give them, made from the truth: the parts of a config that say which."""
+"""Simulators that make prompts from the ground truth, as a user would give them."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,25 +11,26 @@ from samplug.models.prompts.boxes import perturb_boxes, tight_boxes
 from samplug.models.prompts.clicks import center_click, erode, spread_points, uniform_click
 from samplug.models.prompts.masks import best_mask, mask_prompt, merge_prompts
 from samplug.models.prompts.randomness import happens
+from samplug.moved import renamed_arguments
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError, check_choice
 
 
 @dataclass(frozen=True)
 class PromptState:
-    """What has been said about B objects so far.
+    """Prompts of B objects so far, and their ground truth.
 
     Attributes:
-        truth: Their masks (B, 1, H, W) bool.
-        points: (B, Q, K, 2) float32, (x, y) in pixels of ``truth``: Q prompts of K points for each object.
+        ground_truth: Masks of the objects (B, 1, H, W) bool.
+        points: (B, Q, K, 2) float32, (x, y) in pixels of ``ground_truth``: Q prompts of K points for each object.
         labels: (B, Q, K) int32: 1 = on the object, 0 = not on it, -1 = no point.
-        multimask: Whether the decoder should answer with its several masks for an ambiguous prompt.
+        multimask: Ask the decoder for its three masks for ambiguous prompts.
         boxes: (B, 1, 4) float32, (x0, y0, x1, y1), or None.
-        mask: The mask prompt, logits (B, 1, h, w), or None.
-        valid: (B, 1, H, W) bool: where the truth is known; None: everywhere.
+        mask: Mask prompt, logits (B, 1, h, w), or None.
+        valid: (B, 1, H, W) bool, True where the ground truth is known; None: everywhere.
     """
 
-    truth: Tensor
+    ground_truth: Tensor
     points: Tensor
     labels: Tensor
     multimask: bool
@@ -37,29 +38,29 @@ class PromptState:
     mask: Tensor | None = None
     valid: Tensor | None = None
 
-    def prompts(self) -> dict[str, Tensor | None]:
-        """As arguments of :meth:`samplug.models.decoders.SAMMaskDecoder.embed_prompts`, each object with its own copy of the features."""
-        return dict(points=self.points, labels=self.labels, boxes=self.boxes, masks=self.mask)
-
 
 @MODELS.register_module()
 class PromptSimulator:
-    """A first prompt and corrections of what the model makes of it: SAM 2's training on still images.
+    """Simulate a first prompt and corrections of the predicted masks: SAM 2's training on still images.
 
-    The first prompt is a box, one click, or a mask. Then clicks are added where the best mask so far is wrong, and that mask's logits go with them as
-    the mask prompt; gradients go through it. For SAM 2's evaluation: ``click='center'``, ``correction_from_truth_prob=0``.
+    The first prompt is a box, one click, or a mask. Then clicks are added where the best mask so far (logits above 0)
+    is wrong, and the logits of that mask are the mask prompt; gradients go through it. SAM 2's evaluation is
+    ``click='center'``, ``correction_from_truth_prob=0``.
 
-    All objects of one call get the same kind of prompt, as in SAM 2. Numbers come from the generator of the call alone: one call for each
-    image, with :func:`prompt_generator` of (seed, epoch, sample), makes prompts independent of how samples are batched.
+    All objects of one call get the same kind of prompt, as in SAM 2. Random numbers come from the generator of the call
+    alone: one call for each image, with :func:`prompt_generator` of (seed, epoch, sample), makes prompts independent of
+        batches.
 
     Args:
         box_prob: Probability that the first prompt is a box.
-        mask_prob: Probability that it is the truth as a mask prompt, see :func:`mask_prompt`; the rest are clicks.
-        num_correction_points: Clicks after the first prompt; how often :meth:`correct` is to be called.
-        correction_from_truth_prob: Probability that a correction is drawn from the truth as if nothing had been predicted.
+        mask_prob: Probability that the first prompt is the ground truth as a mask prompt, see :func:`mask_prompt`; the
+            rest are clicks.
+        num_correction_points: Number of clicks after the first prompt, that is of calls of :meth:`correct`.
+        correction_from_truth_prob: Probability that a correction is drawn from the ground truth as if nothing had been
+            predicted.
         click: ``'uniform'``, or ``'center'`` of the object or the error.
-        box_noise: Share of a box's width and height by which its sides move at most; None: ``box_noise_limit`` alone says how far.
-        box_noise_limit: Pixels by which they move at most.
+        box_noise: Largest shift of a box's sides as a share of its width and height; None: ``box_noise_limit`` alone.
+        box_noise_limit: Largest shift of a box's sides in pixels.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -97,15 +98,16 @@ class PromptSimulator:
         self.box_noise_limit = box_noise_limit
 
     def start(self, masks: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> PromptState:
-        """The first prompt.
+        """Make the first prompt.
 
         Args:
-            masks: Truth (B, 1, H, W) bool, at the size of the network's input. An empty one gets a click on the background, or an inverted box.
-            generator: Source of all that is random.
-            valid: (B, 1, H, W) bool: where the truth is known, in this round and in the corrections; None: everywhere.
+            masks: Ground truth (B, 1, H, W) bool, at the size of the network's input. Empty masks get a click on the
+                background, or an inverted box.
+            generator: Source of the random numbers.
+            valid: (B, 1, H, W) bool, True where the ground truth is known, also for the corrections; None: everywhere.
 
         Returns:
-            A click (Q = K = 1), to be answered with several masks, or a box or a mask (K = 0), to be answered with one.
+            A click (Q = K = 1) that asks for three masks, or a box or a mask (K = 0) that asks for one.
         """
         nothing = masks.new_zeros(len(masks), 1, 0, 2, dtype=torch.float32)
         no_labels = masks.new_zeros(len(masks), 1, 0, dtype=torch.int32)
@@ -121,23 +123,23 @@ class PromptSimulator:
         return PromptState(masks, points[:, None], labels[:, None], multimask=True, valid=valid)
 
     def correct(self, state: PromptState, logits: Tensor, iou: Tensor, generator: torch.Generator) -> PromptState:
-        """The next prompt: one more click for each object, and the best mask so far.
+        """Make the next prompt: one more click for each object, and the best mask so far.
 
         Args:
-            state: The prompt that was answered.
-            logits: The answer (B, M, h, w), at the decoder's resolution.
-            iou: Its predicted IoU (B, M).
-            generator: Source of all that is random.
+            state: The prompts so far.
+            logits: Masks predicted for them (B, M, h, w), at the decoder's resolution.
+            iou: Predicted IoU of the masks (B, M).
+            generator: Source of the random numbers.
 
         Returns:
-            K + 1 points and a mask prompt, to be answered with one mask.
+            K + 1 points and a mask prompt that ask for one mask.
         """
         best = best_mask(logits, iou)
         prediction = None
         if not happens(self.correction_from_truth_prob, generator):
-            size = state.truth.shape[-2:]
+            size = state.ground_truth.shape[-2:]
             prediction = F.interpolate(best.detach().float(), size, mode="bilinear", align_corners=False) > 0
-        points, labels = self._click(state.truth, prediction, state.valid, generator)
+        points, labels = self._click(state.ground_truth, prediction, state.valid, generator)
         return replace(
             state,
             points=torch.cat([state.points, points[:, None]], dim=2),
@@ -147,31 +149,33 @@ class PromptSimulator:
         )
 
     def _click(
-        self, truth: Tensor, prediction: Tensor | None, valid: Tensor | None, generator: torch.Generator
+        self, ground_truth: Tensor, prediction: Tensor | None, valid: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         if self.click == "center":
-            return center_click(truth, prediction, valid=valid)
-        return uniform_click(truth, prediction, generator, valid)
+            return center_click(ground_truth, prediction, valid=valid)
+        return uniform_click(ground_truth, prediction, generator, valid)
 
 
 @MODELS.register_module()
 class PointPrompts:
-    """Several points on each object at once, as for fine-tuning on rivers.
+    """Simulate several points on each object at once, as for fine-tuning on rivers.
 
     Args:
-        num_positive: Points on the object.
-        num_negative: Points off it.
-        erode: Pixels by which object and background are eroded first, so that points stay away from the border; see :func:`erode`.
+        num_positive: Number of points on the object.
+        num_negative: Number of points off the object.
+        erode: Pixels by which object and background are eroded first, so that points stay away from the border; see
+            :func:`erode`.
         dynamic_distance: Keep points apart by a distance that adapts to the mask's size; see :func:`spread_points`.
-        point_mode: ``'separate'``: each point on the object is a prompt of its own (with all points off it), and their answers are merged;
-            ``'joint'``: all points are one prompt.
-        multi_mask: How the answers to separate prompts are merged: ``'mean'`` or ``'best'``, see :func:`merge_prompts`.
-        multimask: Ask for the decoder's several masks for an ambiguous prompt; not what ``multi_mask`` is about.
+        point_mode: ``'separate'``: each point on the object is a prompt of its own (with all points off it), and the
+            masks are merged; ``'joint'``: all points are one prompt.
+        merge_mode: Way to merge the masks of separate prompts, ``'mean'`` or ``'best'``, see :func:`merge_prompts`.
+        multimask: Ask the decoder for its three masks for ambiguous prompts.
 
     Raises:
         ConfigError: A setting is out of range.
     """
 
+    @renamed_arguments(multi_mask="merge_mode")
     def __init__(
         self,
         num_positive: int = 3,
@@ -179,29 +183,29 @@ class PointPrompts:
         erode: int = 3,
         dynamic_distance: bool = True,
         point_mode: str = "separate",
-        multi_mask: str = "mean",
+        merge_mode: str = "mean",
         multimask: bool = False,
     ) -> None:
         _check_least("PointPrompts", 1, num_positive=num_positive)
         _check_least("PointPrompts", 0, num_negative=num_negative, erode=erode)
         check_choice("PointPrompts", "point_mode", point_mode, ("separate", "joint"))
-        check_choice("PointPrompts", "multi_mask", multi_mask, ("mean", "best"))
+        check_choice("PointPrompts", "merge_mode", merge_mode, ("mean", "best"))
         self.num_positive = num_positive
         self.num_negative = num_negative
         self.erode = erode
         self.dynamic_distance = dynamic_distance
         self.point_mode = point_mode
-        self.multi_mask = multi_mask
+        self.merge_mode = merge_mode
         self.multimask = multimask
 
     def start(self, masks: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> PromptState:
-        """The points.
+        """Make the points.
 
         Args:
-            masks: Truth (B, 1, H, W) bool, at the size of the network's input. Where there is no object to click, or no background, the points
-                have label -1.
-            generator: Source of all that is random.
-            valid: (B, 1, H, W) bool: where the truth is known; None: everywhere.
+            masks: Ground truth (B, 1, H, W) bool, at the size of the network's input. Without an object, or without
+                background, the points have label -1.
+            generator: Source of the random numbers.
+            valid: (B, 1, H, W) bool, True where the ground truth is known; None: everywhere.
 
         Returns:
             Q = ``num_positive`` prompts of K = 1 + ``num_negative`` points, or Q = 1 of K = both numbers together.
@@ -225,8 +229,8 @@ class PointPrompts:
     num_correction_points = 0  # a single round
 
     def merge(self, logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
-        """One answer for each object: (B, Q, M, h, w) and (B, Q, M) to (B, M, h, w) and (B, M)."""
-        return merge_prompts(logits, iou, self.multi_mask)
+        """Merge the masks of Q prompts: (B, Q, M, h, w) and (B, Q, M) to (B, M, h, w) and (B, M)."""
+        return merge_prompts(logits, iou, self.merge_mode)
 
     def _points(self, masks: Tensor, count: int, label: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         points, exist = spread_points(erode(masks, self.erode), count, generator, self.dynamic_distance)

@@ -1,4 +1,4 @@
-"""What a decoder is told of objects."""
+"""Prompts (points, boxes, masks) as a promptable model takes them."""
 
 from dataclasses import dataclass, fields
 
@@ -9,14 +9,14 @@ from samplug.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Prompts:
-    """What is said of B objects; places are (x, y) in pixels of the network's input.
+    """Prompts for B objects; places are (x, y) in pixels of the network's input.
 
     Attributes:
         points: (B, K, 2) float; K clicks on each object.
         labels: (B, K): 1 = on the object, 0 = not on it, -1 = no click (fills up shorter rows).
         boxes: (B, 4) float, (x0, y0, x1, y1).
-        masks: (B, 1, 4g, 4g) logits of an earlier answer.
-        image_index: (B,) int: the image of each object. None: one object in each image, or all in the only one.
+        masks: (B, 1, 4g, 4g) logits, e.g. of an earlier prediction.
+        image_index: (B,) int, index of each object's image. None: one object in each image, or all in the only one.
 
     Raises:
         ConfigError: Numbers of objects differ, or points and labels do not come together.
@@ -38,5 +38,5 @@ class Prompts:
             raise ConfigError("prompts: points (B, K, 2) need labels (B, K): 1 on the object, 0 off it, -1 no click")
 
     def __len__(self) -> int:
-        """Number of objects; 1 without any prompt."""
+        """Return the number of objects; 1 without any prompt."""
         return next((len(value) for field in fields(self) if (value := getattr(self, field.name)) is not None), 1)

@@ -1,4 +1,4 @@
-"""A record of what ran, on what, with which data, and how it ended."""
+"""Record the command, the environment, the data and the outcome of a run."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from samplug.datasets.summary import summarise
-from samplug.engine.environment import environment, repositories
+from samplug.engine.environment import describe_environment, repositories
 from samplug.engine.hooks.on_failure import on_failure
 from samplug.registry import HOOKS
 from samplug.utils.files import write_text
@@ -23,10 +23,10 @@ RECORD = "run.json"
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Writes ``run.json`` into the run's log folder, ``work_dir/TIMESTAMP``, in the first rank.
+    """Write ``run.json`` into the run's log folder, ``work_dir/TIMESTAMP``; only rank 0 writes.
 
-    It is written before weights are read, and again when the run ends, by itself, by an exception or by Ctrl-C (a run without
-    ``end`` was killed, or still goes on)::
+    The file is written before weights are read, and again when the run finishes, fails or is stopped by Ctrl-C. A run
+    without ``end`` was killed or is still running::
 
         {"environment": {...},             # command, versions, machine: see samplug.engine.environment
          "repositories": {"samplug": {"folder", "commit", "dirty"}, "config": {...}},
@@ -37,8 +37,8 @@ class RunRecordHook(Hook):
          "runs": [{"kind": "train", "start", "end", "seconds", "outcome": "finished", "epoch", "iteration",
                    "best_score", "best_ckpt", ...}]}
 
-    ``runs`` has more than one entry if a Runner is used again. The resolved config is in ``vis_data/config.py`` beside it, a test's
-    scores in ``TIMESTAMP.json``: these are MMEngine's.
+    ``runs`` has several entries if a Runner is used several times. MMEngine writes the resolved config to
+    ``vis_data/config.py`` beside it, and the scores of a test to ``TIMESTAMP.json``.
     """
 
     priority = "LOWEST"  # after the checkpoint of the last iteration
@@ -71,12 +71,12 @@ class RunRecordHook(Hook):
             self._end(runner, "finished")
 
     def _fail(self, runner: Runner, error: BaseException) -> None:
-        with contextlib.suppress(OSError):  # on a full disk the first error is the one to see
+        with contextlib.suppress(OSError):  # on a full disk the first error matters
             self._end(runner, f"{type(error).__name__}: {error}".removesuffix(": "))
 
     def _name(self, kind: str) -> None:
         if self._record:
-            self._record["runs"][-1].setdefault("kind", kind)  # a validation within a training is no run of its own
+            self._record["runs"][-1].setdefault("kind", kind)  # a validation within a training is part of that run
 
     def _end(self, runner: Runner, outcome: str) -> None:
         run = self._record["runs"][-1]
@@ -92,7 +92,7 @@ class RunRecordHook(Hook):
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Numbers of trained and of frozen values."""
+    """Number of values in trained and in frozen parameters."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return dict(
         trained=sum(size for size, trained in sizes if trained),
@@ -103,7 +103,7 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
 def _facts(runner: Runner) -> dict[str, Any]:
     loops = dict(train=runner._train_loop, val=runner._val_loop, test=runner._test_loop)
     return dict(
-        environment=environment(),
+        environment=describe_environment(),
         repositories=repositories(runner.cfg.filename),
         config=runner.cfg.filename,
         seed=runner.seed,

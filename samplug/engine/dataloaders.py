@@ -1,0 +1,61 @@
+"""Build DataLoaders whose augmentation is a function of (seed, epoch, sample)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import sync_random_seed
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from samplug.datasets.seeding import SeededDataset, SeededSampler
+from samplug.engine.build_errors import part
+from samplug.utils.errors import ConfigError
+
+
+def build_seeded_dataloader(
+    dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+) -> DataLoader:
+    """Build a DataLoader with a :class:`SeededSampler` around its sampler and a :class:`SeededDataset` around its
+    dataset.
+
+    Args:
+        dataloader: Config of a DataLoader. A DataLoader is returned unchanged: its augmentation is not seeded by
+            sample.
+        seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
+        diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random one.
+
+    Raises:
+        ConfigError: The config has no sampler, or two of its datasets in different folders have the same name.
+    """
+    if isinstance(dataloader, DataLoader):
+        return dataloader
+    if dataloader.get("sampler") is None:
+        raise ConfigError("data: a dataloader needs a sampler, e.g. sampler=dict(type='DefaultSampler', shuffle=True)")
+    common = sync_random_seed() if seed is None or diff_rank_seed else seed
+    wrapped = {
+        **dataloader,
+        "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
+        "sampler": dict(type=SeededSampler, sampler=dataloader["sampler"]),
+        # Starting workers draws a random number; taken from this generator, it does not move the one that a model draws
+        # from.
+        "generator": torch.Generator().manual_seed(common),
+    }
+    with part(wrapped, DataLoader):
+        loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
+    _check_names(getattr(loader.dataset, "datasets", ()))
+    return loader
+
+
+def _check_names(datasets: Iterable[Any]) -> None:
+    """Stop if two datasets in different folders have the same name, as their scores would share a row."""
+    folders: dict[str, Path] = {}
+    for dataset in datasets:
+        name, folder = getattr(dataset, "name", None), getattr(dataset, "image_dir", None)
+        if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
+            raise ConfigError(
+                f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give "
+                "each dataset "
+                f"a name=..."
+            )
