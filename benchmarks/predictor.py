@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time of a click on an image that is encoded already, at the full size of SAM's decoder, against transformers' SamModel.
+"""Time of a click on an encoded image, at the full size of SAM's decoder, against transformers' SamModel.
 
 python benchmarks/predictor.py [--clicks 30] [--threads N]
 """
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _medians(methods: Sequence[Callable[[int, int], Any]], number: int) -> list[float]:
-    """Of methods that take turns, in milliseconds."""
+    """Return the median milliseconds of methods that take turns."""
     draw = np.random.default_rng(0)
     times: list[list[float]] = [[] for _ in methods]
     for _ in range(number + _WARM_UP):

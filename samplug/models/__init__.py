@@ -1,5 +1,6 @@
 from samplug.models import adapters, backbones, decoders, losses, prompts
 from samplug.models.data_preprocessor import LetterboxPreProcessor
+from samplug.models.image_embedding import ImageEmbedding
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
 from samplug.models.segmentor import SAMSegmentor
@@ -8,6 +9,7 @@ from samplug.models.tta import SegTTAModel
 
 __all__ = [
     "TSSAM",
+    "ImageEmbedding",
     "LetterboxPreProcessor",
     "PromptableSAM",
     "Prompts",

@@ -46,9 +46,17 @@ def at(masks, points):
     return masks[torch.arange(len(masks))[:, None], 0, y, x]
 
 
-def one_map(noise, truth):
-    """The original draws a number for a pixel as false-positive and another one as false-negative; a pixel can only be one of them."""
-    return torch.where(truth, noise[:, 0, None, ..., 1], noise[:, 0, None, ..., 0])
+def number_of(noise, truth, prediction):
+    """The number that stands for the original's choice, the largest of its noise on candidates, of which it is the k-th of n.
+
+    The original draws for each pixel a number as false positive and another one as false negative; a pixel can only be one of them.
+    """
+    wrong = truth if prediction is None else truth ^ prediction
+    candidates = torch.where(wrong.flatten(1).any(1)[:, None], wrong.flatten(1), ~truth.flatten(1))
+    noise = torch.where(truth, noise[:, 0, None, ..., 1], noise[:, 0, None, ..., 0]).flatten(1)
+    choice = noise.masked_fill(~candidates, -1).argmax(1)
+    before = torch.stack([row[:place].sum() for row, place in zip(candidates, choice, strict=True)])
+    return (before + 0.5) / candidates.sum(1).clamp(min=1)
 
 
 @pytest.fixture
@@ -61,7 +69,7 @@ def test_clicks_equal_sam2(original, source):
     given, expected = original["inputs"], original["outputs"]
     truth, prediction = given["gt"], given["pred"] if source == "error" else None
     clicks = {
-        "uniform": uniform_click(truth, prediction, one_map(given["uniform_noise"], truth)),
+        "uniform": uniform_click(truth, prediction, number_of(given["uniform_noise"], truth, prediction)),
         "center": center_click(truth, prediction),
         "center_no_padding": center_click(truth, prediction, padding=False),
     }
@@ -156,11 +164,53 @@ def test_clicks_at_the_edges(perfect):
         assert center_click(masks, padding=False)[0][FULL].tolist() == [[0, 0]]
 
 
-def test_zero_may_be_drawn():
-    masks = edge_masks()
-    points, labels = uniform_click(masks, None, torch.zeros(masks.shape))
-    assert points[DOT].tolist() == [[4, 2]]
-    assert labels[DOT].tolist() == [1]
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-24, 1 - 2**-53])
+@pytest.mark.parametrize("count", [1, 3, 2**24 + 3])
+def test_first_and_last_candidate(number, count):
+    """The smallest and the largest numbers that can be drawn hit the ends, also where float32 could not count."""
+    truth = torch.zeros(1, 1, 1, count + 2, dtype=torch.bool)
+    truth[..., 1 : count + 1] = True
+    points, labels = uniform_click(truth, None, torch.tensor([number], dtype=torch.float64))
+    assert labels.tolist() == [[1]]
+    place = int(1 + math.floor(number * count))
+    assert place <= count
+    assert points[0, 0, 0] == torch.tensor(place).float()
+    if count < 2**24:
+        assert place == (count if number else 1)
+
+
+def test_clicks_are_uniform_and_independent_of_the_batch():
+    """A chi-squared test over the candidates of an odd region; an object's click is that of its own number."""
+    region = torch.rand(1, 1, 9, 11, generator=torch.Generator().manual_seed(0)) < 0.4
+    size, draws = int(region.sum()), 8000
+    regions = region.expand(draws, -1, -1, -1)
+    for points in (
+        uniform_click(regions, None, prompt_generator(5))[0],
+        spread_points(regions, 2, prompt_generator(6))[0],
+    ):
+        for number in range(points.shape[1]):
+            x, y = points[:, number].long().unbind(1)
+            counts = torch.bincount(y * 11 + x, minlength=99).reshape(9, 11)
+            assert (counts[~region[0, 0]] == 0).all()
+            chi_squared = ((counts[region[0, 0]] - draws / size) ** 2).sum() * size / draws
+            if number == 0:  # later points keep a distance, so that the middle is hit less often
+                assert chi_squared < size - 1 + 5 * math.sqrt(2 * (size - 1))
+            else:
+                assert counts[region[0, 0]].min() > 0
+    numbers = torch.rand(3, dtype=torch.float64)
+    masks = discs(5, 12, 25)
+    together = uniform_click(masks, None, numbers)[0]
+    alone = [uniform_click(masks[i : i + 1], None, numbers[i : i + 1])[0] for i in range(3)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_one_number_is_drawn_for_each_click():
+    """A handful of numbers, whatever the size of the masks: prompts of large images cost no more."""
+    for draw, shape in ((lambda g, m: uniform_click(m, None, g), (3,)), (lambda g, m: spread_points(m, 4, g), (3, 4))):
+        generator, expected = prompt_generator(1), prompt_generator(1)
+        draw(generator, discs(5, 12, 25))
+        torch.rand(*shape, generator=expected, dtype=torch.float64)
+        assert torch.equal(generator.get_state(), expected.get_state())
 
 
 def test_masks_of_other_kinds():
@@ -207,7 +257,7 @@ def test_points_keep_their_distance(count):
     masks = discs(5, 12, 25)
     least = (masks.flatten(1).sum(1) / (math.pi * count)).sqrt()
     closest_drawn_freely = []
-    for seed in range(10):
+    for seed in range(30):
         points, exist = spread_points(masks, count, prompt_generator(seed))
         assert exist.all()
         assert at(masks, points).all()

@@ -309,7 +309,7 @@ def _stable_or_best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
     """Choose the first of M masks (N, P, M, h, w) if it is stable, else the best of the others by predicted IoU."""
     single, single_iou = logits[:, :, :1], iou[:, :, :1]
     best_iou, best = iou[:, :, 1:].max(dim=2, keepdim=True)
-    replacement = logits[:, :, 1:].take_along_dim(best[..., None, None], dim=2)
+    replacement = logits[:, :, 1:].gather(2, best[..., None, None].expand(-1, -1, -1, *logits.shape[-2:]))
     inner, outer = ((single > level).flatten(3).sum(dim=3).float() for level in (_STABILITY_DELTA, -_STABILITY_DELTA))
     stable = torch.where(outer > 0, inner / outer, 1.0) >= _STABILITY_IOU
     return torch.where(stable[..., None, None], single, replacement), torch.where(stable, single_iou, best_iou)

@@ -89,8 +89,9 @@ def _run_layer(
     tokens = layer.norm1(tokens)
     to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
     query = to_image.q_proj(tokens + positions)
-    # Kept projections may be of another precision than this call, and of one image for several objects.
-    known = ImageProjections(*(value.to(query.dtype).expand(len(image), -1, -1) for value in projections))
+    # Kept projections may have another precision than this call, and one row for all objects. (An export makes a
+    # constant of len().)
+    known = ImageProjections(*(value.to(query.dtype).expand(image.shape[0], -1, -1) for value in projections))
     tokens = layer.norm2(tokens + _attend_projected(to_image, query, known.key, known.value))
     tokens = layer.norm3(tokens + layer.mlp(tokens))
     key, value = to_tokens.k_proj(tokens + positions), to_tokens.v_proj(tokens)

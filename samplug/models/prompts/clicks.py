@@ -30,7 +30,8 @@ def uniform_click(
         ground_truth: (B, 1, H, W) bool.
         prediction: (B, 1, H, W) bool; None: nothing is predicted, so that the click is on the object (on the background
             if it is empty).
-        random: Generator, or numbers of [0, 1) of the masks' shape: the click is on the wrong pixel with the largest.
+        random: Generator, or numbers (B,) in [0, 1): of n candidate pixels, row by row, the one with index floor(n *
+            number) is clicked.
         valid: (B, 1, H, W) bool, True where the ground truth is known; only there are clicks. None: everywhere.
 
     Returns:
@@ -44,9 +45,8 @@ def uniform_click(
     perfect = ~wrong.flatten(1).any(dim=1)
     background = ~ground_truth if valid is None else ~ground_truth & valid
     candidates = wrong | (background & perfect[:, None, None, None])
-    # Below every number that can be drawn, 0 included.
-    score = uniform(random, ground_truth.shape, ground_truth.device).masked_fill(~candidates, -1)
-    return _click_at(score.flatten(1).argmax(dim=1), ground_truth, valid)
+    numbers = uniform(random, ground_truth.shape[:1], ground_truth.device, torch.float64)
+    return _click_at(choose_pixel(candidates[:, 0], numbers), ground_truth, valid)
 
 
 def center_click(
@@ -90,7 +90,7 @@ def spread_points(regions: Tensor, count: int, random: Random, spread: bool = Tr
     Args:
         regions: (B, 1, H, W) bool.
         count: Number n of points for each region.
-        random: Generator, or numbers of [0, 1) of the regions' shape: pixels are tried from the largest down.
+        random: Generator, or numbers (B, n) in [0, 1), one for each point as for :func:`uniform_click`.
         spread: False: no least distance, any n pixels.
 
     Returns:
@@ -102,19 +102,20 @@ def spread_points(regions: Tensor, count: int, random: Random, spread: bool = Tr
     _check(regions)
     batch, _, height, width = regions.shape
     regions = regions.flatten(1)
-    # Free pixels have the drawn number, from 0 up; those close to a point have it less 1; taken ones -2; those of no
-    # region -3.
-    score = uniform(random, (batch, 1, height, width), regions.device).flatten(1).masked_fill(~regions, -3)
+    numbers = uniform(random, (batch, count), regions.device, torch.float64)
     pixels = torch.arange(height * width, device=regions.device)
     x, y = pixels % width, pixels // width
     apart = regions.sum(dim=1, keepdim=True) / (math.pi * max(count, 1)) * spread
-    places = []
-    for _ in range(count):
-        place = score.argmax(dim=1, keepdim=True)
+    left = far = regions  # pixels without a point, and those of them that are not close to one
+    places: list[Tensor] = []
+    for number in numbers.unbind(dim=1):
+        candidates = torch.where(far.any(dim=1, keepdim=True), far, left)
+        place = choose_pixel(candidates.view(batch, height, width), number)[:, None]
+        if places:
+            place = torch.where(left.any(dim=1, keepdim=True), place, places[-1])
         places.append(place)
-        close = (x - place % width) ** 2 + (y - place // width) ** 2 < apart
-        score = torch.where(close & (score >= 0), score - 1, score)
-        score = torch.where((pixels == place) & regions, -2, score)
+        left = left & (pixels != place)
+        far = far & left & ((x - place % width) ** 2 + (y - place // width) ** 2 >= apart)
     index = torch.cat(places, dim=1) if places else pixels.new_zeros(batch, 0)
     return _points(index, width), regions.any(dim=1, keepdim=True).expand(-1, count)
 
@@ -139,6 +140,28 @@ def erode(masks: Tensor, radius: int) -> Tensor:
         grown = F.max_pool2d(grown, kernel, stride=1, padding=pad)
     eroded = grown == 0
     return torch.where(eroded.flatten(1).any(dim=1)[:, None, None, None], eroded, masks)
+
+
+def choose_pixel(candidates: Tensor, numbers: Tensor) -> Tensor:
+    """Return the pixel with index floor(n * number) among n candidates, counted row by row; pixel 0 without candidates.
+
+    Args:
+        candidates: (B, H, W) bool, fewer than 2^31 pixels.
+        numbers: (B,) float64 in [0, 1); the products with n are below n in float64, and counts are integers.
+
+    Returns:
+        (B,) int, row * W + column.
+    """
+    in_row = candidates.sum(dim=2, dtype=torch.int32)
+    up_to_row = in_row.cumsum(dim=1, dtype=torch.int32)
+    total = up_to_row[:, -1]
+    rank = (numbers * total).to(torch.int32)[:, None] + 1
+    # Without candidates the search ends behind the last row.
+    row = torch.searchsorted(up_to_row, rank).clamp(max=candidates.shape[1] - 1)
+    rank = rank - (up_to_row - in_row).gather(1, row)
+    chosen = candidates[torch.arange(len(candidates), device=candidates.device), row[:, 0]]
+    column = torch.searchsorted(chosen.cumsum(dim=1, dtype=torch.int32), rank)
+    return (row * candidates.shape[2] + column)[:, 0].where(total > 0, 0)
 
 
 def _errors(ground_truth: Tensor, prediction: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
