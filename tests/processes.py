@@ -109,7 +109,8 @@ def _main(command: list[str], cwd: str, env: dict[str, str], outputs: list[str])
     os.environ.update(env)
     if threads := env.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
-    sys.path[:0] = [cwd, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    first = cwd if command[0] == "-m" else str(Path(command[0]).resolve().parent)
+    sys.path[:0] = [first, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     try:
         if command[0] == "-m":
             sys.argv = command[1:]
