@@ -98,7 +98,7 @@ def test_images_of_one_name_are_all_written(scenes, tmp_path):
 
 def test_pictures_stay_when_a_file_is_broken(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "samplug.datasets.binary_seg.scan", lambda *_: {}
+        "samplug.datasets.binary_seg.scan_pairs", lambda *_: {}
     )  # a file outside the sample that is checked first
     out = tmp_path / "out"
     complete = browse(folder_cfg(folder), out)
