@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time of a click on an image that is encoded already, at the full size of SAM's decoder, against transformers' SamModel.
+"""Compare the time of a click on an encoded image with transformers' SamModel, at the full size of SAM's decoder.
 
 python benchmarks/predictor.py [--clicks 30] [--threads N]
 """
@@ -19,7 +19,7 @@ from samplug.apis import Predictor
 from samplug.registry import MODELS
 
 SIZE, HEIGHT, WIDTH = 1024, 768, 1024
-# The encoder has run before the click: a small one does.
+# The encoder runs before the click, so a small one suffices.
 _WARM_UP = 5
 SMALL = dict(embed_dims=32, depth=1, num_heads=2, global_attn_indexes=())
 
@@ -56,7 +56,8 @@ def main() -> None:
         return predictor.predict([[x, y]], [1])
 
     print(
-        f"one click, three masks of {WIDTH}x{HEIGHT}, {torch.get_num_threads()} threads, medians of {args.clicks} clicks\n"
+        f"one click, three masks of {WIDTH}x{HEIGHT}, {torch.get_num_threads()} threads, medians of {args.clicks} "
+        "clicks\n"
     )
     print("|                         |    ms | ratio |\n|-------------------------|------:|------:|")
     base, own = _medians((theirs, ours), args.clicks)
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def _medians(methods: Sequence[Callable[[int, int], Any]], number: int) -> list[float]:
-    """Of methods that take turns, in milliseconds."""
+    """Measure alternating methods; return median milliseconds of each."""
     draw = np.random.default_rng(0)
     times: list[list[float]] = [[] for _ in methods]
     for _ in range(number + _WARM_UP):

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""What training moves between GPUs in each step, and what it keeps on each: arithmetic, nothing is measured.
+"""Compute the data that training moves between GPUs in a step, and the memory on each GPU. Nothing is measured.
 
     python benchmarks/scaling.py --gpus 8 16 32 64 --gpus-per-node 8
 
-Models are built on the meta device, without memory; the counts are sums over their parameters. Assumptions: parameters, gradients
-and the two AdamW states in float32; data-parallel training (DDP) sums float32 gradients by ring all-reduce; FSDP gathers
-bfloat16 parameters for the forward and again for the backward pass, and reduce-scatters float32 gradients; hybrid sharding does
-so inside a node and all-reduces each GPU's share of the gradients between nodes. Transfers are at the speed of the link, without
-latency, and none of it hidden behind computation.
+Models are built on the meta device, without memory; the counts are sums over their parameters. Assumptions: parameters,
+gradients and the two AdamW states are in float32. Data-parallel training (DDP) sums float32 gradients by ring
+all-reduce. FSDP gathers bfloat16 parameters for the forward and again for the backward pass, and reduce-scatters
+float32 gradients. Hybrid sharding does so inside a node and all-reduces each GPU's share of the gradients between
+nodes. Transfers run at the speed of the link, without latency, and do not overlap with computation.
 """
 
 import argparse
@@ -53,20 +53,20 @@ CASES = (
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of parameters of a model."""
+    """Parameter counts of a model."""
 
     total: int
     trained: int
 
 
 def count(case: Case) -> Counts:
-    """Build the case's model on the meta device and add up its parameters."""
+    """Build the model of a case on the meta device and count its parameters."""
     model = build(case)
     return Counts(_sum(model.parameters()), _sum(p for p in model.parameters() if p.requires_grad))
 
 
 def build(case: Case) -> nn.Module:
-    """The case's model on the meta device, with ``requires_grad`` as it is trained."""
+    """Build the model of a case on the meta device, with ``requires_grad`` as in training."""
     from mmengine.registry import init_default_scope
 
     from samplug.registry import MODELS
@@ -91,38 +91,38 @@ def _sum(parameters: Iterable[nn.Parameter]) -> int:
 
 
 def ring(gpus: int) -> float:
-    """Share of a tensor that a GPU sends in a ring's all-gather or reduce-scatter; an all-reduce is both."""
+    """Return the share of a tensor that a GPU sends in a ring's all-gather or reduce-scatter; all-reduce is both."""
     return (gpus - 1) / gpus
 
 
 def ddp_bytes(trained: int, gpus: int) -> float:
-    """Bytes that a GPU sends in a step: all-reduce of the gradients."""
+    """Return the bytes that a GPU sends in a step: all-reduce of the gradients."""
     return 2 * ring(gpus) * trained * FLOAT32
 
 
 def fsdp_bytes(total: int, trained: int, gpus: int) -> float:
-    """Bytes that a GPU sends in a step: two all-gathers of the parameters, one reduce-scatter of the gradients."""
+    """Return the bytes that a GPU sends in a step: two all-gathers of parameters, one reduce-scatter of gradients."""
     return ring(gpus) * (2 * total * BFLOAT16 + trained * FLOAT32)
 
 
 def hybrid_bytes(total: int, trained: int, gpus: int, per_node: int) -> tuple[float, float]:
-    """Bytes that a GPU sends in a step inside its node and between nodes."""
+    """Return the bytes that a GPU sends in a step inside its node, and between nodes."""
     return fsdp_bytes(total, trained, per_node), ddp_bytes(trained, gpus // per_node) / per_node
 
 
 def state_bytes(total: int, trained: int, shards: int = 1) -> float:
-    """Bytes that a GPU keeps: parameters, and for the trained ones gradients and AdamW's states, over ``shards`` GPUs."""
+    """Return the bytes on a GPU: parameters, and gradients and AdamW's states of trained ones, over ``shards`` GPUs."""
     return (total + (1 + ADAMW_STATES) * trained) * FLOAT32 / shards
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A markdown table; all columns but the first are numbers."""
+    """Format a Markdown table whose columns, except the first, are numbers."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def kept(counts: dict[Case, Counts]) -> str:
-    """Table of what a GPU keeps."""
+    """Tabulate the memory on a GPU."""
     rows = []
     for case, n in counts.items():
         gigabytes = [n.trained * FLOAT32, n.trained * ADAMW_STATES * FLOAT32, state_bytes(n.total, n.trained)]
@@ -144,7 +144,7 @@ def kept(counts: dict[Case, Counts]) -> str:
 
 
 def moved(counts: dict[Case, Counts], gpus: list[int], per_node: int) -> str:
-    """Table of what a GPU sends in a step, in GB."""
+    """Tabulate the data that a GPU sends in a step, in GB."""
     rows = []
     for case, n in counts.items():
         rows.append([f"{case.name}, DDP", *(f"{ddp_bytes(n.trained, g) / 1e9:.3f}" for g in gpus)])
@@ -156,7 +156,7 @@ def moved(counts: dict[Case, Counts], gpus: list[int], per_node: int) -> str:
 
 
 def seconds(counts: dict[Case, Counts], gpus: int, per_node: int) -> str:
-    """Table of the time of these transfers in ms if all of it goes over one kind of link; hybrid: inside a node by NVLink."""
+    """Tabulate the time of these transfers in ms over one kind of link; hybrid uses NVLink inside a node."""
     rows = []
     inside = next(iter(LINKS.values()))
     for case, n in counts.items():
@@ -171,7 +171,7 @@ def seconds(counts: dict[Case, Counts], gpus: int, per_node: int) -> str:
 
 
 def tables(gpus: list[int], per_node: int) -> tuple[str, str, str]:
-    """What a GPU keeps, sends, and how long that takes (for the last of ``gpus``)."""
+    """Tabulate memory, transfers and their time (the latter for the last of ``gpus``)."""
     counts = {case: count(case) for case in CASES}
     return kept(counts), moved(counts, gpus, per_node), seconds(counts, gpus[-1], per_node)
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Memory and time of a training step on simulated sessions, with and without their activation checkpointing (PromptableSAM's with_cp).
+"""Measure a training step on simulated interactions with and without PromptableSAM's activation checkpointing.
 
 python benchmarks/sessions.py [--objects 1 4 16] [--corrections 7] [--img-size 1024] [--runs 3] [--threads N]
 
-SAM's mask decoder is trained; the encoder is one small block, so that what is measured is the sessions. Memory is what the loss keeps for
-the backward pass, and on a GPU the peak of the whole step.
+SAM's mask decoder is trained; the encoder is one small block, so the interactions dominate. Memory is what the loss
+keeps for the backward pass, and on a GPU the peak of the whole step.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _BLOCK = dict(embed_dims=32, depth=1, num_heads=2, global_attn_indexes=())
 
 
 class Kept:
-    """Bytes that a graph keeps for the backward pass, each storage once; parameters are there anyway."""
+    """Count the bytes that a graph keeps for the backward pass, each storage once, without parameters."""
 
     def __init__(self) -> None:
         self._bytes: dict[int, int] = {}
@@ -35,7 +35,7 @@ class Kept:
         if not isinstance(tensor, torch.nn.Parameter):
             self._bytes[storage.data_ptr()] = (
                 storage.nbytes()
-            )  # all of them live until the graph goes: no address comes twice
+            )  # all storages live as long as the graph, so no address repeats
         return tensor
 
     @property
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def measure(objects: int, with_cp: bool, args: argparse.Namespace, device: torch.device) -> tuple[float, float, float]:
-    """GB kept for the backward pass, peak of GB on a GPU, median seconds of a step."""
+    """Measure GB kept for the backward pass, peak GB on a GPU, and median seconds of a step."""
     torch.manual_seed(0)
     model = MODELS.build(
         dict(

@@ -1,4 +1,5 @@
-# Prompted fine-tuning on images of your own, ours but for the clipping, which is SAM 2's: AdamW, 20 epochs, cosine to a tenth.
+# Prompted fine-tuning on your own images: AdamW, 20 epochs, cosine schedule to a tenth. The settings are ours, except
+# for the clipping of gradients, which is SAM 2's.
 _base_ = ['./default_runtime.py', './datasets/folders.py']
 
 batch_size = 4
@@ -18,5 +19,5 @@ auto_scale_lr = dict(enable=False, base_batch_size=base_batch_size)
 test_evaluator = [dict(type='ClickMetric')]
 val_evaluator = test_evaluator
 default_hooks = dict(checkpoint=dict(save_best='IoU@1'))
-# Which prompts a session has is drawn: in some steps no box or no mask is embedded.
+# Prompts are drawn at random: in some steps no box or no mask is embedded.
 find_unused_parameters = True
