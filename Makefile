@@ -1,6 +1,7 @@
 # make install     environment in .venv
 # make quickstart  train, test and draw on generated data; DATA=folder: on folder/images and folder/masks; SEED=n, OUT=folder
 # make test        all tests, in two processes; SAMPLUG_TEST_DATA=folder adds those on real data and reference tensors
+# make test-fast   the tests that neither train nor start processes: two minutes
 # make lint        format, lint and types
 # make docs        the site, in docs/_build/html; warnings are errors
 
@@ -10,8 +11,9 @@ BIN := $(VENV)/bin
 SEED ?= 0
 OUT ?= quickstart_results
 STAMP := $(VENV)/.installed
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install quickstart test lint docs
+.PHONY: install quickstart test test-fast lint docs
 
 install: $(STAMP)
 
@@ -29,7 +31,10 @@ quickstart: install
 	$(BIN)/python tools/quickstart.py --out-dir $(OUT) --seed $(SEED) $(if $(DATA),--data $(DATA))
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest $(PARALLEL) --durations=25
+
+test-fast: install
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,11 +1,12 @@
 #!/usr/bin/env python
-"""What each way of adapting SAM trains, needs and reaches, in one table.
+"""Compare methods of adapting SAM: trained parameters, memory, time and score.
 
     python benchmarks/adapters.py --data FOLDER            # FOLDER/images, FOLDER/masks
 
-Trained parameters, peak memory and time of a training step: ViT-B with random weights, one image of --img-size, each method in a process of
-its own. S: a small encoder and SAM's decoder are first trained whole on generated scenes; each method then starts from them, trains --iters
-steps on four fifths of the folder and is tested on the rest. That compares methods at a small scale; it says little about SAM's own weights.
+Trained parameters, peak memory and time of a training step are measured for ViT-B with random weights and one image of
+--img-size, each method in a process of its own. For S, a small encoder and SAM's decoder are first trained on generated
+scenes; each method then starts from them, trains --iters steps on four fifths of the folder and is tested on the rest.
+This compares methods at a small scale; it tells little about SAM's own weights.
 """
 
 import argparse
@@ -41,7 +42,7 @@ REFERENCE = "decoder-only"
 
 
 def measure(method: str, args: argparse.Namespace) -> dict[str, float]:
-    """Trained parameters, peak memory in GB and median seconds of a training step of ViT-B; in this process."""
+    """Measure a training step of ViT-B in this process: trained parameters, peak memory in GB, median seconds."""
     size = args.img_size
     model = MODELS.build({**METHODS[method], "backbone": dict(type="SAMViT", arch="vit_b", img_size=size)})
     model.init_weights()
@@ -65,7 +66,7 @@ def measure(method: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def small_config(method: str, base: str, options: dict[str, Any], weights: Path | None) -> Any:
-    """A config of the quickstart's size and data with another model; without ``weights`` the encoder is trained too."""
+    """Make a config of the quickstart with another model; without ``weights``, train the encoder too."""
     cfg = load_config(str(ROOT / "configs" / base), options)
     backbone, side = cfg.model.backbone.to_dict(), cfg.model.adapter.to_dict()
     model = {**METHODS[method], "backbone": backbone}
@@ -83,7 +84,7 @@ def small_config(method: str, base: str, options: dict[str, Any], weights: Path 
 
 
 def train(cfg: Any, folder: Path) -> Path:
-    """Train through the command; the last checkpoint."""
+    """Train through the command and return the last checkpoint."""
     folder.mkdir(parents=True)
     cfg.dump(str(folder / "config.py"))
     call("train.py", folder / "config.py", "--work-dir", folder, "--device", "cpu")
@@ -91,7 +92,7 @@ def train(cfg: Any, folder: Path) -> Path:
 
 
 def s_measure(folder: Path, checkpoint: str | Path) -> float:
-    """S of a checkpoint on the part of the folder that training leaves out, through the command."""
+    """Return S of a checkpoint on the part of the folder that is held out, through the command."""
     report = folder / "saliency.json"
     options = ["--cfg-options", f"test_evaluator.0.out_file={report}"]
     call("test.py", folder / "config.py", checkpoint, "--work-dir", folder, "--device", "cpu", *options)
@@ -106,7 +107,7 @@ def call(tool: str, *arguments: Any) -> None:
 
 
 def prior(cfg: Any) -> float:
-    """S of a Gaussian at the centre, on the same images."""
+    """Return S of a Gaussian at the centre, on the same images."""
     protocol, results = Saliency(), []
     for item in DATASETS.build(cfg.test_dataloader.dataset):
         gt = item["data_samples"].gt_sem_seg.data[0].numpy() == 1
@@ -115,7 +116,7 @@ def prior(cfg: Any) -> float:
 
 
 def scores(args: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """S of the prior, of the encoder and decoder as they are, and of every method."""
+    """Return S of the prior, of encoder and decoder before adaptation, and of each method."""
     weights = train(
         small_config(REFERENCE, "quickstart.py", dict(max_iters=args.pretrain_iters, lr=args.lr), None),
         folder / "start",

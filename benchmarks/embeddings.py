@@ -59,11 +59,12 @@ def main() -> None:
         size = sum(path.stat().st_size for path in Path(folder, "maps").rglob("*.safetensors")) / args.images
         where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(
-        f"{args.arch} at {args.img_size} pixels, {args.corrections} corrections, batches of {args.batch_size}, {where}; "
-        f"{size / 1e6:.1f} MB for an image\n"
+        f"{args.arch} at {args.img_size} pixels, {args.corrections} corrections, batches of {args.batch_size}, "
+        f"{where}; {size / 1e6:.1f} MB for an image\n"
     )
     print(
-        "| epoch                             | s / image | ratio |\n|-----------------------------------|----------:|------:|"
+        "| epoch                             | s / image | ratio "
+        "|\n|-----------------------------------|----------:|------:|"
     )
     rows = {
         "encoder run in every epoch": uncached,
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def _encoder(arch: str, img_size: int, folder: Path) -> dict[str, Any]:
-    """Config of an encoder with random weights in a file."""
+    """Make the config of an encoder with random weights in a file."""
     cfg = dict(type="SAM2Hiera" if arch.startswith("hiera") else "SAMViT", arch=arch, img_size=img_size)
     encoder = MODELS.build(cfg)
     encoder.init_weights()
@@ -103,7 +104,7 @@ def _model(backbone: Mapping[str, Any], corrections: int, device: torch.device) 
 
 
 def _epoch(model: Any, args: argparse.Namespace, device: torch.device) -> float:
-    """Seconds for all images, from loaded pictures to the optimiser's step."""
+    """Measure seconds for all images, from loaded images to the step of the optimiser."""
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
     batches = [
         _batch(range(s, min(s + args.batch_size, args.images)), args.img_size)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Speed of the metrics on one core, against PySODMetrics, and what they cost a test run.
+"""Compare the speed of the metrics on one core with PySODMetrics, and measure their cost in a test run.
 
 python benchmarks/metrics.py [--size 1024] [--images 10] [--model-ms 100]
 """
@@ -52,7 +52,8 @@ def main() -> None:
     print(f"\ntest run, a stand-in model that leaves the CPU alone for {args.model_ms:.0f} ms an image\n")
     without = _run(pairs, args.model_ms / 1e3, None)
     print(
-        "| metrics           | images/s | of the speed without |\n|-------------------|---------:|---------------------:|"
+        "| metrics           | images/s | of the speed without "
+        "|\n|-------------------|---------:|---------------------:|"
     )
     print(f"| none              | {without:8.2f} |                100 % |")
     for name, workers in (("this process", 0), ("worker processes", "auto")):
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def _pair(index: int, size: int) -> Pair:
-    """A scene's truth and a soft, imperfect prediction of it."""
+    """Make the ground truth of a scene and a soft, imperfect prediction of it."""
     mask = camouflage_scene(0, index, size)[1]
     noise = cv2.resize(np.random.default_rng(index).random((32, 32)), (size, size))
     soft = cv2.GaussianBlur(mask.astype(np.float64), (0, 0), size / 64)
@@ -69,7 +70,7 @@ def _pair(index: int, size: int) -> Pair:
 
 
 def _time(score: Callable[[Any, Any], Any], pairs: list[Pair]) -> float:
-    """Milliseconds of processor time per image, best of three rounds."""
+    """Measure milliseconds of processor time per image, best of three rounds."""
     rounds = []
     for _ in range(3):
         start = time.process_time()
@@ -96,7 +97,7 @@ def _overlap(pred: NDArray[np.uint8], gt: NDArray[np.bool_]) -> None:
 
 
 def _run(pairs: list[Pair], model_s: float, metric: Any, repeat: int = 20) -> float:
-    """Images per second of a test loop."""
+    """Measure images per second of a test loop."""
     samples = []
     for index, (pred, gt) in enumerate(pairs):
         logits = torch.logit(torch.from_numpy(pred)[None] / 255, eps=1e-3)

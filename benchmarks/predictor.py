@@ -19,7 +19,7 @@ from samplug.apis import Predictor
 from samplug.registry import MODELS
 
 SIZE, HEIGHT, WIDTH = 1024, 768, 1024
-# The encoder has run before the click: a small one does.
+# The encoder runs before the click, so a small one suffices.
 _WARM_UP = 5
 SMALL = dict(embed_dims=32, depth=1, num_heads=2, global_attn_indexes=())
 
@@ -56,7 +56,8 @@ def main() -> None:
         return predictor.predict([[x, y]], [1])
 
     print(
-        f"one click, three masks of {WIDTH}x{HEIGHT}, {torch.get_num_threads()} threads, medians of {args.clicks} clicks\n"
+        f"one click, three masks of {WIDTH}x{HEIGHT}, {torch.get_num_threads()} threads, medians of {args.clicks} "
+        "clicks\n"
     )
     print("|                         |    ms | ratio |\n|-------------------------|------:|------:|")
     base, own = _medians((theirs, ours), args.clicks)

@@ -53,14 +53,14 @@ CASES = (
 
 @dataclass(frozen=True)
 class Counts:
-    """Numbers of parameters of a model."""
+    """Parameter counts of a model."""
 
     total: int
     trained: int
 
 
 def count(case: Case) -> Counts:
-    """Build the case's model on the meta device and add up its parameters."""
+    """Build the model of a case on the meta device and count its parameters."""
     model = build(case)
     return Counts(_sum(model.parameters()), _sum(p for p in model.parameters() if p.requires_grad))
 
@@ -91,32 +91,32 @@ def _sum(parameters: Iterable[nn.Parameter]) -> int:
 
 
 def ring(gpus: int) -> float:
-    """Share of a tensor that a GPU sends in a ring's all-gather or reduce-scatter; an all-reduce is both."""
+    """Return the share of a tensor that a GPU sends in a ring's all-gather or reduce-scatter; all-reduce is both."""
     return (gpus - 1) / gpus
 
 
 def ddp_bytes(trained: int, gpus: int) -> float:
-    """Bytes that a GPU sends in a step: all-reduce of the gradients."""
+    """Return the bytes that a GPU sends in a step: all-reduce of the gradients."""
     return 2 * ring(gpus) * trained * FLOAT32
 
 
 def fsdp_bytes(total: int, trained: int, gpus: int) -> float:
-    """Bytes that a GPU sends in a step: two all-gathers of the parameters, one reduce-scatter of the gradients."""
+    """Return the bytes that a GPU sends in a step: two all-gathers of parameters, one reduce-scatter of gradients."""
     return ring(gpus) * (2 * total * BFLOAT16 + trained * FLOAT32)
 
 
 def hybrid_bytes(total: int, trained: int, gpus: int, per_node: int) -> tuple[float, float]:
-    """Bytes that a GPU sends in a step inside its node and between nodes."""
+    """Return the bytes that a GPU sends in a step inside its node, and between nodes."""
     return fsdp_bytes(total, trained, per_node), ddp_bytes(trained, gpus // per_node) / per_node
 
 
 def state_bytes(total: int, trained: int, shards: int = 1) -> float:
-    """Bytes that a GPU keeps: parameters, and for the trained ones gradients and AdamW's states, over ``shards`` GPUs."""
+    """Return the bytes on a GPU: parameters, and gradients and AdamW's states of trained ones, over ``shards`` GPUs."""
     return (total + (1 + ADAMW_STATES) * trained) * FLOAT32 / shards
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A markdown table; all columns but the first are numbers."""
+    """Format a Markdown table whose columns, except the first, are numbers."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

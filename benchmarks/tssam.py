@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Speed and memory of SAM's encoder and of TS-SAM, beside transformers' encoder in the same run.
+"""Measure speed and memory of SAM's encoder and of TS-SAM, and of transformers' encoder in the same run.
 
     python benchmarks/tssam.py --arch vit_b --size 1024 --batch 1 --precision fp32
 
-Prints a table: images per second (median of the runs), peak memory, and the ratio to transformers' encoder with the same sizes.
-Weights are random. Each row runs in a process of its own, so that one's memory is not another's.
+Prints a table: images per second (median of the runs), peak memory, and the ratio to transformers' encoder with the
+same sizes. Weights are random. Each row runs in a process of its own, so that its memory is measured alone.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def transformers_encoder(args: argparse.Namespace) -> torch.nn.Module:
 
 
 def build(row: str, args: argparse.Namespace) -> tuple[torch.nn.Module, bool]:
-    """The model of a row, and whether it trains."""
+    """Build the model of a row; return it and True if the row trains."""
     from mmengine.registry import init_default_scope
 
     from samplug.registry import MODELS
@@ -69,7 +69,7 @@ def build(row: str, args: argparse.Namespace) -> tuple[torch.nn.Module, bool]:
 
 
 def measure(row: str, args: argparse.Namespace) -> dict[str, float]:
-    """Images per second and peak memory in GB of one row."""
+    """Measure images per second and peak memory in GB of one row."""
     device = torch.device(args.device)
     with device:
         model, training = build(row, args)

@@ -8,7 +8,7 @@ _base_ = [
 
 max_iters = 1300
 lr = 2e-3
-warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
+warmup = max(2, max_iters // 12)  # with one step, LinearLR would keep its first learning rate
 
 model = dict(backbone=dict(img_size=_base_.img_size))
 train_dataloader = dict(

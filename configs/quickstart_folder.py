@@ -1,5 +1,5 @@
 # The quickstart's model on your own data: DATA_ROOT/images and DATA_ROOT/masks, paired by file name.
-# Train: four fifths of the pairs. Test: the rest, chosen by the hash of the name (`make quickstart DATA=folder`).
+# Train: four fifths of the pairs. Test: the rest, selected by the hash of the name (`make quickstart DATA=folder`).
 _base_ = './quickstart.py'
 
 data_root = 'data/my_folder'

@@ -25,16 +25,23 @@ torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 leave_configs_unformatted()
 
 
-# What takes minutes. Files are handed to processes one after the other: a long one at the end would keep all others waiting.
-_LONG = (
-    "test_interruption.py", "test_every_config.py", "test_fsdp.py", "test_docs_commands.py", "test_published_sizes.py",
-    "test_distributed.py", "test_plug_in.py", "test_projects.py", "test_prompted_inputs.py",
+# Files whose tests train or start processes, longest first. Files are handed to processes one after the other: a long one at the
+# end would keep all others waiting. `make test-fast` leaves these files out.
+_SLOW_FILES = (
+    "test_distributed.py", "test_fsdp.py", "test_every_config.py", "test_published_sizes.py", "test_runner.py", "test_training.py",
+    "test_interruption.py", "test_commands.py", "test_docs_commands.py", "test_plug_in.py", "test_published_sets.py",
+    "test_prompted_inputs.py", "test_browse.py", "test_seeding.py", "test_docs.py", "test_several_sets.py", "test_projects.py",
+    "test_predict.py", "test_record.py", "test_interrupted_start.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first."""
-    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+    """Mark the tests of slow files, and run these files first."""
+    for item in items:
+        if item.path.name in _SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
+    places = {name: place for place, name in enumerate(_SLOW_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,12 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from samplug.commands.run import run
 from tests.conftest import ROOT
-from tests.speed import leave_configs_unformatted
+from tests.processes import PythonProcess
 
 
 def free_port() -> int:
@@ -25,24 +25,22 @@ def free_port() -> int:
             return port
 
 
-def start(command: list[object], **environment: object) -> subprocess.Popen[str]:
+def start(command: list[object], **environment: object) -> subprocess.Popen[str] | PythonProcess:
     """One process, its errors in its output."""
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHON": sys.executable,
+        **{k: str(v) for k, v in environment.items()},
+    }
+    if command[0] == sys.executable:
+        return PythonProcess(command[1:], ROOT, env, merge=True)
     return subprocess.Popen(
-        [*map(str, command)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHON": sys.executable,
-            **{k: str(v) for k, v in environment.items()},
-        },
+        [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     )
 
 
-def outputs(processes: list[subprocess.Popen[str]]) -> list[str]:
+def outputs(processes: Sequence[subprocess.Popen[str] | PythonProcess]) -> list[str]:
     """What each printed, when all have ended well; none is left running if they do not."""
     printed = []
     try:
@@ -81,7 +79,6 @@ def end(main: Callable[[], None]) -> NoReturn:
     """Run a rank's ``main`` as samplug's commands are run, which end without the teardown that a group's threads may abort."""
 
     def together() -> None:
-        leave_configs_unformatted()
         main()
         import torch.distributed as dist
 

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -14,6 +12,7 @@ from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
 from samplug.registry import PARAM_SCHEDULERS
 from tests.conftest import ROOT
+from tests.processes import run_python
 
 TINY = [
     "--cfg-options", "img_size=32", "batch_size=4", "max_epochs=2", "num_workers=0", "val_fraction=0.2", "test_fraction=0.2", "lr=0.002",
@@ -49,10 +48,7 @@ def here(tmp_path):
 
 def test_template(here):
     def tool(name: str, *arguments: str) -> str:
-        run = subprocess.run(
-            [sys.executable, str(ROOT / f"tools/{name}.py"), "projects/my_task/my_task.py", *arguments],
-            cwd=here, capture_output=True, text=True,
-        )  # fmt: skip
+        run = run_python(ROOT / f"tools/{name}.py", "projects/my_task/my_task.py", *arguments, cwd=here)
         assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
         return run.stdout + run.stderr
 

@@ -1,10 +1,11 @@
-# Pipelines and loaders of binary segmentation from files: squashed to a square, mirrored at random, scored at the original size.
+# Pipelines and loaders for binary segmentation from files: images are resized to a square and flipped at random;
+# predictions are scored at the original size.
 img_size = 1024
 batch_size = 2
 num_workers = 4
 keep_ratio = False  # True: the longer side becomes img_size, the model pads the rest
 
-# Pillow's bilinear resize smooths what it shrinks, as the published systems' does; OpenCV's leaves out pixels.
+# Pillow's bilinear resizing averages pixels when it shrinks, as in the published systems; OpenCV's skips pixels.
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='LoadBinaryMask'),
@@ -12,7 +13,7 @@ train_pipeline = [
     dict(type='mmseg.RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
-# The truth is loaded after the resize: predictions are scored at the original size.
+# Ground truth is loaded after resizing, so that predictions are scored at the original size.
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=keep_ratio, backend='pillow'),

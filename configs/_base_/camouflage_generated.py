@@ -2,7 +2,7 @@
 data_size = 96
 img_size = 64
 batch_size = 4
-# Both cores work for the model; scenes are made once and kept.
+# No loading workers: both cores serve the model; scenes are generated once and cached.
 num_workers = 0
 train_length = 2500
 test_length = 100
@@ -16,7 +16,7 @@ train_pipeline = [
     dict(type='mmseg.RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
-# The truth is loaded after the resize: predictions are scored at the original size.
+# Ground truth is loaded after resizing, so that predictions are scored at the original size.
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False),

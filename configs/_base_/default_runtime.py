@@ -26,5 +26,5 @@ log_level = 'INFO'
 randomness = dict(seed=0)
 load_from = None
 resume = False
-# An unreadable newest checkpoint: go on from the one before it, with a warning. False: stop.
+# If the newest checkpoint cannot be read, resume from the one before it, with a warning; False raises an error.
 resume_fall_back = True

@@ -1,4 +1,5 @@
-# Prompted fine-tuning on images of your own, ours but for the clipping, which is SAM 2's: AdamW, 20 epochs, cosine to a tenth.
+# Prompted fine-tuning on your own images: AdamW, 20 epochs, cosine schedule to a tenth. The settings are ours, except
+# for the clipping of gradients, which is SAM 2's.
 _base_ = ['./default_runtime.py', './datasets/folders.py']
 
 batch_size = 4

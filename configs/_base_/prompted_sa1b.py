@@ -1,11 +1,12 @@
-# Prompted fine-tuning on images of several objects, as SA-1B has them: a.jpg and a.json beside it under data_root (docs/data.md; tools/prepare_data.py
-# to-sa1b makes them of COCO, label maps or a mask for each object, in DST/images). 70 % train, 15 % validate, 15 % test, chosen by name.
+# Prompted fine-tuning on images of several objects in SA-1B's layout: a.jpg and a.json beside it under data_root
+# (docs/data.md; tools/prepare_data.py to-sa1b converts COCO, label maps or a mask for each object, to DST/images). 70 %
+# for training, 15 % for validation, 15 % for the test, selected by name.
 _base_ = './prompted_folders.py'
 
 data_root = 'data/sa1b'
 image_dir = ''
 ann_dir = ''
-max_objects = 3  # of an image, drawn anew in each epoch, as SAM 2's training does; a test has all of them
+max_objects = 3  # of an image, a new random choice in each epoch, as in SAM 2's training; a test uses all
 min_area = 16  # pixels
 img_size = 1024
 keep_ratio = False
@@ -17,7 +18,7 @@ train_pipeline = [
     dict(type='mmdet.RandomFlip', prob=0.5),
     dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
 ]
-# The truth is loaded after the resize: predictions are scored at the original size.
+# Ground truth is loaded after resizing, so that predictions are scored at the original size.
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='mmdet.Resize', scale=(img_size, img_size), keep_ratio=keep_ratio, backend='pillow'),

@@ -1,5 +1,5 @@
 # SAM's decoder alone on SAM ViT-B: polyps.
-# 1 GPU, 2 images: ours, SAM-Adapter's schedule, see _base_/schedules/sam-adapter.py.
+# 1 GPU, 2 images. The settings are ours, with SAM-Adapter's schedule, see _base_/schedules/sam-adapter.py.
 # Train: 900 images of Kvasir + 550 of CVC-ClinicDB (PraNet's). Test: CVC-300, CVC-ClinicDB, CVC-ColonDB, ETIS, Kvasir.
 # Validation: a twentieth of the training images. Published result: none. Memory: not measured.
 _base_ = [

@@ -1,5 +1,5 @@
 # SAM's decoder alone on SAM ViT-H: camouflaged objects.
-# 1 GPU, 2 images: ours, SAM-Adapter's schedule, see _base_/schedules/sam-adapter.py.
+# 1 GPU, 2 images. The settings are ours, with SAM-Adapter's schedule, see _base_/schedules/sam-adapter.py.
 # Train: CAMO + COD10K, 4,040 images. Test: CAMO, CHAMELEON, COD10K, NC4K.
 # Validation: a twentieth of the training images. Published result: none. Memory: not measured.
 _base_ = [

@@ -1,5 +1,5 @@
 # LoRA on SAM ViT-B: salient objects.
-# 1 GPU, 2 images: ours, SAM-Adapter's schedule, see _base_/schedules/sam-adapter.py.
+# 1 GPU, 2 images. The settings are ours, with SAM-Adapter's schedule, see _base_/schedules/sam-adapter.py.
 # Train: DUTS-TR, 10,553 images. Test: DUTS-TE, ECSSD, DUT-OMRON, HKU-IS, PASCAL-S.
 # Validation: a twentieth of the training images. Published result: none. Memory: not measured.
 _base_ = [

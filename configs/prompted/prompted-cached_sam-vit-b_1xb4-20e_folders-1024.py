@@ -1,5 +1,6 @@
-# As prompted-decoder_sam-vit-b_1xb4-20e_folders-1024, with the encoder's maps kept on disk: 2.1 MB for an image, and
-# as much for its mirror image. From the second epoch on no encoder is run, and from the second run on none is in memory.
+# As prompted-decoder_sam-vit-b_1xb4-20e_folders-1024, with the encoder's features cached on disk: 2.1 MB for an image
+# and as much for its mirror image. From the second epoch on the encoder is not run; from the second run on it is not in
+# memory.
 # Published result: none. Memory: not measured.
 _base_ = './prompted-decoder_sam-vit-b_1xb4-20e_folders-1024.py'
 

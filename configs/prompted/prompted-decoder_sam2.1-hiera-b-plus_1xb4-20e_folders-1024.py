@@ -1,6 +1,9 @@
-# SAM 2.1 Hiera-B+, its mask decoder fine-tuned with simulated clicks and boxes on images of your own; it stays promptable. Ours.
-# 1 GPU, 4 images. Encoder and prompt encoder are frozen. A session: a click or a box, then 7 clicks where the answer is wrong.
-# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name; the white of a mask is one object.
+# SAM 2.1 Hiera-B+, with its mask decoder fine-tuned on your own images with simulated clicks and boxes; it stays
+# promptable.
+# The settings are ours.
+# 1 GPU, 4 images. Encoder and prompt encoder are frozen. Interactions: a click or a box, then 7 clicks on errors.
+# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name; the white area of a mask is one
+# object.
 # Published result: none. Memory: not measured.
 _base_ = [
     '../_base_/prompted_folders.py',

@@ -1,8 +1,11 @@
-# TS-SAM on SAM ViT-H with every parameter trained, encoder included: camouflaged objects. Ours: the paper trains the side network only.
-# 8 GPUs, 1 image each; parameters, gradients and optimiser states are shared out over them (FSDP), see docs/scaling.md.
+# TS-SAM on SAM ViT-H with every parameter trained, encoder included: camouflaged objects. Ours: the paper
+# trains only the side network.
+# 8 GPUs, 1 image each; parameters, gradients and optimiser states are sharded over them (FSDP), see docs/scaling.md.
 # Train: CAMO + COD10K, 4,040 images. Test: CAMO, CHAMELEON, COD10K, NC4K.
-# Validation: a twentieth of the training images. Published result: none. Memory: not measured (by arithmetic: docs/scaling.md).
-# Loss and decay are the paper's. Learning rate, warm-up and number of epochs are ours: 8e-4 is a rate for fresh layers, not for SAM's.
+# Validation: a twentieth of the training images. Published result: none. Memory: not measured
+# (computed in docs/scaling.md).
+# Loss and weight decay are the paper's. Learning rate, warm-up and number of epochs are ours: 8e-4 suits new layers,
+# not SAM's.
 _base_ = [
     '../_base_/schedules/ts-sam.py',
     '../_base_/datasets/cod_tssam-scores.py',
@@ -20,7 +23,8 @@ param_scheduler = [
 ]
 default_hooks = dict(checkpoint=dict(save_best='S', rule='greater'))
 
-# Each transformer block is a unit: gathered in bfloat16 for its computation, then freed. Gradients are summed in float32.
+# Each transformer block is a unit: its parameters are gathered in bfloat16 for its computation, then freed. Gradients
+# are summed in float32.
 # Over several nodes sharding_strategy='HYBRID_SHARD' keeps the gathering inside a node (docs/scaling.md).
 strategy = dict(
     type='FSDPStrategy',

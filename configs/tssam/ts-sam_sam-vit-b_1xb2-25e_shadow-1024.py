@@ -1,5 +1,5 @@
 # TS-SAM on SAM ViT-B: shadows, with the FFT branch and balanced BCE.
-# 1 GPU, 2 images: what the released code trains, see _base_/schedules/ts-sam.py.
+# 1 GPU, 2 images, as the released code trains, see _base_/schedules/ts-sam.py.
 # Train: ISTD, 1,330 images. Test: ISTD.
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.
 _base_ = [

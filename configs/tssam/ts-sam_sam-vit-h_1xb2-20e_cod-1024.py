@@ -1,5 +1,5 @@
 # TS-SAM on SAM ViT-H: camouflaged objects.
-# 1 GPU, 2 images: what the released code trains, see _base_/schedules/ts-sam.py.
+# 1 GPU, 2 images, as the released code trains, see _base_/schedules/ts-sam.py.
 # Train: CAMO + COD10K, 4,040 images. Test: CAMO, CHAMELEON, COD10K, NC4K.
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.
 _base_ = [

@@ -1,5 +1,5 @@
 # TS-SAM on SAM ViT-H: salient objects.
-# 1 GPU, 2 images: what the released code trains, see _base_/schedules/ts-sam.py.
+# 1 GPU, 2 images, as the released code trains, see _base_/schedules/ts-sam.py.
 # Train: DUTS-TR, 10,553 images (the released config: PASCAL-S). Test: DUTS-TE, ECSSD, DUT-OMRON, HKU-IS, PASCAL-S.
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.
 _base_ = [

@@ -1,4 +1,5 @@
-# TS-SAM on SAM ViT-L: shadows, with the FFT branch and balanced BCE. No ViT-L is published: settings of the others.
+# TS-SAM on SAM ViT-L: shadows, with the FFT branch and balanced BCE. No ViT-L is published: the settings are those of
+# ViT-B and ViT-H.
 # 4 GPUs, 2 images each, gradients synchronised.
 # Train: ISTD, 1,330 images. Test: ISTD.
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.

@@ -1,4 +1,4 @@
-# TS-SAM on SAM ViT-L: camouflaged objects. No ViT-L is published: settings of the others.
+# TS-SAM on SAM ViT-L: camouflaged objects. No ViT-L is published: the settings are those of ViT-B and ViT-H.
 # 4 GPUs, 2 images each, gradients synchronised.
 # Train: CAMO + COD10K, 4,040 images. Test: CAMO, CHAMELEON, COD10K, NC4K.
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.

@@ -1,4 +1,4 @@
-# TS-SAM on SAM ViT-L: polyps; the recipe of camouflaged objects, ours (TS-SAM publishes none).
+# TS-SAM on SAM ViT-L: polyps. The settings are those of camouflaged objects (TS-SAM publishes none for polyps).
 # 4 GPUs, 2 images each, gradients synchronised.
 # Train: 900 images of Kvasir + 550 of CVC-ClinicDB (PraNet's). Test: CVC-300, CVC-ClinicDB, CVC-ColonDB, ETIS, Kvasir.
 # Validation: a twentieth of the training images. Published result: none. Memory: not measured.

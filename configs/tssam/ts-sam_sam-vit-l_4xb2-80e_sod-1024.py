@@ -1,4 +1,4 @@
-# TS-SAM on SAM ViT-L: salient objects. No ViT-L is published: settings of the others.
+# TS-SAM on SAM ViT-L: salient objects. No ViT-L is published: the settings are those of ViT-B and ViT-H.
 # 4 GPUs, 2 images each, gradients synchronised.
 # Train: DUTS-TR, 10,553 images (the released config: PASCAL-S). Test: DUTS-TE, ECSSD, DUT-OMRON, HKU-IS, PASCAL-S.
 # Validation: a twentieth of the training images. Published result: not available. Memory: not measured.

@@ -1,5 +1,7 @@
-# mmseg's FCN on SAM's ViT-B: ADE20K, 150 classes. A plain mmseg config; of samplug it names the encoder. Runs in mmseg's tools/train.py too.
-# 1 GPU, 4 images, 80,000 iterations. Train and validation as in ADE20K's mmseg configs. Result: not measured. Memory: not measured.
+# mmseg's FCN on SAM's ViT-B: ADE20K, 150 classes. A plain mmseg config that uses only the encoder of samplug; it also
+# runs with mmseg's tools/train.py.
+# 1 GPU, 4 images, 80,000 iterations. Train and validation as in ADE20K's mmseg configs. Result: not measured. Memory:
+# not measured.
 default_scope = 'mmseg'
 custom_imports = dict(imports=['samplug'])
 
@@ -34,7 +36,7 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
     train_cfg=dict(),
-    # The encoder is built for one size: windows of it slide over the image.
+    # The encoder is built for one size: windows of this size slide over the image.
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(341, 341)))
 
 data_root = 'data/ade/ADEChallengeData2016'

@@ -1,7 +1,8 @@
 # TS-SAM on SAM ViT-B: ADE20K, 150 classes. Ours: the paper segments one class only.
-# 1 GPU, 4 images, 80,000 iterations. Train: ADE20K training, 20,210 images. Validation and test: ADE20K validation, 2,000 images, as usual
-# for this set (its test truth is not public). Result: not measured. Memory: not measured.
-# Layout: ADEChallengeData2016/{images,annotations}/{training,validation}. Source: http://sceneparsing.csail.mit.edu/. Licence: BSD-3 (images: research only).
+# 1 GPU, 4 images, 80,000 iterations. Train: ADE20K training, 20,210 images. Validation and test: ADE20K validation,
+# 2,000 images, as usual (the ground truth of its test set is not public). Result: not measured. Memory: not measured.
+# Layout: ADEChallengeData2016/{images,annotations}/{training,validation}.
+# Source: http://sceneparsing.csail.mit.edu/. Licence: BSD-3 (images: research only).
 _base_ = ['samplug::_base_/default_runtime.py', 'samplug::_base_/models/ts-sam_sam-vit-b.py']
 
 dataset_type = 'mmseg.ADE20KDataset'
@@ -25,7 +26,8 @@ train_pipeline = [
     dict(type='mmseg.PhotoMetricDistortion'),
     dict(type='mmseg.PackSegInputs'),
 ]
-# The longer side becomes img_size, the model pads the rest. The truth is loaded after the resize: scored at the original size.
+# The longer side becomes img_size, the model pads the rest. Ground truth is loaded after resizing, so that predictions
+# are scored at the original size.
 test_pipeline = [
     dict(type='mmseg.LoadImageFromFile'),
     dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=True),

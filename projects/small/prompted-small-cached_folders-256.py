@@ -1,4 +1,5 @@
-# The mask decoder of a prompted-small model goes on learning on other images; the frozen encoder's maps are kept on disk.
+# Training of a prompted-small model's mask decoder on other images; the features of the frozen encoder are cached on
+# disk.
 #   python tools/train.py projects/small/prompted-small-cached_folders-256.py --cfg-options data_root=DATA source=CHECKPOINT
 _base_ = './prompted-small_folders-256.py'
 

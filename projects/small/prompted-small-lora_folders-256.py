@@ -1,4 +1,4 @@
-# LoRA in the encoder of a prompted-small model, and its mask decoder, go on learning on other images.
+# Training of LoRA in the encoder, and of the mask decoder, of a prompted-small model on other images.
 #   python tools/train.py projects/small/prompted-small-lora_folders-256.py --cfg-options data_root=DATA source=CHECKPOINT
 _base_ = './prompted-small_folders-256.py'
 

@@ -1,6 +1,8 @@
-# A small SAM with prompts from random weights, at 256 pixels, in minutes on a CPU; SAM's decoder at full size. All is trained.
+# A small SAM with prompts from random weights, at 256 pixels, in minutes on a CPU; SAM's decoder at full size. All
+# parameters are trained.
 #   python tools/train.py projects/small/prompted-small_folders-256.py --cfg-options data_root=DATA
-# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name; tests give 20 clicks. Results: README.md.
+# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name; tests give 20 clicks. Results:
+# README.md.
 _base_ = ['samplug::_base_/default_runtime.py', 'samplug::_base_/datasets/folders.py']
 
 keep_ratio = True
@@ -10,7 +12,7 @@ num_workers = 1
 max_iters = 800
 val_interval = 200
 lr = 5e-4
-warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
+warmup = max(2, max_iters // 12)  # with one step, LinearLR would keep its first learning rate
 test_clicks = 20
 
 model = dict(

@@ -1,5 +1,5 @@
-# As ts-sam-small_folders-128, on CAMO (configs/_base_/datasets/camo.py): its training images are divided 82 : 18 into training and validation,
-# its test images are the test.
+# As ts-sam-small_folders-128, on CAMO (configs/_base_/datasets/camo.py): its training images are split 82 : 18 into
+# training and validation, its test images are the test.
 _base_ = './ts-sam-small_folders-128.py'
 
 data_root = 'data/CAMO-V.1.0-CVIU2019'

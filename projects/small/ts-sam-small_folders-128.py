@@ -1,7 +1,9 @@
-# A small TS-SAM for images of your own, in minutes on a CPU; it starts from the quickstart's model, which has seen generated scenes only.
+# A small TS-SAM for your own images, in minutes on a CPU. It starts from the quickstart's model, which was trained only
+# on generated scenes.
 #   make quickstart
 #   python tools/train.py projects/small/ts-sam-small_folders-128.py --cfg-options data_root=DATA
-# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name. Result: docs/ts-sam.md. Memory: under 2 GB.
+# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name. Result: docs/ts-sam.md. Memory:
+# under 2 GB.
 _base_ = [
     'samplug::_base_/default_runtime.py',
     'samplug::_base_/datasets/folders.py',
@@ -15,7 +17,7 @@ num_workers = 2
 max_iters = 400
 val_interval = 100
 lr = 5e-4
-warmup = max(2, max_iters // 12)  # of one step, LinearLR would leave the rate at its start
+warmup = max(2, max_iters // 12)  # with one step, LinearLR would keep its first learning rate
 
 model = dict(backbone=dict(img_size=img_size))
 train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))

@@ -1,4 +1,4 @@
-# As ts-sam-small_folders-128, with the loss of shadow detection and its measure.
+# As ts-sam-small_folders-128, with the loss and the metric of shadow detection.
 _base_ = './ts-sam-small_folders-128.py'
 
 model = dict(loss='balanced_bce')

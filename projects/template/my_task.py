@@ -1,4 +1,5 @@
-# A new task from a folder of images and one of masks: TS-SAM on SAM ViT-B, as for camouflaged objects. Copy, rename, set data_root.
+# A new task from a folder of images and a folder of masks: TS-SAM on SAM ViT-B, as for camouflaged objects. Copy this
+# file, rename it and set data_root.
 #   python tools/check_data.py projects/my_task/my_task.py
 #   python tools/train.py projects/my_task/my_task.py
 #   python tools/test.py projects/my_task/my_task.py work_dirs/my_task/best_mDice_epoch_N.pth

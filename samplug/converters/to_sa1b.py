@@ -64,12 +64,12 @@ def to_sa1b(
     link: Link = "copy",
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write ``images/`` with a JSON file beside each image, and ``summary.json``; folders in the names of images are kept.
+    """Write ``images/`` with a JSON file beside each image, and ``summary.json``.
 
-    A JSON file has ``image`` (``image_id``, ``file_name``, ``width``, ``height``) and ``annotations``, each with
-    ``id``, ``segmentation`` (compressed run lengths), ``bbox`` [x, y, width, height], ``area`` in pixels and
-    ``category``, which SA-1B does not have. Objects without a pixel are left out and counted. Everything is checked
-    before the first file is written.
+    Folders in the names of images are kept. A JSON file has ``image`` (``image_id``, ``file_name``, ``width``,
+    ``height``) and ``annotations``, each with ``id``, ``segmentation`` (compressed run lengths), ``bbox`` [x, y, width,
+    height], ``area`` in pixels and ``category``, which SA-1B does not have. Objects without a pixel are left out and
+    counted. Everything is checked before the first file is written.
 
     Args:
         annotations: See :func:`~samplug.converters.read_annotations`.

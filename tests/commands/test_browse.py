@@ -20,6 +20,7 @@ from samplug.utils.errors import ConfigError
 from samplug.visualization import contact_sheet, draw_overlay
 from tests.builders import TINY_ARCH
 from tests.conftest import ROOT
+from tests.processes import run_python
 
 SCENES = dict(train_length=6, test_length=4, data_size=48, img_size=32)
 
@@ -97,7 +98,7 @@ def test_images_of_one_name_are_all_written(scenes, tmp_path):
 
 def test_pictures_stay_when_a_file_is_broken(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "samplug.datasets.binary_seg.scan", lambda *_: {}
+        "samplug.datasets.binary_seg.scan_pairs", lambda *_: {}
     )  # a file outside the sample that is checked first
     out = tmp_path / "out"
     complete = browse(folder_cfg(folder), out)
@@ -161,12 +162,15 @@ def test_speed(scenes):
 
 
 def test_command(folder, tmp_path):
-    def command(*arguments):
+    def line(*arguments):
         options = ["--cfg-options", f"data_root={folder}", "img_size=32"]
-        line = [sys.executable, "tools/browse_dataset.py", "configs/quickstart_folder.py", *arguments, *options]
-        return subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+        return ["tools/browse_dataset.py", "configs/quickstart_folder.py", *arguments, *options]
 
-    run = command("-p", "test", "-n", "2", "-m", "concat", "-o", str(tmp_path / "out"), "--seed", "1", "--epoch", "2")
+    def command(*arguments):
+        return run_python(*line(*arguments), cwd=ROOT)
+
+    drawn = line("-p", "test", "-n", "2", "-m", "concat", "-o", str(tmp_path / "out"), "--seed", "1", "--epoch", "2")
+    run = subprocess.run([sys.executable, *drawn], cwd=ROOT, capture_output=True, text=True)
     assert "2 pictures and sheet.jpg written to" in run.stdout, run.stderr
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
     run = command("--speed", "2")

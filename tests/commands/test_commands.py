@@ -11,13 +11,18 @@ import torch
 
 from samplug.evaluation.functional import SaliencyCounts, s_measure
 from tests.conftest import ROOT
+from tests.processes import run_python
 
 TINY = ["max_iters=2", "train_length=8", "test_length=4", "data_size=48", "img_size=32", "num_workers=0",
         "train_dataloader.batch_size=2"]  # fmt: skip
 
 
-def command(*arguments, ok=True):
-    run = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+def command(*arguments, ok=True, forked=True):
+    """``forked=False`` starts an interpreter, as a user does."""
+    if forked:
+        run = run_python(*arguments, cwd=ROOT)
+    else:
+        run = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode == 0) == ok, run.stdout[-2000:] + run.stderr[-2000:]
     return run
 
@@ -25,7 +30,8 @@ def command(*arguments, ok=True):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained")
-    command("tools/train.py", "configs/quickstart.py", "--work-dir", out, "--device", "cpu", "--cfg-options", *TINY)
+    options = ["--work-dir", out, "--device", "cpu", "--cfg-options", *TINY]
+    command("tools/train.py", "configs/quickstart.py", *options, forked=False)
     return out
 
 
@@ -41,7 +47,7 @@ def test_test_scores_what_it_saves(trained, tmp_path):
     report = tmp_path / "scores.json"
     command("tools/test.py", "configs/quickstart.py", trained / "iter_2.pth", "--work-dir", tmp_path, "--out", tmp_path / "masks",
             "--show-dir", tmp_path / "overlays", "--cfg-options", *TINY, f"test_evaluator.0.out_file={report}",
-            "train_dataloader=None", "optim_wrapper=None")  # fmt: skip
+            "train_dataloader=None", "optim_wrapper=None", forked=False)  # fmt: skip
     scores = json.loads(report.read_text())
     assert scores["protocol"] == "saliency"
     assert len(scores["images"]) == 4

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import cv2
@@ -24,6 +22,7 @@ from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
+from tests.processes import run_python
 
 CONFIG = """
 _base_ = {base!r}
@@ -90,9 +89,7 @@ def test_the_command(home, tmp_path):
         ["tools/predict.py", folder_config, home / "model.pth", data / "images", "--out-dir", out, "--export", "coco"],
     ]
     for arguments in runs:
-        run = subprocess.run(
-            [sys.executable, *map(str, arguments), "--device", "cpu"], cwd=ROOT, capture_output=True, text=True
-        )
+        run = run_python(*arguments, "--device", "cpu", cwd=ROOT)
         assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     assert "2 images predicted into" in run.stdout
     for name in ("a.png", "b.png"):

@@ -1,7 +1,5 @@
 """Sharded training (FSDP), without GPUs: two processes over gloo, and one alone."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from samplug.utils.imports import quiet_optional_operators
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
 from tests.engine.test_distributed import shell
+from tests.processes import run_python
 from tests.ranks import end, run_ranks
 from tests.shrink import shrink
 
@@ -83,10 +82,7 @@ def test_two_processes_train_resume_and_test(cfg, tmp_path):
         torch.testing.assert_close(again[name], value, rtol=0, atol=0)
     assert any((state_of(whole / "iter_1.pth")[name] != value).any() for name, value in expected.items())
 
-    run = subprocess.run(
-        [sys.executable, "tools/test.py", str(config), str(whole / "iter_2.pth"), "--work-dir", str(tmp_path / "test")],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    run = run_python("tools/test.py", config, whole / "iter_2.pth", "--work-dir", tmp_path / "test", cwd=ROOT)
     assert run.returncode == 0, run.stderr[-3000:]
     assert "FullyShardedDataParallel" not in run.stdout + run.stderr
 

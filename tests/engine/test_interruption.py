@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from samplug.commands.common import build_runner
 from samplug.engine.resume import latest_checkpoint
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
-from tests.speed import leave_configs_unformatted
+from tests.processes import run_python
 
 ITERATIONS = 8
 
@@ -61,9 +60,9 @@ def config(work_dir, by_epoch, num_workers=0, **changes):
 
 def run(work_dir, by_epoch=False, die="", resume=False, num_workers=0):
     """Train in a process of its own; ``die``: where it kills itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "tests.engine.test_interruption", str(work_dir), str(int(by_epoch)), die, str(int(resume)), str(num_workers)],
-        cwd=ROOT, capture_output=True, text=True, timeout=240, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    return run_python(
+        "-m", "tests.engine.test_interruption", work_dir, int(by_epoch), die, int(resume), num_workers,
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
@@ -199,7 +198,6 @@ def main(work_dir, by_epoch, die, resume, num_workers):
 
     torch.save, os.replace = dying_save, dying_replace
     torch.set_num_threads(1)
-    leave_configs_unformatted()
     runner = build_runner(config(work_dir, by_epoch, num_workers, resume=resume))
     runner.register_hook(Killer(), "LOWEST")
     runner.train()

@@ -25,13 +25,11 @@ def step(arch: str, size: int, **backbone) -> None:
         assert (parameter.grad is not None) == parameter.requires_grad, name
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(free_gb() < 14, reason="needs 14 GB of free memory")
 def test_vit_b_at_1024():
     step("vit_b", 1024)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(free_gb() < 12, reason="needs 12 GB of free memory")
 def test_vit_h_with_checkpointing():
     step("vit_h", 256, with_cp=True)

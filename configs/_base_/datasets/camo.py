@@ -1,6 +1,6 @@
 # CAMO v1.0 (Le et al., CVIU 2019): 1,250 images of camouflaged objects, 1,000 to train and 250 to test.
 # Layout: Images/{Train,Test}, one GT folder for both; images jpg, masks png 0/255.
-# Source: https://sites.google.com/view/ltnghia/research/camo. Licence: none stated, a citation is asked for.
+# Source: https://sites.google.com/view/ltnghia/research/camo. Licence: none stated; the authors ask for a citation.
 _base_ = '../binary_seg.py'
 
 data_root = 'data/CAMO-V.1.0-CVIU2019'

@@ -1,4 +1,5 @@
-# COD10K-v3 (Fan et al., CVPR 2020): of 6,000 and 4,000 images, those with camouflaged objects: 3,040 to train, 2,026 to test.
+# COD10K-v3 (Fan et al., CVPR 2020): the images with camouflaged objects, 3,040 of 6,000 to train and 2,026 of
+# 4,000 to test.
 # Layout: {Train,Test}/{Image,GT_Object}; images jpg, masks png 0/255; COD10K-CAM-* are the camouflaged ones.
 # Source: https://github.com/DengPingFan/SINet. Licence: see the source; non-commercial research.
 _base_ = '../binary_seg.py'

@@ -1,7 +1,9 @@
-# CVC-ClinicDB (Bernal et al., CMIG 2015): 612 frames of polyps in 31 sequences, 384x288. Frames of a sequence are near-duplicates: a split
-# by frame, as this one (a tenth, chosen by name), flatters; the PraNet bundle (polyp.py) has the split that papers use.
+# CVC-ClinicDB (Bernal et al., CMIG 2015): 612 frames of polyps in 31 sequences, 384x288. Frames of a sequence are
+# near-duplicates, so a split by frame, as this one (a tenth, selected by name), gives scores that are too high; the
+# PraNet bundle (polyp.py) has the split that papers use.
 # Layout: Original, Ground Truth; both tif (images that Pillow refuses and OpenCV reads), some masks with grey edges.
-# Source: https://polyp.grand-challenge.org/CVCClinicDB/. Licence: images belong to Hospital Clinic Barcelona; research use.
+# Source: https://polyp.grand-challenge.org/CVCClinicDB/. Licence: images belong to Hospital Clinic Barcelona; research
+# use.
 _base_ = '../binary_seg.py'
 
 data_root = 'data/CVC-ClinicDB'

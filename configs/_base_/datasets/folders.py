@@ -1,5 +1,7 @@
-# Your own images: data_root/images and data_root/masks, paired by name; 15 % validate, 15 % test, chosen by name.
-# Another layout: image_dir, mask_dir, img_suffix, seg_map_suffix, recursive, ann_file of BinarySegDataset (docs/data.md).
+# Your own images: data_root/images and data_root/masks, paired by name; 15 % for validation and 15 % for the test,
+# selected by name.
+# For other layouts: image_dir, mask_dir, img_suffix, seg_map_suffix, recursive, ann_file of BinarySegDataset
+# (docs/data.md).
 _base_ = '../binary_seg.py'
 
 data_root = 'data/mine'
@@ -15,7 +17,8 @@ folder = dict(
     val_fraction=val_fraction,
     test_fraction=test_fraction)
 train_dataloader = dict(dataset=dict(name='train', part='train', pipeline=_base_.train_pipeline, **folder))
-val_dataloader = dict(**_base_.test_dataloader, dataset=dict(name='val', part='val', pipeline=_base_.test_pipeline, **folder))
+val_dataloader = dict(
+    **_base_.test_dataloader, dataset=dict(name='val', part='val', pipeline=_base_.test_pipeline, **folder))
 test_dataloader = dict(dataset=dict(name='test', part='test', pipeline=_base_.test_pipeline, **folder))
 test_evaluator = [dict(type='SaliencyMetric'), dict(type='OverlapMetric')]
 val_evaluator = test_evaluator

@@ -1,7 +1,7 @@
 # ISTD (Wang et al., CVPR 2018): shadows, 1,330 images to train and 540 to test, 640x480.
 # Layout: {train,test}/<split>_A images, <split>_B masks, <split>_C without shadow (not used); all png.
 # Source: https://github.com/DeepInsight-PCALab/ST-CGAN. Licence: none stated; research use.
-# Validation: a twentieth of the training images, chosen by name; test sets choose nothing.
+# Validation: a twentieth of the training images, selected by name; nothing is selected on test sets.
 _base_ = '../binary_seg.py'
 
 data_root = 'data/ISTD_Dataset'

@@ -1,7 +1,7 @@
-# SAM with ViT-B as published, with prompts: 93.7 M parameters, of them 4.1 M in the mask decoder.
+# SAM with ViT-B as published, with prompts: 93.7 M parameters, 4.1 M of them in the mask decoder.
 # sam_checkpoint may be a file: --cfg-options sam_checkpoint=sam_vit_b_01ec64.pth
-# A config that uses this gives the encoder the size of its data: model = dict(backbone=dict(img_size=_base_.img_size)).
-# Tests give test_clicks prompts to each object: a click at its centre, then at the centre of the largest error.
+# Configs based on this file set the size of the encoder: model = dict(backbone=dict(img_size=_base_.img_size)).
+# Tests give each object test_clicks clicks: the first at its centre, each other one at the centre of the largest error.
 arch = 'vit_b'
 sam_checkpoint = 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth'
 test_clicks = 20

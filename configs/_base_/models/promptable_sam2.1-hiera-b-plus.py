@@ -1,7 +1,8 @@
-# SAM 2.1 (image model) with Hiera-B+ as published, with prompts: 73.3 M parameters, of them 4.2 M in the mask decoder. What only video needs is
-# left in the file. sam_checkpoint may be a file: --cfg-options sam_checkpoint=sam2.1_hiera_base_plus.pt
-# A config that uses this gives the encoder the size of its data: model = dict(backbone=dict(img_size=_base_.img_size)).
-# Tests give test_clicks prompts to each object: a click at its centre, then at the centre of the largest error.
+# SAM 2.1 (image model) with Hiera-B+ as published, with prompts: 73.3 M parameters, 4.2 M of them in the mask decoder.
+# Weights that only video needs are not loaded.
+# sam_checkpoint may be a file: --cfg-options sam_checkpoint=sam2.1_hiera_base_plus.pt
+# Configs based on this file set the size of the encoder: model = dict(backbone=dict(img_size=_base_.img_size)).
+# Tests give each object test_clicks clicks: the first at its centre, each other one at the centre of the largest error.
 arch = 'hiera_b+'
 sam_checkpoint = 'https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_base_plus.pt'
 test_clicks = 20

@@ -1,5 +1,6 @@
-# TS-SAM at a size for minutes on a CPU: every part of the published model, trained whole, since there are no pretrained weights of this size.
-# A config that uses this gives the encoder the size of its data: model = dict(backbone=dict(img_size=_base_.img_size)).
+# TS-SAM at a size for minutes on a CPU: all parts of the published model. The encoder is trained too, because there are
+# no pretrained weights of this size.
+# Configs based on this file set the size of the encoder: model = dict(backbone=dict(img_size=_base_.img_size)).
 model = dict(
     type='TSSAM',
     backbone=dict(
@@ -12,7 +13,7 @@ model = dict(
         csa_blocks=[0, 1, 2, 3],
         mrm_blocks=[3],
         use_fft=True,
-        # Without pretrained weights there is no reason to keep the released code's scrambled first embedding.
+        # Without pretrained weights, the released code's scrambled first embedding need not be kept.
         spatial_embedding=True),
     decode_head=dict(type='FeatureFusionDecoder'),
     loss='bce_iou')

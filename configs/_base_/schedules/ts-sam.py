@@ -1,8 +1,10 @@
-# TS-SAM's published training: AdamW at 8e-4 (decay .01 on all that is trained), cosine to 1e-7 by the epoch, no warm-up, float32.
-# 4xb2, as published: 4 GPUs, 2 images each, 80 epochs (shadow: 100). Gradients are synchronised: one model, a batch of 8.
-# 1xb2, as the released code really trains: it takes the model out of its data-parallel wrapper, so that each GPU trains a model of
-#   its own in batches of 2 on a quarter of the images of an epoch, and one of the four models is saved. That is one GPU and a
-#   quarter of the epochs, 20 (shadow: 25): as many steps as 4xb2.
+# TS-SAM's published training: AdamW at 8e-4 (weight decay .01 on all trained parameters), cosine schedule to 1e-7 by
+# epoch, no warm-up, float32.
+# 4xb2, as published: 4 GPUs, 2 images each, 80 epochs (shadow: 100). Gradients are synchronised: one model, a batch of
+# 8.
+# 1xb2, as the released code actually trains: it takes the model out of its data-parallel wrapper, so that each GPU
+# trains a separate model in batches of 2 on a quarter of the images of an epoch, and one of the four models is saved.
+# This equals one GPU and a quarter of the epochs, 20 (shadow: 25): as many steps as 4xb2.
 # The learning rate is the published one in both; --auto-scale-lr adapts it to another number of GPUs or batch size.
 _base_ = '../default_runtime.py'
 
@@ -15,6 +17,6 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=1e-7, by_epoch=True)]
 auto_scale_lr = dict(enable=False, base_batch_size=base_batch_size)
-# Batch normalisation sees the images of its GPU, as published; its running statistics are averaged over GPUs after each epoch, so
-# that all of them validate the model that is saved.
+# Batch normalisation uses the images of its GPU, as published. Its running statistics are averaged over GPUs after each
+# epoch, so that all GPUs validate the model that is saved.
 default_hooks = dict(sync_buffers=dict(type='SyncBuffersHook'))
