@@ -1,20 +1,11 @@
 #!/usr/bin/env python
-<<<<<<< HEAD:benchmarks/interactions.py
 """Cost of simulated interactions: the draw of clicks, and a training step with and without PromptableSAM's with_cp.
-=======
-"""Measure a training step on simulated interactions with and without PromptableSAM's activation checkpointing.
->>>>>>> h12-language:benchmarks/sessions.py
 
 python benchmarks/interactions.py [--objects 1 4 16] [--corrections 7] [--img-size 1024] [--runs 3] [--threads N]
 
-<<<<<<< HEAD:benchmarks/interactions.py
 Clicks are drawn by one random number for each object, and, for comparison, by one for each pixel. In the training step SAM's
 mask decoder is trained; the encoder is one small block, so that the interactions dominate. Memory is what the loss keeps for
 the backward pass, and on a GPU the peak of the whole step. --objects without a number: draw clicks only.
-=======
-SAM's mask decoder is trained; the encoder is one small block, so the interactions dominate. Memory is what the loss
-keeps for the backward pass, and on a GPU the peak of the whole step.
->>>>>>> h12-language:benchmarks/sessions.py
 """
 
 import argparse
@@ -37,11 +28,7 @@ _BLOCK = dict(embed_dims=32, depth=1, num_heads=2, global_attn_indexes=())
 
 
 class Kept:
-<<<<<<< HEAD:benchmarks/interactions.py
     """Bytes that a graph keeps for the backward pass, each storage once, without parameters."""
-=======
-    """Count the bytes that a graph keeps for the backward pass, each storage once, without parameters."""
->>>>>>> h12-language:benchmarks/sessions.py
 
     def __init__(self) -> None:
         self._bytes: dict[int, int] = {}
@@ -49,14 +36,8 @@ class Kept:
     def add(self, tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if not isinstance(tensor, torch.nn.Parameter):
-<<<<<<< HEAD:benchmarks/interactions.py
             # All of them live until the graph goes, so that no address comes twice.
             self._bytes[storage.data_ptr()] = storage.nbytes()
-=======
-            self._bytes[storage.data_ptr()] = (
-                storage.nbytes()
-            )  # all storages live as long as the graph, so no address repeats
->>>>>>> h12-language:benchmarks/sessions.py
         return tensor
 
     @property
@@ -133,11 +114,7 @@ def compare_draws(args: argparse.Namespace, device: torch.device) -> None:
 
 
 def measure(objects: int, with_cp: bool, args: argparse.Namespace, device: torch.device) -> tuple[float, float, float]:
-<<<<<<< HEAD:benchmarks/interactions.py
     """Return GB kept for the backward pass, peak GB on a GPU, and median seconds of a step."""
-=======
-    """Measure GB kept for the backward pass, peak GB on a GPU, and median seconds of a step."""
->>>>>>> h12-language:benchmarks/sessions.py
     torch.manual_seed(0)
     model = MODELS.build(
         dict(
