@@ -89,7 +89,7 @@ def test_mistakes(tmp_path):
     with pytest.raises(DataError, match="cannot be read: No such file"):
         analyze_clicks.read([str(tmp_path / "none.json")])
     (tmp_path / "other.json").write_text(json.dumps(dict(protocol="overlap")))
-    with pytest.raises(DataError, match="not of interactive segmentation"):
+    with pytest.raises(DataError, match="holds no scores of interactive segmentation"):
         analyze_clicks.read([str(tmp_path / "other.json")])
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(DataError, match=r"broken\.json is no json"):

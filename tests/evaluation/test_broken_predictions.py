@@ -88,7 +88,7 @@ VALUES = {
     "prediction-in-alpha": (
         written("pred/p3.png", np.dstack([np.zeros((*SHAPE, 3), np.uint8), mask()])), "pred/p3.png", "save that channel", OTHERS
     ),
-    "truth-01": (written("gt/p3.png", mask() // 255), "gt/p3.png", "holds 0/1.*set mask_values", OTHERS),
+    "truth-01": (written("gt/p3.png", mask() // 255), "gt/p3.png", "contains 0/1.*set mask_values", OTHERS),
     "truth-labels": (written("gt/p3.png", LABELS), "gt/p3.png", "mask_values=dict", OTHERS),
     "truth-colours": (written("gt/p3.png", picture()), "gt/p3.png", "holds colours.*mask_values", OTHERS),
     "truth-16-bit": (written("gt/p3.png", mask().astype(np.uint16)), "gt/p3.png", "16-bit mask.*mask_values", OTHERS),
@@ -123,7 +123,7 @@ def test_one_prediction_above_one(root, monkeypatch, capsys):
         (lambda root: save(root / "gt/p3.bmp", mask()), r"gt/p3\.(png|bmp) has the same name.*rename or remove"),
         (
             lambda root: (root / "pred").rename(root / "other"),
-            "pred does not exist; .* holds gt, other: correct its path",
+            "pred does not exist; .* contains gt, other: correct its path",
         ),
         (
             lambda root: [path.unlink() for path in (root / "pred").iterdir()],
