@@ -17,8 +17,8 @@ from samplug.converters import Selection, read_annotations, to_masks, to_sa1b
 from samplug.datasets import DataError, SA1BDataset
 from samplug.utils.errors import ConfigError
 from tests.conftest import ROOT
-from tests.processes import run_python
 from tests.converters.test_to_masks import HEIGHT, SQUARE, WIDTH, box, coco_json, labelme_json, write_image
+from tests.processes import run_python
 
 
 def masks(folder, index=0):
