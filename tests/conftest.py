@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from tests.speed import leave_configs_unformatted
+from tests.speed import freeze_imports, leave_configs_unformatted
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     places = {name: place for place, name in enumerate(_SLOW_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_imports():
+    freeze_imports()
 
 
 @pytest.fixture(autouse=True)
