@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from tests.speed import leave_configs_unformatted
+from tests.speed import freeze_imports, leave_configs_unformatted
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +31,7 @@ _SLOW_FILES = (
     "test_distributed.py", "test_fsdp.py", "test_every_config.py", "test_published_sizes.py", "test_runner.py", "test_training.py",
     "test_interruption.py", "test_commands.py", "test_docs_commands.py", "test_plug_in.py", "test_published_sets.py",
     "test_prompted_inputs.py", "test_browse.py", "test_seeding.py", "test_docs.py", "test_several_sets.py", "test_projects.py",
-    "test_predict.py", "test_record.py", "test_interrupted_start.py",
+    "test_predict.py", "test_record.py", "test_interrupted_start.py", "test_folders.py", "test_metrics.py", "test_export_onnx.py",
 )  # fmt: skip
 
 
@@ -42,6 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     places = {name: place for place, name in enumerate(_SLOW_FILES)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_imports():
+    freeze_imports()
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,7 @@ class PythonProcess:
         command, environment = list(map(str, arguments)), dict(os.environ if env is None else env)
         files = [self._outputs[0], self._outputs[-1]]
         self._process: subprocess.Popen[str] | _Forked
-        if torch.cuda.is_available():  # CUDA does not survive a fork
+        if torch.cuda.is_available() or sys.platform != "linux":  # CUDA does not survive a fork
             popen = subprocess.Popen(
                 [sys.executable, *command], cwd=cwd, env=environment, stdout=files[0], stderr=files[1]
             )

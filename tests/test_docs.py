@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("configs/*/README.md"), *ROOT.glob("projects/**/README.md")])
-PUBLIC = ["apis", "checkpoints", "datasets", "converters", "datasets.transforms", "engine", "engine.hooks",
+PUBLIC = ["apis", "checkpoints", "converters", "datasets", "datasets.transforms", "engine", "engine.hooks",
           "evaluation.functional", "evaluation.metrics", "models", "models.adapters", "models.backbones", "models.decoders",
           "models.losses", "models.prompts", "visualization"]  # fmt: skip
 

@@ -18,6 +18,7 @@ from samplug.datasets import DataError, SA1BDataset
 from samplug.utils.errors import ConfigError
 from tests.conftest import ROOT
 from tests.converters.test_to_masks import HEIGHT, SQUARE, WIDTH, box, coco_json, labelme_json, write_image
+from tests.processes import run_python
 
 
 def masks(folder, index=0):
@@ -231,11 +232,11 @@ def test_command(tmp_path):
     source = coco_json(tmp_path, [(1, [[*SQUARE], [10, 10, 14, 10, 14, 12, 10, 12]], {})])
 
     def run(*arguments):
-        command = [sys.executable, "tools/prepare_data.py", "to-sa1b", *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return run_python("tools/prepare_data.py", "to-sa1b", *arguments, cwd=ROOT)
 
-    done = run(source, tmp_path / "out", "--components", "--link", "symlink")
+    first = ["tools/prepare_data.py", "to-sa1b", source, tmp_path / "out", "--components", "--link", "symlink"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *first], cwd=ROOT, env=environment, capture_output=True, text=True)
     folder = tmp_path / "out/images"
     assert done.stdout == f"2 objects of 1 images in {folder}\nits data_root: {folder}\n"
     assert len(SA1BDataset(data_root=str(folder))) == 1
