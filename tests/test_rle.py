@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from samplug.converters.encodings import runs_from_string
+from samplug.imaging.encodings import runs_from_string
 from samplug.utils.rle import from_labels
 
 

@@ -1,13 +1,11 @@
 """Annotations in memory, as every reader of an annotation format returns them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from samplug.converters.shapes import RegionShape
-from samplug.utils.errors import DataError
+from samplug.imaging.shapes import RegionShape
 
 
 class Problem(NamedTuple):
@@ -77,23 +75,6 @@ class Annotations:
     categories: frozenset[str]
     images: Sequence[AnnotatedImage]
     problems: Sequence[Problem]
-
-
-def read_json(path: Path) -> Any:
-    """Read the content of a JSON file.
-
-    Raises:
-        DataError: The file cannot be read, or is not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # also for bytes that are not text
-        start = path.read_bytes()[:40]
-        raise DataError(
-            f"data: {path} is not JSON: {error}; it starts with {start!r}: download or export it again"
-        ) from error
 
 
 def relative_path(text: str) -> PurePosixPath | None:

@@ -10,11 +10,12 @@ import cv2
 from rich.console import Console
 from rich.progress import track
 
-from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region, read_json
-from samplug.converters.encodings import image_from_base64
-from samplug.converters.shapes import Size
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
+from samplug.imaging.encodings import image_from_base64
 from samplug.imaging.files import IMAGE_SUFFIXES, read_image
+from samplug.imaging.shapes import Size
 from samplug.utils.errors import ConfigError, DataError, check_choice
+from samplug.utils.files import read_json
 
 Role = Literal["foreground", "ignored"]
 Crowd = Literal["ignore", "foreground", "skip"]

@@ -4,16 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samplug.converters.annotations import (
-    AnnotatedImage,
-    Annotations,
-    Problem,
-    Region,
-    read_json,
-    relative_path,
-)
-from samplug.converters.shapes import Polygons, RunLengths, shorten
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region, relative_path
+from samplug.imaging.shapes import segmentation_shape, shorten
 from samplug.utils.errors import DataError
+from samplug.utils.files import read_json
 
 # Number of file names by which the folder of images is found.
 _TRIED_IMAGES = 20
@@ -99,13 +93,6 @@ def _file_name(entry: dict[str, Any]) -> PurePosixPath | None:
         return relative_path("/".join(entry["coco_url"].split("/")[-2:]))
     name = entry.get("file_name")
     return relative_path(name) if isinstance(name, str) else None
-
-
-def segmentation_shape(segmentation: Any) -> Polygons | RunLengths:
-    """Parse the ``segmentation`` of an annotation; the shape may have problems."""
-    if isinstance(segmentation, dict):
-        return RunLengths(segmentation.get("counts"), segmentation.get("size"))
-    return Polygons(segmentation if isinstance(segmentation, list) else [])
 
 
 def _image_folder(source: Path, images: Path | None, entries: Sequence[AnnotatedImage]) -> Path:

@@ -4,16 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from samplug.converters.annotations import (
-    AnnotatedImage,
-    Annotations,
-    Problem,
-    Region,
-    read_json,
-    relative_path,
-)
-from samplug.converters.shapes import LabelmeMask, LabelmeShape, RegionShape, ShapeUnion, shorten
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region, relative_path
+from samplug.imaging.shapes import LabelmeMask, LabelmeShape, RegionShape, ShapeUnion, shorten
 from samplug.utils.errors import DataError
+from samplug.utils.files import read_json
 
 # labelme's names for unjudged pixels and for holes.
 _UNJUDGED = "__ignore__"

@@ -5,10 +5,11 @@ from pathlib import Path, PurePosixPath
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
 from samplug.converters.checking import in_parallel
-from samplug.converters.shapes import RunLengths
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
-from samplug.datasets.pairing import check_folder, list_files, match_files
+from samplug.datasets.pairing import match_files
 from samplug.imaging.files import read_mask
+from samplug.imaging.listing import check_folder, list_files
+from samplug.imaging.shapes import RunLengths
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.rle import RLE, encode_rle, from_labels
 

@@ -18,8 +18,9 @@ from samplug.converters.arguments import add_overwrite
 from samplug.converters.checking import in_parallel
 from samplug.converters.writing import check_destination
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
-from samplug.datasets.pairing import Pair, list_files, match_files
+from samplug.datasets.pairing import Pair, match_files
 from samplug.imaging.files import read_mask
+from samplug.imaging.listing import list_files
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.files import replace_file, write_text
 from samplug.utils.text import listed_lines

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, read_json
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem
 from samplug.converters.checking import Drawing, Selection, check_images
-from samplug.converters.encodings import bytes_from_base64
+from samplug.imaging.encodings import bytes_from_base64
 from samplug.utils.errors import DataError, check_choice
-from samplug.utils.files import replace_file, write_text
+from samplug.utils.files import read_json, replace_file, write_text
 from samplug.utils.text import listed_lines
 
 Link = Literal["copy", "symlink", "none"]

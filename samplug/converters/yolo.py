@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
-from samplug.converters.shapes import Polygons, shorten
 from samplug.imaging.files import IMAGE_SUFFIXES
+from samplug.imaging.shapes import Polygons, shorten
 from samplug.utils.errors import DataError
 
 _SPLITS = ("train", "val", "test")

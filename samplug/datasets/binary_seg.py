@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from samplug.datasets.base import CheckedDataset
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
-from samplug.datasets.pairing import Pair, Pairs, list_files, match_files, read_list, unread_subfolders
+from samplug.datasets.pairing import Pair, Pairs, match_files, read_list, unread_subfolders
 from samplug.datasets.scan import PairFacts, by_suspicion, describe_pairs, scan_pairs
+from samplug.imaging.listing import list_files
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from samplug.converters.annotations import read_json
-from samplug.converters.coco import segmentation_shape
-from samplug.converters.shapes import shorten
 from samplug.datasets.instance_seg import AnnotatedFile, InstanceSegDataset, Size, size_error
-from samplug.datasets.pairing import list_files, match_files
+from samplug.datasets.pairing import match_files
+from samplug.imaging.listing import list_files
+from samplug.imaging.shapes import segmentation_shape, shorten
 from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
+from samplug.utils.files import read_json
 from samplug.utils.rle import RLE
 
 _SUFFIX = ".json"

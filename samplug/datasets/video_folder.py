@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from samplug.datasets.instance_seg import AnnotatedFile, InstanceSegDataset, Size, size_error
-from samplug.datasets.pairing import check_folder, list_files, read_lines
+from samplug.datasets.pairing import read_lines
 from samplug.imaging.files import read_mask
+from samplug.imaging.listing import check_folder, list_files
 from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
 from samplug.utils.rle import RLE, from_labels

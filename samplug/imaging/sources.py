@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from samplug.datasets.pairing import list_files
+from samplug.imaging.listing import list_files
 from samplug.imaging.rasters import Bands, Georeference, Raster, array_raster, georeference, open_raster
 from samplug.utils.errors import DataError
 from samplug.utils.text import indented

@@ -1,5 +1,6 @@
 """Write files and folders whole or not at all."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -83,3 +84,20 @@ def write_text(path: str | Path, text: str) -> None:
         DataError: It cannot be written.
     """
     replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Read the content of a JSON file.
+
+    Raises:
+        DataError: The file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # also for bytes that are not text
+        start = path.read_bytes()[:40]
+        raise DataError(
+            f"data: {path} is not JSON: {error}; it starts with {start!r}: download or export it again"
+        ) from error

@@ -8,8 +8,8 @@ import pytest
 
 from samplug.converters import LabelledImage, export_annotations, read_annotations, to_masks
 from samplug.converters.outlines import connected_parts, outline_polygon
-from samplug.converters.shapes import LabelmeShape, Polygons
 from samplug.datasets import DataError
+from samplug.imaging.shapes import LabelmeShape, Polygons
 
 CLASSES = ("background", "foreground")
 

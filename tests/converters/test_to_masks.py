@@ -16,8 +16,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from samplug.converters import Selection, read_annotations, to_masks
-from samplug.converters.encodings import runs_from_string
 from samplug.datasets import BinarySegDataset, DataError
+from samplug.imaging.encodings import runs_from_string
 from samplug.utils.errors import ConfigError
 from tests.conftest import ROOT
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
-from samplug.datasets.pairing import list_files
+from samplug.imaging.listing import list_files
 from samplug.utils.errors import ConfigError, DataError
 
 Pred = TypeVar("Pred")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from samplug.converters.encodings import image_from_base64, runs_from_string
+from samplug.imaging.encodings import image_from_base64, runs_from_string
 from samplug.utils.rle import RLE, as_text, from_runs
 
 Size = tuple[int, int]
@@ -221,6 +221,13 @@ class ShapeUnion:
 
     def raster(self, size: Size) -> NDArray[np.bool_]:
         return np.logical_or.reduce([shape.raster(size) for shape in self.shapes])
+
+
+def segmentation_shape(segmentation: Any) -> Polygons | RunLengths:
+    """Parse the ``segmentation`` of an annotation in COCO's format; the shape may have problems."""
+    if isinstance(segmentation, dict):
+        return RunLengths(segmentation.get("counts"), segmentation.get("size"))
+    return Polygons(segmentation if isinstance(segmentation, list) else [])
 
 
 def points_problem(points: Any, size: Size) -> str | None:
