@@ -73,8 +73,7 @@ def _joined(outer: Ring, holes: list[Ring]) -> Ring:
     places = np.concatenate([np.arange(len(ring)) for ring in rings])
     tree = cKDTree(points)
     starts = [int(ring[:, 0].argmin()) for ring in rings]
-    # Joining to the left only avoids cycles. Nothing is joined to the rightmost hole, so the order is from right to
-    # left.
+    # Joining only to the left avoids cycles. Nothing is joined to the rightmost hole, so the order is right to left.
     order = sorted(range(1, len(rings)), key=lambda number: -rings[number][starts[number], 0])
     joined: dict[int, list[tuple[int, Ring]]] = {number: [] for number in range(len(rings))}
     for number in order:
