@@ -123,7 +123,7 @@ class _Variable(NamedTuple):
 
     @property
     def nested(self) -> bool:
-        """True if it is set within ``if``, ``for``, ``with``, ..., where its value may be used before the statement ends."""
+        """True if it is set within ``if``, ``for``, ..., where its value may be used before the statement ends."""
         return isinstance(self.statement, _COMPOUND)
 
 

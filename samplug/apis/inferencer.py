@@ -210,7 +210,7 @@ class Inferencer:
 
 
 def _image_pipeline(cfg: Any) -> list[dict[str, Any]]:
-    """Return the pipeline of the (first) test set, its loading transforms replaced by ``LoadImage``, which takes arrays."""
+    """Return the pipeline of the (first) test set, with ``LoadImage``, which takes arrays, in place of its loading."""
     pipeline = next(pipelines_of((cfg.get("test_dataloader") or {}).get("dataset")), None)
     if pipeline is None:
         raise ConfigError(f"predict: {cfg.filename or 'the config'} has no test_dataloader with a pipeline")

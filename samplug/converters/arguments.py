@@ -12,8 +12,8 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "src",
         type=Path,
-        help="COCO: the JSON file; labelme: the folder of JSON files; YOLO: the folder or its data.yaml; label-maps: the "
-        "folder of PNG files; instance-masks: the folder with a folder of PNG files for each image",
+        help="COCO: the JSON file; labelme: the folder of JSON files; YOLO: the folder or its data.yaml; label-maps: "
+        "the folder of PNG files; instance-masks: the folder with a folder of PNG files for each image",
     )
     parser.add_argument("dst", type=Path, help="folder for the result")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images, if the source does not name it")

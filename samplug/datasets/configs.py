@@ -18,7 +18,7 @@ def datasets_of(config: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def pipelines_of(config: Any) -> Iterator[Any]:
-    """Yield all pipelines of a dataset's config, a wrapper's before those inside; arguments as of :func:`datasets_of`."""
+    """Yield all pipelines of a dataset's config, a wrapper's before those inside; see :func:`datasets_of`."""
     for part in _parts(config):
         if part.get("pipeline"):
             yield part["pipeline"]

@@ -174,7 +174,7 @@ def array_raster(pixels: Any, name: str, bands: Bands | None = None) -> Raster:
 
 
 def georeference(path: Path) -> Georeference | None:
-    """Return the georeference of a TIFF file; None if it has none, for other files and, with a note, without rasterio."""
+    """Return the georeference of a TIFF file; None if it has none, for other files and, noted, without rasterio."""
     if path.suffix.lower() not in _TIFF:
         return None
     try:
