@@ -28,7 +28,7 @@ def connected_parts(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_]
 def outline_polygon(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True) -> Ring | None:
     """Trace a closed polygon around one connected part; holes are joined to it by a slit of zero width.
 
-    The polygon passes a slit forth and back. Programs that fill by the even-odd or the non-zero rule leave holes open;
+    The polygon passes a slit back and forth. Programs that fill by the even-odd or the non-zero rule leave holes open;
     a program that also draws the outline, as labelme does, marks the pixels of the slit, which seldom crosses another
     hole.
 
