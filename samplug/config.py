@@ -79,7 +79,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     for key in unreached:
         raise ConfigError(
             f"config: --cfg-options {key}=... would change the variable {key.split('.')[0]} of {path} alone, after "
-            f"the config was built from it: set the keys where its value ends, as model.backbone.img_size=..."
+            "the config was built from it: set the keys where its value ends, as model.backbone.img_size=..."
         )
     if options:
         cfg.merge_from_dict(options)
@@ -117,18 +117,18 @@ class _Variable(NamedTuple):
 
     @property
     def in_place(self) -> bool:
-        """The statement sets nothing else, by an expression that can be replaced."""
+        """True if the statement sets nothing else, by an expression that can be replaced."""
         targets = self.statement.targets if isinstance(self.statement, ast.Assign) else [None]
         return self.value is not None and len(targets) == 1 and self.value is getattr(self.statement, "value", None)
 
     @property
     def nested(self) -> bool:
-        """It is set within ``if``, ``for``, ``with``, ..., where its value may be used before the statement ends."""
+        """True if it is set within ``if``, ``for``, ..., where its value may be used before the statement ends."""
         return isinstance(self.statement, _COMPOUND)
 
 
 class _Rewriter:
-    """Copies a chain of configs, with the assignments of some variables given new values.
+    """Copy a chain of configs, and give some of their variables new values.
 
     Args:
         options: Variables of the command line, by name; their types must be those declared.
@@ -158,7 +158,7 @@ class _Rewriter:
         Args:
             path: The config.
             derived: Variables that the configs derived from it set to plain values.
-            hidden: Variables that they set within ``if`` or ``for``, so that the value is not known -> place.
+            hidden: Variables that they set within ``if`` or ``for``, where the value is not known -> place.
             chain: The derived configs.
         """
         if path in chain:
@@ -209,7 +209,7 @@ class _Rewriter:
         if variable.nested:
             raise ConfigError(
                 f"config: {path} line {statement.lineno} sets {name} within another statement, where neither the "
-                f"command line nor a derived config could replace it: give it a line of its own"
+                "command line nor a derived config could replace it: give it a line of its own"
             )
         if name in self.options and variable.value is not None:
             _check_type(name, value, variable.value, path)
@@ -282,7 +282,7 @@ def _outside_scopes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _names_read(tree: ast.Module) -> set[str]:
-    """Names of variables that are read, their bases' too: ``name``, ``_base_.name``."""
+    """Return the names of variables that a config reads, its own and its bases': ``name``, ``_base_.name``."""
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     bases = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
     return names | {node.attr for node in bases if node.value.id == "_base_"}  # type: ignore[attr-defined]

@@ -39,9 +39,7 @@ class Model:
 
 
 def root() -> Path:
-    """Return the folder of ``model-index.yml``, ``configs`` and ``tools``: in a wheel ``samplug/.mim``, else the
-    checkout.
-    """
+    """Return the folder of ``model-index.yml``, ``configs`` and ``tools``: ``samplug/.mim`` or the checkout."""
     carried = _PACKAGE / ".mim"
     return carried if carried.is_dir() else _PACKAGE.parent
 

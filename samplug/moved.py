@@ -61,9 +61,7 @@ TYPES = {
 
 
 class _MovedModules:
-    """Raise an error that names the new module when an old one is imported. It is asked last, only for names that do
-    not exist.
-    """
+    """Finder that names the new module when an old one is imported; it is asked last, for names that do not exist."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -74,7 +72,7 @@ class _MovedModules:
 
 
 def install() -> None:
-    """Let imports of old names raise errors that name the new ones."""
+    """Make imports of old names raise errors that name the new ones."""
     if not any(isinstance(finder, type) and finder.__name__ == "_MovedModules" for finder in sys.meta_path):
         sys.meta_path.append(_MovedModules)
 

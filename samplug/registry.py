@@ -14,8 +14,7 @@ from samplug.utils.errors import ConfigError
 
 
 class _Child(Registry):
-    """Registry that looks up samplug's own names first when samplug's code builds a part, whatever ``default_scope``
-    the config has.
+    """Registry that looks up samplug's own names first, whatever ``default_scope`` a config has.
 
     MMEngine asks the default scope alone, so that ``samplug.TSSAM`` in an mmseg config would not find its own adapter.
     """
@@ -24,7 +23,7 @@ class _Child(Registry):
         """Return the object of a name, as MMEngine does.
 
         Raises:
-            ConfigError: The name is that of a component that has another name now.
+            ConfigError: The component has another name now.
         """
         scope, _, name = key.rpartition(".")
         if name in moved.TYPES and scope in ("", self.scope) and name not in self.module_dict:

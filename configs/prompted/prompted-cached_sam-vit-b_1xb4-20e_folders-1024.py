@@ -1,6 +1,5 @@
 # As prompted-decoder_sam-vit-b_1xb4-20e_folders-1024, with the encoder's features cached on disk: 2.1 MB for an image
-# and as much for its mirror image. From the second epoch on the encoder is not run; from the second run on it is not in
-# memory.
+# and as much for its mirror image. The encoder runs in the first epoch only, and is in memory in the first run only.
 # Published result: none. Memory: not measured.
 _base_ = './prompted-decoder_sam-vit-b_1xb4-20e_folders-1024.py'
 

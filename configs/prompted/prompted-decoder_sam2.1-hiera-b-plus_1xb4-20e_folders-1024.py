@@ -1,9 +1,7 @@
 # SAM 2.1 Hiera-B+, with its mask decoder fine-tuned on your own images with simulated clicks and boxes; it stays
-# promptable.
-# The settings are ours.
+# promptable. The settings are ours.
 # 1 GPU, 4 images. Encoder and prompt encoder are frozen. Interactions: a click or a box, then 7 clicks on errors.
-# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name; the white area of a mask is one
-# object.
+# Train 70 %, validate 15 %, test 15 % of data_root/{images,masks}, by name; the white area of a mask is one object.
 # Published result: none. Memory: not measured.
 _base_ = [
     '../_base_/prompted_folders.py',

@@ -1,9 +1,7 @@
 # SAM ViT-B, all parameters fine-tuned with simulated clicks and boxes on your own images. The settings are ours.
 # 1 GPU, 4 images. Interactions: a click or a box, then 7 clicks on errors.
-# SAM 2's learning rates: 5e-6, in the encoder 3e-6 with a layer decay of 0.9; weight decay 0.1, none for biases and
-# norms.
-# Train 70 %, validate 15 %, test 15 % of data_root/images and data_root/masks, by name; the white area of a mask is one
-# object.
+# SAM 2's learning rates: 5e-6, in the encoder 3e-6 with layer decay 0.9. Weight decay 0.1, except biases and norms.
+# Train 70 %, validate 15 %, test 15 % of data_root/{images,masks}, by name; the white area of a mask is one object.
 # Published result: none. Memory: not measured.
 _base_ = [
     '../_base_/prompted_folders.py',

@@ -1,8 +1,7 @@
 # SAM 2.1 Hiera-S, all parameters fine-tuned on images of several objects with the published settings of SAM 2's
 # training: images resized to a square, flipped, rotated, sheared and recoloured; one image of up to 3 objects in a
 # batch; a click or a box and 7 corrections; learning rates of 5e-6 and, in the encoder, 3e-6 with a layer decay of 0.9.
-# Ours are the number of epochs, the precision (float32; published: bfloat16, --amp) and resizing of masks by nearest
-# neighbour.
+# Ours: number of epochs, precision (float32; published: bfloat16, --amp) and masks resized by nearest neighbour.
 # Published result: none. Memory: not measured.
 _base_ = [
     '../_base_/prompted_sa1b.py',

@@ -1,11 +1,9 @@
-# TS-SAM on SAM ViT-H with every parameter trained, encoder included: camouflaged objects. Ours: the paper
-# trains only the side network.
+# TS-SAM on SAM ViT-H with every parameter trained, encoder included: camouflaged objects. Ours: the paper trains only
+# the side network.
 # 8 GPUs, 1 image each; parameters, gradients and optimiser states are sharded over them (FSDP), see docs/scaling.md.
 # Train: CAMO + COD10K, 4,040 images. Test: CAMO, CHAMELEON, COD10K, NC4K.
-# Validation: a twentieth of the training images. Published result: none. Memory: not measured
-# (computed in docs/scaling.md).
-# Loss and weight decay are the paper's. Learning rate, warm-up and number of epochs are ours: 8e-4 suits new layers,
-# not SAM's.
+# Validation: a twentieth of the training images. Published result: none. Memory: docs/scaling.md, not measured.
+# Loss and weight decay are the paper's. Learning rate, warm-up and epochs are ours: 8e-4 suits only new layers.
 _base_ = [
     '../_base_/schedules/ts-sam.py',
     '../_base_/datasets/cod_tssam-scores.py',

@@ -1,7 +1,6 @@
-# TS-SAM as a true side network on SAM ViT-H: camouflaged objects. Ours: the released code feeds
-# back into the frozen encoder.
-# Here the encoder is only read: no gradients pass through it, no activations are kept, and each position embeds its own
-# token.
+# TS-SAM as a true side network on SAM ViT-H: camouflaged objects. Ours: the released code feeds back into the frozen
+# encoder. Here the encoder is only read: no gradients pass through it, no activations are kept, and each position
+# embeds its own token.
 # 4 GPUs, 2 images each, gradients synchronised.
 # Train: CAMO + COD10K, 4,040 images. Test: CAMO, CHAMELEON, COD10K, NC4K.
 # Validation: a twentieth of the training images. Published result: none. Memory: not measured.

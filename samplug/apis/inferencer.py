@@ -39,7 +39,7 @@ class _Job:
 
 
 class Inferencer:
-    """Predicts files, folders and arrays by the config's test pipeline, without loading ground truth.
+    """Predict files, folders and arrays by the config's test pipeline, without loading ground truth.
 
     The predictions equal those of the command ``test``, to the bit on one machine at one batch size.
 
@@ -61,7 +61,7 @@ class Inferencer:
         threshold: Probability above which a pixel is foreground; None: the model's own. For one class.
         bands: Numbers (from 1) of the bands of TIFF files and arrays that are read as red, green and blue; None: see
             :mod:`samplug.imaging.rasters`.
-        cfg_options: Changes of the config.
+        cfg_options: Changes to the config.
 
     Attributes:
         failures: File, or name of an array, -> reason why it could not be read, in the last call.
@@ -108,7 +108,7 @@ class Inferencer:
     def __call__(
         self, inputs: Any, recursive: bool = False, on_error: Literal["stop", "skip"] = "stop"
     ) -> list[Prediction]:
-        """:meth:`stream` as a list, which keeps all images in memory."""
+        """Return the predictions of :meth:`stream` as a list, which keeps all images in memory."""
         return list(self.stream(inputs, recursive, on_error))
 
     def stream(
@@ -200,19 +200,17 @@ class Inferencer:
 
     def _tile_size(self, tile: int | Literal["auto"] | None) -> tuple[int, int] | None:
         if tile == "auto":
-            frame = getattr(self.model.data_preprocessor, "size", None)
-            if frame is None:
+            size = getattr(self.model.data_preprocessor, "size", None)
+            if size is None:
                 raise ConfigError("predict: the model's preprocessor states no size: give tile as a number of pixels")
-            return frame[0], frame[1]
+            return size[0], size[1]
         if tile is not None and (not isinstance(tile, int) or tile < 1):
             raise ConfigError(f"predict: tile={tile!r} is neither None, 'auto' nor a number of pixels")
         return None if tile is None else (tile, tile)
 
 
 def _image_pipeline(cfg: Any) -> list[dict[str, Any]]:
-    """Return the test pipeline of the (first) test set, with all loading replaced by samplug's image loader, which
-    takes arrays.
-    """
+    """Return the pipeline of the (first) test set, with ``LoadImage``, which takes arrays, in place of its loading."""
     pipeline = next(pipelines_of((cfg.get("test_dataloader") or {}).get("dataset")), None)
     if pipeline is None:
         raise ConfigError(f"predict: {cfg.filename or 'the config'} has no test_dataloader with a pipeline")

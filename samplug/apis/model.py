@@ -18,11 +18,11 @@ from samplug.utils.errors import ConfigError
 
 
 def config_of(config: str | Path | Config, cfg_options: Mapping[str, Any] | None = None) -> Config:
-    """Load a config, or copy a loaded one, with options; arguments as :func:`init_model`'s.
+    """Load a config, or copy a loaded one, with options; arguments as of :func:`init_model`.
 
     Raises:
-        ConfigError: See :func:`samplug.config.load_config`; or an option names a variable of a loaded config, which
-            would change nothing any more.
+        ConfigError: See :func:`samplug.config.load_config`; or an option names a variable of a loaded config, where it
+            would have no effect.
     """
     if not isinstance(config, Config):
         return load_config(config, cfg_options)
@@ -31,7 +31,7 @@ def config_of(config: str | Path | Config, cfg_options: Mapping[str, Any] | None
         if "." not in key and key not in RUNNER_KEYS:
             raise ConfigError(
                 f"config: cfg_options {key}=... would change a variable of a config that is loaded already: give "
-                f"init_model the file's name, or load_config(file, options)"
+                "init_model the file's name, or load_config(file, options)"
             )
     cfg = copy.deepcopy(config)
     cfg.merge_from_dict(options)
@@ -51,7 +51,7 @@ def init_model(
         checkpoint: Path, https address or ``hf://...``. None or ``'none'``: the weights of ``init_cfg``.
             ``'untrained'``: random weights.
         device: torch device; None: the GPU, or the CPU if there is none.
-        cfg_options: Changes of the config, as ``--cfg-options``; of a loaded config only dotted keys and keys of the
+        cfg_options: Changes to the config, as ``--cfg-options``; for a loaded config only dotted keys and keys of the
             Runner.
 
     Returns:

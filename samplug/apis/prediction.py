@@ -58,7 +58,7 @@ class Prediction:
 
     @property
     def probability(self) -> NDArray[np.uint8]:
-        """Probability of the foreground (as ``test --out`` writes it) or of the chosen class, (H, W) uint8, 255 = certain."""
+        """Probability of the foreground (as in ``test --out``) or of the chosen class, (H, W) uint8, 255 = certain."""
         logits = self.sample.seg_logits.data
         if self.is_binary:
             return foreground_map(logits)
@@ -91,8 +91,7 @@ class Prediction:
         is installed. Each file is whole or missing.
 
         Args:
-            folder: Folder of the results, made if it is missing; files of the same name are replaced, ``.png`` or
-                ``.tif``.
+            folder: Folder of the results, made if it is missing; files of the same name are replaced.
             overlay: Write the overlay too.
 
         Returns:
@@ -112,7 +111,7 @@ class Prediction:
                 replace_file(files[-1], partial(write_geotiff, values=values, where=where))
             else:
                 _write_picture(files[-1], values)
-            # An earlier run, with or without rasterio, may have left the other file: only one of two may stay.
+            # An earlier run, with or without rasterio, may have left the other file; only one of the two may stay.
             (Path(folder) / kind / f"{self.name}{other}").unlink(missing_ok=True)
         if overlay:
             files.append(Path(folder) / OVERLAYS / f"{self.name}.jpg")

@@ -1,4 +1,4 @@
-"""Masks for clicks and boxes on an image that is encoded once."""
+"""Predict masks for clicks and boxes on an image that is encoded once."""
 
 from typing import Any, NamedTuple
 
@@ -114,11 +114,11 @@ class Predictor:
             point_labels: (K,) or (B, K): 1 = on the object, 0 = not on it.
             box: (4,) as (x0, y0, x1, y1) in pixels of the image; (B, 4) for B objects at once.
             mask_input: (1, 4g, 4g) logits, ``low_res`` of an earlier call; (B, 1, 4g, 4g) for B objects.
-            multimask_output: Three masks for prompts that may mean several things, e.g. a single click; the best has
-                the highest score.
-            return_logits: Logits in place of decisions.
-            embedding: The image, from :meth:`embed`, by the present weights of the model and on its device. None: the
-                image that was set.
+            multimask_output: Return three masks, for ambiguous prompts such as a single click; the best has the highest
+                score.
+            return_logits: Return logits in place of decisions.
+            embedding: Result of :meth:`embed` with the present weights of the model, on its device. None: the image
+                that was set.
 
         Returns:
             Masks at the image's size, their scores, and logits for the next call.
@@ -148,8 +148,7 @@ class Predictor:
         if mask is not None and mask.shape[-3:] != (1, side, side):
             raise DataError(
                 f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: "
-                f"low_res[i][None] of an "
-                f"earlier call"
+                "low_res[i][None] of an earlier call"
             )
         _check_inside(geometry.original, points, boxes)
         many = any(array is not None and array.ndim == ndim for array, ndim in ((points, 3), (boxes, 2), (mask, 4)))

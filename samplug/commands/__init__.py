@@ -3,8 +3,8 @@
 A command is an object, usually a module, with a docstring (its first line is the summary), ``add_arguments(parser)``
 and ``execute(args)``. It imports torch in ``execute`` only, so that ``--help`` and mistakes are answered at once.
 ``execute`` raises ``argparse.ArgumentError`` for arguments that do not fit together.
-:class:`~samplug.utils.extensions.Extensions` of commands are a command too, as ``prepare``: the next argument chooses
-one of them. Another package adds a command as an entry point of the group ``samplug.commands``.
+A group of commands (:class:`~samplug.utils.extensions.Extensions`), such as ``prepare``, is a command too: the next
+argument chooses one of them. Another package adds a command as an entry point of the group ``samplug.commands``.
 """
 
 from samplug.utils.extensions import Extensions

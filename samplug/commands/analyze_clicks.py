@@ -48,7 +48,7 @@ def execute(args: argparse.Namespace) -> None:
         for name, report in box_baselines(load_config(args.baselines, args.cfg_options)).items():
             if name in objects:
                 raise ConfigError(
-                    f"clicks: a run is called {name!r}, as a baseline is: give it another name, as mine=F.json"
+                    f"clicks: a run has the name {name!r} of a baseline: give it another name, as mine=F.json"
                 )
             report.write_json(out / f"{name}.json")
             objects[name] = report.images
@@ -112,8 +112,8 @@ def box_baselines(cfg: Config) -> dict[str, Report]:
         for number, (labels, box) in enumerate(zip(objects[:, 0].numpy(), boxes, strict=True)):
             key = f"{sample.img_path}#{number}"
             for name, method in BOX_BASELINES.items():
-                answer = [encode_rle(method(image, box))]
-                found[name][key] = score_image(Clicks(), key, answer, labels)
+                predicted = [encode_rle(method(image, box))]
+                found[name][key] = score_image(Clicks(), key, predicted, labels)
     return {name: Report.of(Clicks(), results) for name, results in found.items()}
 
 
@@ -121,19 +121,22 @@ def summary(objects: Mapping[str, Mapping[str, Scores]]) -> str:
     """Format a table with a line for each run, as Markdown."""
     rows = {}
     for name, scores in objects.items():
-        names = dict.fromkeys(metric for of_object in scores.values() for metric in of_object)
-        means = {metric: float(np.mean([s[metric] for s in scores.values() if metric in s])) for metric in names}
+        names = dict.fromkeys(metric for object_scores in scores.values() for metric in object_scores)
+        means = {metric: _mean(scores, metric) for metric in names}
         rows[f"{name} ({len(scores)} objects)"] = means
     return table(rows, _TABLE, "clicks")
 
 
 def _means(scores: Mapping[str, Scores]) -> dict[str, tuple[list[int], list[float]]]:
-    """Means over the objects after each prompt."""
-    steps = sorted({int(name.partition("@")[2]) for of in scores.values() for name in of if name.startswith("IoU@")})
-    return {
-        measure: (steps, [float(np.mean([of[f"{measure}@{k}"] for of in scores.values() if f"{measure}@{k}" in of])) for k in steps])
-        for measure in _CURVES
-    }  # fmt: skip
+    """Average the measures of the curves over the objects, after each prompt."""
+    names = {name for object_scores in scores.values() for name in object_scores}
+    steps = sorted(int(name.partition("@")[2]) for name in names if name.startswith("IoU@"))
+    return {measure: (steps, [_mean(scores, f"{measure}@{k}") for k in steps]) for measure in _CURVES}
+
+
+def _mean(scores: Mapping[str, Scores], metric: str) -> float:
+    """Average a metric over the objects that have it."""
+    return float(np.mean([object_scores[metric] for object_scores in scores.values() if metric in object_scores]))
 
 
 def _csv(curves: Mapping[str, Mapping[str, tuple[list[int], list[float]]]]) -> list[list[str]]:

@@ -100,9 +100,7 @@ def lower_is_better(key: str) -> bool | None:
 
 
 def best(points: Sequence[Point]) -> Point | None:
-    """Return the best of one key's points, the first of equal ones; None if the key has no direction or no finite
-    value.
-    """
+    """Return the best point of a key, the first of equal ones; None without a direction or a finite value."""
     finite = [point for point in points if math.isfinite(point.value)]
     if not finite or (lower := lower_is_better(finite[0].key)) is None:
         return None

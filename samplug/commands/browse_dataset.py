@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epoch", type=int, default=0, help="epoch whose samples are drawn; the first is 0")
     parser.add_argument("--prompts", action="store_true", help="draw a promptable model's simulated first prompts, too")
     parser.add_argument(
-        "--checkpoint", help="weights that answer the prompts: whole interactions are drawn, with the corrections"
+        "--checkpoint", help="weights to predict masks with: whole interactions are drawn, with the corrections"
     )
     parser.add_argument("--speed", type=int, metavar="BATCHES", help="time the loader over these batches; no pictures")
 
@@ -39,9 +39,9 @@ def execute(args: argparse.Namespace) -> None:
         speed = time_loader(cfg, args.phase, args.speed, seed)
         loader = cfg[f"{args.phase}_dataloader"]
         print(
-            f"{args.phase}: {speed.images_per_second:.1f} images/s over {speed.batches} batches after the first, "
-            "which took "
-            f"{speed.first:.2f} s (batch_size={loader.get('batch_size')}, num_workers={loader.get('num_workers', 0)})"
+            f"{args.phase}: {speed.images_per_second:.1f} images/s over {speed.batches} batches after the first, which "
+            f"took {speed.first:.2f} s (batch_size={loader.get('batch_size')}, "
+            f"num_workers={loader.get('num_workers', 0)})"
         )
         return
     drawn = browse(

@@ -12,7 +12,7 @@ from typing import Any
 from samplug.commands.common import add_config
 from samplug.utils.errors import DataError
 
-# Settings that say which files a dataset is made of.
+# Settings that determine the files of a dataset.
 _FILES = (
     "data_root", "image_dir", "mask_dir", "ann_dir", "img_suffix", "seg_map_suffix", "recursive", "include", "ann_file",
 )  # fmt: skip
@@ -39,8 +39,8 @@ def execute(args: argparse.Namespace) -> None:
     sets = {(phase, str(dataset)): (dataset, kind) for phase, dataset, kind in found}
     if not sets:
         raise DataError(
-            f"check: {args.config} has no dataset of files in its loaders (a class with check_files, as "
-            "BinarySegDataset has it)"
+            f"check: {args.config} has no dataset of files in its loaders (a class with check_files, such as "
+            "BinarySegDataset)"
         )
     wrong = 0
     for (phase, _), (dataset, kind) in sets.items():

@@ -23,9 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=_Import,
         protocols=protocols,
         metavar="MODULE",
-        help="module that registers a protocol of yours (samplug.evaluation.protocols.register_protocol), found from "
-        "the current folder "
-        "too; stands before PROTOCOL",
+        help="module that registers a protocol of yours (samplug.evaluation.protocols.register_protocol); the current "
+        "folder is searched too; comes before PROTOCOL",
     )
     _add_protocols(protocols)
 
@@ -44,7 +43,7 @@ def execute(args: argparse.Namespace) -> None:
         methods[method.name] = method
         if "/" in method.name or os.sep in method.name:
             raise ConfigError(
-                f"evaluate: the name {method.name!r} has a slash, it becomes part of a file's name: choose another"
+                f"evaluate: the name {method.name!r} has a slash, but becomes part of a file name: choose another"
             )
         if method.note:
             print(f"{method.name}: {method.note}")
@@ -105,7 +104,7 @@ def _add_protocol(protocols: Any, protocol: type[FileProtocol[Any, Any]]) -> Non
 
 def _import(module: str) -> None:
     if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as python -c and -m do, and scoring processes with them
+        sys.path.insert(0, os.getcwd())  # as python -c and -m do, and so the scoring processes
     try:
         import_module(module)
     except ModuleNotFoundError as error:
@@ -139,7 +138,7 @@ def _print(reports: dict[str, Report], protocol: FileProtocol[Any, Any], ground_
         for caption, chosen in (("worst", worst), ("best", best)):
             print(
                 f"\n{name}, {caption} by {metric}: "
-                + ", ".join(f"{i} ({report.images[i][metric]:.3f})" for i in chosen)
+                + ", ".join(f"{image} ({report.images[image][metric]:.3f})" for image in chosen)
             )
     if len(reports) > 1:
         print("\n" + "\n".join(differences(reports, metric, lower)))
@@ -161,5 +160,5 @@ def _write(args: argparse.Namespace, reports: dict[str, Report]) -> None:
         ]
         rows.append(("(all)", [report.summary for report in reports.values()]))
         for image, scores in rows:
-            lines.append([image, *(repr(of[c]) if c in of else "" for of in scores for c in columns)])
+            lines.append([image, *(repr(row[name]) if name in row else "" for row in scores for name in columns)])
         write_csv(args.csv, lines)

@@ -30,12 +30,12 @@ _SETTINGS = "predict.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the predictions of a folder depend on, beside the images.
+    """Everything besides the images that the predictions of a folder depend on.
 
     Attributes:
         config: Config file.
         checkpoint: See :func:`samplug.apis.init_model`.
-        cfg_options: Changes of the config.
+        cfg_options: Changes to the config.
         tile: See :class:`samplug.apis.Inferencer`; likewise ``overlap``, ``threshold`` and ``bands``.
         overlap: Least share of a tile that it has in common with its neighbour.
         threshold: Probability above which a pixel is foreground.
@@ -133,7 +133,7 @@ def predict(
             cfg, settings.checkpoint, device, batch_size, settings.tile, settings.overlap, settings.threshold,
             settings.bands,
         )  # fmt: skip
-        if begun == math.inf:  # written once the model is built: settings that give no model have no predictions
+        if begun == math.inf:  # written when the model is built: settings that build no model have no predictions
             write_text(out / _SETTINGS, json.dumps(stamp, indent=1) + "\n")
         console = Console(stderr=True)
         for prediction in track(
@@ -193,13 +193,13 @@ def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Sour
         if first is not source:
             raise DataError(
                 f"predict: {first.path} and {source.path} would both be written as {source.name}: predict them into "
-                f"different folders, or rename one"
+                "different folders, or rename one"
             )
     return sources
 
 
 def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
-    """Return the time (seconds) from which on the folder's predictions have these settings; infinity if none have."""
+    """Return the time in seconds since which a folder's predictions have these settings; infinity if none have."""
     path = out / _SETTINGS
     if overwrite or not path.is_file():
         return math.inf
@@ -208,7 +208,7 @@ def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
     if changed:
         raise ConfigError(
             f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose "
-            f"another --out-dir, or pass --overwrite"
+            "another --out-dir, or pass --overwrite"
         )
     return path.stat().st_mtime
 

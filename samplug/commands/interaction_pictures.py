@@ -1,4 +1,4 @@
-"""Pictures of the clicks and boxes that a promptable model is trained and tested with."""
+"""Draw the clicks and boxes that a promptable model is trained and tested with."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ class InteractionPictures:
         cfg: Config of a :class:`PromptableSAM`.
         checkpoint: Weights to predict masks with, see :func:`init_model`. None: draw the first prompt alone, which
             needs no weights.
-        train: Draw the interactions of a training, or else those of a test.
+        train: True: draw the interactions of a training. False: those of a test.
 
     Raises:
         ConfigError: The config's model takes no prompts.

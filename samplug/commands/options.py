@@ -10,9 +10,11 @@ from samplug.utils.errors import ConfigError
 
 
 class CfgOptions(DictAction):
-    """MMEngine's ``KEY=VALUE`` with two additions: spaces are kept in texts (MMEngine removes them, even from paths),
-    and dicts are parsed as in configs: ``key="dict(type='EMAHook', momentum=0.01)"``, ``key="[dict(...)]"``,
-    ``key="{'a': 1}"``."""
+    """MMEngine's action for ``KEY=VALUE``, with two additions.
+
+    Spaces are kept in texts; MMEngine removes them, even from paths. Dicts are parsed as in configs:
+    ``key="dict(type='EMAHook', momentum=0.01)"``, ``key="[dict(...)]"``, ``key="{'a': 1}"``.
+    """
 
     def __call__(
         self,
@@ -44,8 +46,8 @@ def parse(text: str) -> Any:
             return _value(ast.parse(text.strip(), mode="eval").body)
         except (SyntaxError, ValueError) as error:
             raise ConfigError(
-                f"--cfg-options: {text} cannot be read: values within dict(...) or {{...}} are Python's, texts in "
-                "quotes"
+                f"--cfg-options: {text} cannot be read: within dict(...) or {{...}} write values as in Python, texts "
+                "in quotes"
             ) from error
     bare = text.strip("'\"")
     if "," not in bare and not bare.startswith(("[", "(")):
@@ -57,7 +59,7 @@ def _value(node: ast.expr) -> Any:
     """Evaluate literals, and calls of dict with literals.
 
     Raises:
-        ValueError: It is anything else.
+        ValueError: The expression is anything else.
     """
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
         if any(word.arg is None for word in node.keywords):

@@ -28,7 +28,7 @@ class PromptDecoder(nn.Module):
         decoder: Decoder of SAM or SAM 2; it is not copied.
         img_size: Side S of the network's input in pixels.
         multimask: Three masks for prompts that may mean several things, in place of one.
-        dynamic: Replace single masks that are not stable, see :meth:`PromptedMaskDecoder.decode`. None: as the
+        dynamic: Replace single masks that are not stable, see :meth:`PromptedMaskDecoder.decode`. None: as in the
             decoder's published predictor.
     """
 
@@ -70,9 +70,9 @@ class PromptDecoder(nn.Module):
         sparse = self.decoder.embed_points(self.img_size, point_coords, point_labels)
         absent = layers.no_mask_embed.weight[:, :, None, None]
         dense = has_mask_input * layers.mask_downscaling(mask_input) + (1 - has_mask_input) * absent
-        # shape, not len(): the latter is a constant in an exported graph.
-        of_objects = [feature.expand(point_coords.shape[0], -1, -1, -1) for feature in features]
-        masks = self.decoder.decode(of_objects, sparse[:, None], dense, self.multimask, self.dynamic)
+        # Use shape, not len(), which becomes a constant of an exported graph.
+        expanded = [feature.expand(point_coords.shape[0], -1, -1, -1) for feature in features]
+        masks = self.decoder.decode(expanded, sparse[:, None], dense, self.multimask, self.dynamic)
         return masks.logits[:, 0], masks.iou[:, 0]
 
 
@@ -112,9 +112,8 @@ def export_onnx(
     head = getattr(model, "decode_head", None)
     if not isinstance(head, SAMMaskDecoder | SAM2MaskDecoder):
         raise ConfigError(
-            f"export: {type(model).__name__} has a decoder {type(head).__name__}, and only SAMMaskDecoder and "
-            f"SAM2MaskDecoder take "
-            "prompts: use a config that has one of them"
+            f"export: {type(model).__name__} has a decoder {type(head).__name__}, but only SAMMaskDecoder and "
+            "SAM2MaskDecoder take prompts: use a config that has one of them"
         )
     decoder = PromptDecoder(head, model.backbone.img_size, multimask, getattr(model, "dynamic_multimask", None))
     names, program = _trace(decoder.eval(), model.backbone)

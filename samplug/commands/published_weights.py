@@ -24,7 +24,7 @@ Layout = Literal["official", "hf"]
 
 @dataclass(frozen=True)
 class _Kind:
-    """Layout and parts of a published family, and transformers' model of it."""
+    """Layout and parts of a published family, and its model in transformers."""
 
     family: str
     backbone: type[nn.Module]
@@ -69,7 +69,7 @@ def export_weights(
 
     Args:
         config: See :func:`samplug.apis.init_model`, as are ``checkpoint`` and ``cfg_options``.
-        checkpoint: Its weights.
+        checkpoint: Weights of the model.
         out: The file, or with ``layout='hf'`` the folder.
         layout: ``'official'``: a file for segment-anything or sam2. ``'hf'``: a folder for ``from_pretrained`` of
             transformers' ``SamModel`` or ``Sam2Model``.

@@ -1,7 +1,6 @@
 """Train, test and draw a small TS-SAM in minutes, and compare it with baselines.
 
-The data are generated camouflage, or DATA/images and DATA/masks. Training and test are the commands ``train`` and
-``test``.
+The data are generated camouflage, or DATA/images and DATA/masks. The commands ``train`` and ``test`` do the work.
 """
 
 import argparse
@@ -118,7 +117,10 @@ def _score_baselines(config: str, options: Mapping[str, Any], out: Path) -> dict
         if index < _SHEET_ROWS:
             rows.append(_sheet_row(item, gt, out))
     cv2.imwrite(str(out / "comparison.png"), compare_sheet(rows))
-    return {name: protocols[0].summarise(of[0]) | protocols[1].summarise(of[1]) for name, of in results.items()}
+    return {
+        name: protocols[0].summarise(saliency) | protocols[1].summarise(overlap)
+        for name, (saliency, overlap) in results.items()
+    }
 
 
 def _sheet_row(item: dict[str, Any], gt: NDArray[np.bool_], out: Path) -> dict[str, NDArray[np.uint8]]:

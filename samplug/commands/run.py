@@ -39,13 +39,13 @@ def run(function: Callable[[], None]) -> int:
 
     A :class:`UserError`, or an error of the system that names a file, is printed as one message;
     ``SAMPLUG_TRACEBACK=1`` shows the traceback too. Modules that take seconds to import should be imported inside
-    ``function``, so that Ctrl-C ends it well from the start.
+    ``function``, so that Ctrl-C ends it in order from the start.
 
     One of several processes begins its messages with its rank and tells the launcher its error. A process that stopped
     because another one did prints one line, since the first error is the one to see. Such a process ends here, after
     its exit handlers.
     """
-    sys.path.append(os.getcwd())  # custom_imports finds the project that one stands in, as with python -m
+    sys.path.append(os.getcwd())  # custom_imports finds modules of the current folder, as with python -m
     code = _run(function)
     if _in_group():
         _exit(code)

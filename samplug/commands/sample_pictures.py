@@ -59,13 +59,11 @@ def browse(
         out_dir: Folder for a PNG of each sample, named after its image, and ``sheet.jpg`` of all.
         phase: Phase whose dataset is drawn.
         number: Number of samples, evenly spaced over the dataset.
-        mode: ``'transformed'``: after the pipeline; ``'original'``: after its loading transforms alone; ``'concat'``:
-            both.
+        mode: ``'transformed'``: after the pipeline; ``'original'``: after its loading transforms; ``'concat'``: both.
         seed: Seed of the training.
         epoch: Number of the epoch, from 0.
         prompts: Draw the simulated clicks and boxes of a promptable model too, exactly those of that epoch.
-        checkpoint: Weights that answer the prompts, so that corrections can be drawn; None: only the first prompt is
-            drawn.
+        checkpoint: Weights to predict masks with, so that corrections can be drawn; None: draw the first prompt alone.
 
     Returns:
         Number of samples drawn.
@@ -83,9 +81,8 @@ def browse(
     interactions = InteractionPictures(cfg, checkpoint, phase == "train") if prompts or checkpoint else None
     views: list[Any] = []
     if mode != "transformed":
-        views.append(
-            _build(cfg, {**loader_cfg, "dataset": with_pipelines(loader_cfg["dataset"], _loading_steps)}, seed).dataset
-        )
+        loaded = with_pipelines(loader_cfg["dataset"], _loading_steps)
+        views.append(_build(cfg, {**loader_cfg, "dataset": loaded}, seed).dataset)
     if mode != "original":
         views.append(_build(cfg, loader_cfg, seed).dataset)
     length = len(views[0])
@@ -165,18 +162,18 @@ def _draw(
         cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height), interpolation=cv2.INTER_AREA) for p in drawn
     ]
     sizes = " -> ".join(f"{sample['inputs'].shape[2]}x{sample['inputs'].shape[1]}" for sample in samples)
-    truth = samples[-1]["data_samples"]
-    caption = [Path(truth.img_path).name, ", ".join([sizes, *_shares(truth)])]
+    ground_truth = samples[-1]["data_samples"]
+    caption = [Path(ground_truth.img_path).name, ", ".join([sizes, *_shares(ground_truth)])]
     gap = np.full((height, 4, 3), 255, np.uint8)
     return np.hstack([pictures[0], *(part for picture in pictures[1:] for part in (gap, picture))]), caption
 
 
-def _shares(truth: Any) -> Iterator[str]:
-    if "gt_instances" in truth:
-        number = len(truth.gt_instances)
+def _shares(ground_truth: Any) -> Iterator[str]:
+    if "gt_instances" in ground_truth:
+        number = len(ground_truth.gt_instances)
         yield f"{number} object{'' if number == 1 else 's'}"
-    if "gt_sem_seg" in truth:
-        mask = truth.gt_sem_seg.data[0].numpy()
+    if "gt_sem_seg" in ground_truth:
+        mask = ground_truth.gt_sem_seg.data[0].numpy()
         counted = mask != _IGNORED
         yield f"fg {100 * (mask[counted] > 0).mean() if counted.any() else 0:.1f}%"
         if not counted.all():
@@ -188,16 +185,16 @@ def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
     image: Any = sample["inputs"].permute(1, 2, 0).numpy().clip(0, 255).astype(np.uint8)
     factor = _factor(sample["inputs"].shape)
     image = np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
-    truth = sample["data_samples"]
-    if not has_objects(truth):
+    ground_truth = sample["data_samples"]
+    if not has_objects(ground_truth):
         return image
-    if "gt_sem_seg" not in truth:
-        masks = objects_of(truth)[:, 0].numpy()
+    if "gt_sem_seg" not in ground_truth:
+        masks = objects_of(ground_truth)[:, 0].numpy()
         numbers = number_objects(masks == 1, masks.shape[1:])
         labels = np.where(numbers == 0, _IGNORED, (numbers - 1) % _IGNORED).astype(np.uint8)
         classes: Any = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         return draw_classes(image, classes)
-    mask = truth.gt_sem_seg.data[0].numpy().astype(np.uint8)
+    mask = ground_truth.gt_sem_seg.data[0].numpy().astype(np.uint8)
     # Test pipelines leave the ground truth at the original size.
     mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     ignored = mask == _IGNORED

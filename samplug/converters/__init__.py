@@ -10,7 +10,7 @@ from samplug.converters.to_videos import to_videos
 from samplug.converters.video_frames import extract_frames
 from samplug.utils.extensions import Extensions
 
-# Commands, see :mod:`samplug.commands`. Another package adds a converter as an entry point of the group ``samplug.converters``.
+# Commands, see samplug.commands. Another package adds a converter as an entry point of the group samplug.converters.
 CONVERTERS = Extensions(
     "converter",
     "samplug.converters",

@@ -1,4 +1,4 @@
-"""Arguments that several converters take, and lines that they print."""
+"""Arguments and printed lines that several converters share."""
 
 import argparse
 from pathlib import Path
@@ -12,11 +12,11 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "src",
         type=Path,
-        help="COCO: the json; labelme: the folder of json files; YOLO: the folder or its data.yaml; label-maps: the folder of PNG "
-        "files; instance-masks: the folder of a folder of PNG files for each image",
+        help="COCO: the JSON file; labelme: the folder of JSON files; YOLO: the folder or its data.yaml; label-maps: "
+        "the folder of PNG files; instance-masks: the folder with a folder of PNG files for each image",
     )
     parser.add_argument("dst", type=Path, help="folder for the result")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images, where the source does not say it")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images, if the source does not name it")
     parser.add_argument("--format", choices=["auto", *FORMATS], default="auto")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes to convert (default: all)")
     parser.add_argument(

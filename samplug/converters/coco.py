@@ -20,8 +20,7 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
         source: The JSON file.
         images: Folder that ``file_name`` is relative to. By default the first of these that contains images of the
             file: the folder of the JSON file, ``images`` in it or beside it, and folders in or beside it whose name is
-                part of the name
-            of the JSON file (``annotations/instances_train2017.json``: ``train2017``).
+            part of the name of the JSON file (``annotations/instances_train2017.json``: ``train2017``).
 
     Raises:
         DataError: The file is not COCO JSON, or the folder of images is not found.

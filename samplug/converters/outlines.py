@@ -28,7 +28,7 @@ def connected_parts(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_]
 def outline_polygon(part: NDArray[np.bool_], tolerance: float = 0.0, edges: bool = True) -> Ring | None:
     """Trace a closed polygon around one connected part; holes are joined to it by a slit of zero width.
 
-    The polygon passes a slit forth and back. Programs that fill by the even-odd or the non-zero rule leave holes open;
+    The polygon passes a slit back and forth. Programs that fill by the even-odd or the non-zero rule leave holes open;
     a program that also draws the outline, as labelme does, marks the pixels of the slit, which seldom crosses another
     hole.
 
@@ -73,8 +73,7 @@ def _joined(outer: Ring, holes: list[Ring]) -> Ring:
     places = np.concatenate([np.arange(len(ring)) for ring in rings])
     tree = cKDTree(points)
     starts = [int(ring[:, 0].argmin()) for ring in rings]
-    # Joining to the left only avoids cycles. Nothing is joined to the rightmost hole, so the order is from right to
-    # left.
+    # Joining only to the left avoids cycles. Nothing is joined to the rightmost hole, so the order is right to left.
     order = sorted(range(1, len(rings)), key=lambda number: -rings[number][starts[number], 0])
     joined: dict[int, list[tuple[int, Ring]]] = {number: [] for number in range(len(rings))}
     for number in order:

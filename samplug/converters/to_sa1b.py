@@ -1,7 +1,7 @@
 """Convert annotations to the folder that ``SA1BDataset`` reads: a JSON file of objects beside each image.
 
-Write images/, with a json of its objects beside each image, and summary.json from annotations, label maps or masks of single objects;
-nothing is written if anything is wrong.
+Write images/, with a JSON file of its objects beside each image, and summary.json from annotations, label maps or masks
+of single objects; nothing is written if anything is wrong.
 """
 
 import argparse

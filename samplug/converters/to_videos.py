@@ -1,6 +1,7 @@
 """Convert images and masks to videos of one frame, the layout that SAM 2's trainer reads.
 
-Write JPEGImages/NAME/00000.jpg, Annotations/NAME/00000.png, train_list.txt and val_list.txt; nothing is written if anything is wrong.
+Write JPEGImages/NAME/00000.jpg, Annotations/NAME/00000.png, train_list.txt and val_list.txt; nothing is written if
+anything is wrong.
 """
 
 import argparse
@@ -97,8 +98,7 @@ def to_videos(
     if problems or not found.pairs:
         raise DataError(
             f"to-videos: {len(problems)} problems, {len(found.pairs)} pairs in {images} and {masks}, nothing was "
-            "written:\n"
-            f"{listed_lines(problems, 50)}"
+            f"written:\n{listed_lines(problems, 50)}"
         )
     lists = _split([pair.name for pair in found.pairs], val_fraction, seed)
     targets = {pair: _targets(pair, destination) for pair in found.pairs}

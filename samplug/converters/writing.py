@@ -33,9 +33,9 @@ def usable_drawings(
     drawings, problems = check_images(annotations, selection)
     if problems and not skip_problems:
         raise DataError(
-            f"{command}: {len(problems)} problems in {annotations.source}, nothing was "
-            f"written:\n{listed_lines(problems, _LISTED)}\n"
-            f"correct them, or leave out the images that have one with --on-error skip"
+            f"{command}: {len(problems)} problems in {annotations.source}, nothing was written:\n"
+            f"{listed_lines(problems, _LISTED)}\n"
+            "correct them, or leave out the images that have one with --on-error skip"
         )
     if not drawings:
         raise DataError(

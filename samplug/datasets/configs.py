@@ -7,7 +7,7 @@ _WRAPPED = ("dataset", "datasets")  # keys by which wrappers hold other datasets
 
 
 def datasets_of(config: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the configs of the datasets that read samples, without the wrappers round them (concatenated, repeated, ...).
+    """Yield the configs of the datasets that read samples, without their wrappers (``ConcatDataset``, ...).
 
     Args:
         config: Config of a dataset, a list of them, or None.
@@ -18,14 +18,14 @@ def datasets_of(config: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def pipelines_of(config: Any) -> Iterator[Any]:
-    """Yield all pipelines of a dataset's config, that of a wrapper before those inside it; arguments as :func:`datasets_of`."""
+    """Yield all pipelines of a dataset's config, a wrapper's before those inside; see :func:`datasets_of`."""
     for part in _parts(config):
         if part.get("pipeline"):
             yield part["pipeline"]
 
 
 def with_pipelines(config: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a copy of a dataset's config whose pipelines are ``change(pipeline)``; arguments as :func:`datasets_of`."""
+    """Return a copy of a dataset's config with each pipeline replaced by ``change(pipeline)``."""
     if isinstance(config, list | tuple):
         return [with_pipelines(part, change) for part in config]
     if not isinstance(config, Mapping):
@@ -37,7 +37,7 @@ def with_pipelines(config: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def step_name(step: Mapping[str, Any]) -> str:
-    """Return the class name of a pipeline's step, without scope; its type may be a class in configs of Python's imports."""
+    """Return the class name of a pipeline's step without scope; in pure Python configs ``type`` may be a class."""
     kind = step["type"]
     return getattr(kind, "__name__", str(kind)).rpartition(".")[2]
 

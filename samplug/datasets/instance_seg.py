@@ -116,7 +116,7 @@ class InstanceSegDataset(CheckedDataset):
 
     @staticmethod
     def memory_advice(cfg: Mapping[str, Any], activations: int) -> list[str]:
-        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        """Return settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
         most = cfg["train_dataloader"]["dataset"].get("max_objects")
         if most == 1:
             return []

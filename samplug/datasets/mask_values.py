@@ -1,4 +1,4 @@
-"""Meaning of mask values: foreground, background, ignored."""
+"""Map mask values to foreground, background and ignored pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -189,7 +189,7 @@ def _by_hue(channels: tuple[int, ...]) -> Callable[[NDArray[Any], str | Path], L
             raise DataError(
                 f"data: mask {path} has areas of another colour than red, green, blue and black, mostly "
                 f"{_listing(raw[areas > 0])}: list its colours, as in "
-                f"mask_values=dict(foreground=[[r, g, b], ...], background=[[0, 0, 0]], ignore=[]), or fix it"
+                "mask_values=dict(foreground=[[r, g, b], ...], background=[[0, 0, 0]], ignore=[]), or fix it"
             )
         return foreground.astype(np.uint8)
 

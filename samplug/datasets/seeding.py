@@ -1,7 +1,7 @@
 """Make random augmentation a function of (seed, epoch, sample), independent of workers, batches and ranks.
 
 The random state of a worker depends on the number of workers and on the samples it has loaded before. Here the sampler
-yields each index together with its epoch, and the dataset seeds the generators from seed, epoch and index for that one
+yields each index together with its epoch, and the dataset seeds the generators from seed, epoch and index for each
 sample.
 """
 
@@ -78,9 +78,9 @@ class SeededSampler(Sampler[SeededIndex]):
 
     @property
     def skip(self) -> Callable[[int], None]:
-        """``skip(n)`` moves to position ``n`` of this rank's stream.
+        """Function ``skip(n)`` that moves to position ``n`` of this rank's stream.
 
-        The attribute exists only if the sampler has it, because MMEngine tests for it.
+        The attribute exists only if the sampler has it, because MMEngine checks for it.
         """
         skip = self.sampler.skip
 
@@ -107,8 +107,7 @@ class SeededDataset:
     """
 
     def __init__(self, dataset: Any, seed: int) -> None:
-        # Names that no dataset uses: public attributes, such as `dataset.seed` and `dataset.dataset`, are the dataset's
-        # own.
+        # Private names: public attributes, such as `dataset.seed` and `dataset.dataset`, belong to the wrapped dataset.
         object.__setattr__(self, "_drawn", DATASETS.build(dataset) if isinstance(dataset, Mapping) else dataset)
         object.__setattr__(self, "_seed", seed)
         object.__setattr__(self, "_step", None)
@@ -181,7 +180,7 @@ def seeded(*entropy: int) -> Iterator[None]:
 
 def _delegated(owner: Any, field: str, name: str) -> Any:
     # Do not delegate special methods: pickling and copying look them up, and DataLoader asks for __getitems__, which
-    # would # load samples without seeding.
+    # would load samples without seeding.
     if name == field or name.startswith("__"):
         raise AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}")
     return getattr(getattr(owner, field), name)

@@ -10,13 +10,12 @@ from mmengine.dataset import BaseDataset
 from samplug.datasets.seeding import SeededDataset
 
 _LISTED = 20
-# Asking 200,000 files for their size takes seconds on a local disk and minutes over a network, at each start.
+# Reading the sizes of 200,000 files takes seconds on a local disk and minutes over a network, at each start.
 MOST_SIZED_FILES = 10_000
 
 
 def summarise(dataset: Any) -> dict[str, Any]:
-    """Describe any dataset, ready for json; wrappers (``ConcatDataset``, ``RepeatDataset``, ...) with the datasets
-    inside.
+    """Describe any dataset, ready for JSON; wrappers (``ConcatDataset``, ...) with the datasets inside.
 
     No sample is loaded. Lazy datasets are initialised.
 
@@ -50,12 +49,12 @@ def summarise(dataset: Any) -> dict[str, Any]:
 
 
 def summarise_files(dataset: Any) -> dict[str, Any]:
-    """Number, bytes and digest of the files of an MMEngine dataset: the entries of its data list whose key ends in
-    ``_path`` (a string) or ``_paths`` (a list of strings).
+    """Return number, bytes and digest of the files of an MMEngine dataset.
 
+    The files are the entries of its data list whose key ends in ``_path`` (a string) or ``_paths`` (a list of strings).
     The digest is over the names under ``data_root``, in the dataset's order, so it stays when a folder is moved. Up to
     :data:`MOST_SIZED_FILES` files it is over their sizes too; it does not see a file that was changed at the same size.
-    Larger sets are known by their names alone, and no file is asked for its size. Generated samples have names only.
+    For larger sets it is over the names alone, and no size is read. Generated samples have names only.
 
     Returns:
         ``number`` of files; ``sha256`` of the list; ``missing`` (files without a size) and ``bytes`` in all, both None
@@ -77,7 +76,7 @@ def summarise_files(dataset: Any) -> dict[str, Any]:
 
 
 def _size(path: str) -> int:
-    """Size of a file in bytes; -1 if there is none."""
+    """Return the size of a file in bytes; -1 if there is none."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -86,7 +85,7 @@ def _size(path: str) -> int:
 
 def _paths(dataset: Any) -> Iterator[str]:
     for index in range(len(dataset)):
-        # BaseDataset's, which returns the entry of the list; a dataset's own may do more, e.g. generate the sample.
+        # BaseDataset's method returns the entry of the list; a dataset's own may do more, e.g. generate the sample.
         info = BaseDataset.get_data_info(dataset, index)
         for key, value in info.items():
             if key.endswith("_path") and isinstance(value, str):

@@ -21,11 +21,10 @@ _SUFFIX = ".png"  # lossless; JPEG would surround every object with values that 
 class VideoFolderDataset(InstanceSegDataset):
     """Frames ``JPEGImages/<video>/00000.jpg`` with label maps ``Annotations/<video>/00000.png``.
 
-    Each frame is one sample.
-    Every value of a map except 0 is an object: a grey value, or a palette index if the file has a palette; a mask of 0
-    and 255 is one object. With subfolders, ``Annotations/<video>/<object>/00000.png`` (SA-V), each file is one object:
-    its pixels that are not 0. Frames without an annotation are left out and counted in ``unannotated``. ``part`` puts
-    all frames of a video into one part.
+    Each frame is one sample. Every value of a map except 0 is an object: a grey value, or a palette index if the file
+    has a palette; a mask of 0 and 255 is one object. With subfolders, ``Annotations/<video>/<object>/00000.png``
+    (SA-V), each file is one object: its pixels that are not 0. Frames without an annotation are left out and counted in
+    ``unannotated``. ``part`` puts all frames of a video into one part.
 
     Args:
         data_root: Folder that contains images and annotations.

@@ -41,7 +41,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 
 
 class UndecodableError(Exception):
-    """Bytes cannot be decoded; the message continues the name of the file ('is empty: ...')."""
+    """Bytes cannot be decoded; the message follows the name of the file ('is empty: ...')."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _kind(content: bytes) -> str:
 
 
 def _guard(kind: str, call: Callable[[], Any]) -> Any:
-    """Return ``call()``; turn whatever Pillow or OpenCV raises on damaged bytes (nearly anything) into one error."""
+    """Return ``call()``; turn any exception (decoders raise nearly all kinds on damaged bytes) into one error."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -206,9 +206,9 @@ def _exif_orientation(image: Any, content: bytes) -> Any:
     from PIL import Image
 
     # Pillow would decode all pixels of a PNG to look for EXIF after them.
-    behind = image.format == "PNG" and b"eXIf" not in content
+    header_only = image.format == "PNG" and b"eXIf" not in content
     try:
-        exif = Image.Image.getexif(image) if behind else image.getexif()
+        exif = Image.Image.getexif(image) if header_only else image.getexif()
         return exif.get(_ORIENTATION)
     except Exception:  # damaged metadata in a sound picture
         return None
@@ -291,8 +291,7 @@ def _check_tiff(content: bytes, tags: dict[int, _Tag]) -> None:
 def _retag(content: bytes, tags: dict[int, _Tag]) -> bytes:
     """Change a TIFF file's tags so that both decoders read it alike: no rotation, and colours tagged as RGB.
 
-    Some programs tag RGB pixels as grey (BlackIsZero); Pillow refuses such files, and OpenCV reads only one of their
-    channels.
+    Some programs tag RGB pixels as grey (BlackIsZero); Pillow refuses such files, and OpenCV reads only one channel.
     """
     changes = {_ORIENTATION: 1}
     if _value(tags, _SAMPLES) >= 3 and _PHOTOMETRIC in tags and _value(tags, _PHOTOMETRIC) == _BLACK_IS_ZERO:

@@ -88,8 +88,8 @@ class BandRaster:
             kinds = {file.dtypes[band - 1] for band in bands}
         if len(kinds) > 1 or not kinds <= {"uint8", "uint16"}:
             raise DataError(
-                f"data: {path} has bands of {', '.join(sorted(kinds))}: convert them to unsigned 8 or 16 bits, as "
-                "training had them"
+                f"data: {path} has bands of {', '.join(sorted(kinds))}: convert them to unsigned 8 or 16 bits, as in "
+                "training"
             )
 
     def crop(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -118,9 +118,9 @@ def open_raster(path: Path, bands: Bands | None = None) -> Raster:
     is_tiff = path.suffix.lower() in _TIFF
     if bands is not None:
         if not is_tiff:
-            raise DataError(f"data: {path} is no TIFF: bands={bands} can be chosen of TIFF files and arrays only")
+            raise DataError(f"data: {path} is no TIFF: bands={bands} can be chosen for TIFF files and arrays only")
         if not _has_rasterio():
-            raise ConfigError(f"predict: bands={bands} of TIFF files take {_EXTRA}")
+            raise ConfigError(f"predict: bands={bands} of TIFF files need {_EXTRA}")
         return BandRaster(path, bands)
     try:
         return ArrayRaster(read_image(path))
@@ -174,7 +174,7 @@ def array_raster(pixels: Any, name: str, bands: Bands | None = None) -> Raster:
 
 
 def georeference(path: Path) -> Georeference | None:
-    """Return the georeference of a TIFF file; None for other files, without one, and (with a note) without rasterio."""
+    """Return the georeference of a TIFF file; None if it has none, for other files and, noted, without rasterio."""
     if path.suffix.lower() not in _TIFF:
         return None
     try:
@@ -184,7 +184,7 @@ def georeference(path: Path) -> Georeference | None:
                 return Georeference(file.crs, file.transform) if known else None
         with Image.open(path) as image:
             if _GEO_TAGS & set(image.tag_v2):  # type: ignore[attr-defined]
-                _note(f"TIFF files are georeferenced, their predictions will not be: that takes {_EXTRA}")
+                _note(f"TIFF files are georeferenced, their predictions will not be: that needs {_EXTRA}")
     except (DataError, OSError):  # a rare variant, which read_image may still read
         pass
     return None
@@ -228,8 +228,8 @@ def _opened(path: Path) -> Iterator[Any]:
 def _check_bands(name: Any, bands: Bands, number: int) -> None:
     if not all(1 <= band <= number for band in bands):
         raise DataError(
-            f"data: {name} has {number} bands, and {', '.join(map(str, bands))} are to be taken (from 1): choose "
-            "bands that are there"
+            f"data: {name} has {number} bands, not all of {', '.join(map(str, bands))} (counted from 1): choose "
+            "bands that it has"
         )
 
 
@@ -242,5 +242,5 @@ def _has_rasterio() -> bool:
 
 @cache
 def _note(text: str) -> None:
-    """Log a text once, for however many files."""
+    """Log a text once, for any number of files."""
     print_log(text, "current", logging.WARNING)

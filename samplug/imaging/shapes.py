@@ -205,7 +205,7 @@ class LabelmeMask:
         return inside
 
     def _box(self) -> tuple[int, int, int, int]:
-        """Left, top, right, bottom; right and bottom exclusive."""
+        """Return left, top, right, bottom; right and bottom exclusive."""
         (left, top), (right, bottom) = self.points
         return int(left), int(top), int(right) + 1, int(bottom) + 1
 

@@ -18,8 +18,7 @@ class Source:
     """An image that is opened when it is needed.
 
     Attributes:
-        name: Path of the image without its suffix, relative to the folder if a folder was given; the number of an
-            array.
+        name: Path of the image without its suffix, relative to the folder that was given; number of an array.
         image: A file, or an array.
     """
 

@@ -35,16 +35,18 @@ def cut(shape: tuple[int, int], tile: tuple[int, int], overlap: float) -> list[T
 
     Args:
         shape: (H, W) of the image.
-        tile: (height, width) of a tile, at most; an image that is shorter along a side has tiles of its own length
-            there.
+        tile: Largest (height, width) of a tile; along a side on which the image is shorter, tiles have its length.
         overlap: Least share of a tile that it has in common with its neighbour, in [0, 1).
     """
     rows, columns = (_along(*axis, overlap) for axis in zip(shape, tile, strict=True))
-    return [Tile(row, column, of_rows, of_columns) for (row, of_rows), (column, of_columns) in product(rows, columns)]
+    return [
+        Tile(row, column, row_weights, column_weights)
+        for (row, row_weights), (column, column_weights) in product(rows, columns)
+    ]
 
 
 class Canvas:
-    """Sums the weighted logits of the tiles of an image; it holds no more memory than the sum.
+    """Sum the weighted logits of the tiles of an image; only the sum is kept.
 
     Args:
         shape: (H, W) of the image.
@@ -68,7 +70,7 @@ def _along(length: int, tile: int, overlap: float) -> list[tuple[slice, NDArray[
     common = min(math.ceil(tile * overlap), tile - 1)
     number = math.ceil((length - tile) / (tile - common)) + 1
     starts = np.linspace(0, length - tile, number).round().astype(int).tolist()
-    common = tile - max(np.diff(starts), default=tile)  # even spacing leaves more than was asked for
+    common = tile - max(np.diff(starts), default=tile)  # even spacing overlaps more than was asked for
     distance = np.minimum(np.arange(tile), np.arange(tile)[::-1]) + 0.5
     window = np.sin(np.pi / 2 * np.minimum(1, distance / max(common, 1))) ** 2
     total = np.zeros(length)

@@ -1,4 +1,4 @@
-"""Parts that are found by name, of samplug and of other installed packages."""
+"""Find parts of samplug and of other installed packages by name."""
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -14,7 +14,7 @@ class Extensions:
         kind: The word for one of them in messages, such as ``'command'``.
         group: Entry point group that other packages use. A name of samplug's own cannot be replaced.
         own: Name -> ``'module'`` or ``'module:attribute'``.
-        description: What they are for, as the docstring of the whole.
+        description: Purpose of the objects, used as docstring.
     """
 
     def __init__(self, kind: str, group: str, own: Mapping[str, str], description: str = "") -> None:
@@ -41,9 +41,7 @@ class Extensions:
         return entry.load()
 
     def summary(self, name: str) -> str:
-        """Return the first line of the docstring of a name; for one of another package that cannot be imported, the
-        reason.
-        """
+        """Return the first docstring line of an object, or why another package's object cannot be imported."""
         try:
             return (self.load(name).__doc__ or "").strip().partition("\n")[0].rstrip(".")
         except Exception as error:

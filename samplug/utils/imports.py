@@ -9,9 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 
 @contextmanager
 def quiet_optional_operators() -> Iterator[None]:
-    """Silence the warnings of mmseg and mmdet at import about mmcv's compiled operators and other packages that samplug
-    never uses.
-    """
+    """Silence import warnings of mmseg and mmdet about mmcv's operators and other packages that samplug never uses."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Declaration of what a model hands over as ``seg_logits``: logits or probabilities."""
+"""Find out whether a model returns logits or probabilities as ``seg_logits``."""
 
 from typing import Any, Literal, get_args
 
@@ -16,10 +16,10 @@ Outputs = Literal["logits", "probabilities"]
 
 
 def outputs_of(model: Any) -> Outputs:
-    """Return what a model hands over: its attribute ``outputs``, or that of the model in a wrapper.
+    """Return the kind of a model's outputs: its attribute ``outputs``, or that of the model in a wrapper.
 
-    Without the attribute, segmentors of mmseg with one output channel hand over probabilities, since mmseg's
-    ``postprocess_result`` applies the sigmoid; all other models hand over logits.
+    Without the attribute, segmentors of mmseg with one output channel return probabilities, since mmseg's
+    ``postprocess_result`` applies the sigmoid; all other models return logits.
 
     Raises:
         ConfigError: The attribute is neither ``'logits'`` nor ``'probabilities'``.
@@ -44,7 +44,7 @@ def as_logits(output: Tensor, outputs: Outputs) -> Tensor:
 
     Args:
         output: (C, H, W) float: C = 1 foreground, or one map for each class.
-        outputs: What it is; of several classes ``'probabilities'`` means that they add up to 1.
+        outputs: Kind of the output; ``'probabilities'`` of several classes add up to 1.
 
     Returns:
         (C, H, W) float; logits are returned as they are.
@@ -56,10 +56,10 @@ def as_logits(output: Tensor, outputs: Outputs) -> Tensor:
 
 
 def check_logits(owner: str, output: Tensor, decision: Tensor | None) -> None:
-    """Stop where nobody declared a model's output and it can hardly be logits.
+    """Raise an error if an output whose kind is not declared can hardly be logits.
 
-    Values in 0..1 of which one above 0 was decided to be background are logits only if the model's threshold is above a
-    half.
+    If all values are in 0..1 and one above 0 was decided to be background, they are logits only if the model's
+    threshold is above a half.
 
     Args:
         owner: Name for the message.
@@ -73,7 +73,6 @@ def check_logits(owner: str, output: Tensor, decision: Tensor | None) -> None:
         return
     if ((decision == 0) & (output > 0)).any():
         raise ConfigError(
-            f"{owner}: the model's seg_logits look like probabilities, and nobody says what they are: set "
-            "outputs='probabilities' (or "
-            f"outputs='logits') in the metric, or give the model an attribute outputs"
+            f"{owner}: the model's seg_logits look like probabilities, but their kind is not declared: set "
+            "outputs='probabilities' (or outputs='logits') in the metric, or give the model an attribute outputs"
         )

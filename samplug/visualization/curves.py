@@ -26,7 +26,7 @@ def draw_curves(
     """Write an image with a panel for each key and a colour for each run.
 
     Args:
-        runs: Run -> key -> (steps, values). Every run has the same keys, in the order of the panels; curves may be
+        runs: Run -> key -> (steps, values). All runs have the same keys, in the order of the panels; curves may be
             empty.
         path: Image file to write; its folder is made.
         smooth: Key -> window of the moving average, see :func:`moving_mean`; the values themselves are drawn pale.

@@ -1,7 +1,6 @@
 # BKAI-IGH NeoPolyp (Lan et al., ISVC 2021): 1,000 images of polyps with masks; a tenth, selected by name, is the test
 # set here (the official test set of 200 images has no public masks).
-# Layout: train, train_gt; both jpeg. Masks are coloured: red neoplastic, green non-neoplastic; both are foreground
-# here.
+# Layout: train, train_gt; both jpeg. Masks are coloured: red neoplastic, green non-neoplastic; both are foreground.
 # For a single class: --cfg-options mask_values=red (or green).
 # Source: https://www.kaggle.com/c/bkai-igh-neopolyp. Licence: the competition's rules.
 _base_ = '../binary_seg.py'

@@ -1,7 +1,7 @@
 # Camouflaged objects, the joint bundle of SINet: train on CAMO + COD10K, test on CAMO, CHAMELEON, COD10K and NC4K.
 # Layout: TrainDataset/{Imgs,GT}, TestDataset/<SET>/{Imgs,GT}; images jpg, masks png 0/255.
-# Source: https://github.com/DengPingFan/SINet (CHAMELEON's own page is gone). Licence: none stated for the bundle;
-# research use.
+# Source: https://github.com/DengPingFan/SINet (CHAMELEON's own page is gone).
+# Licence: none stated for the bundle; research use.
 # Validation: a twentieth of the training images, selected by name; nothing is selected on test sets.
 _base_ = '../binary_seg.py'
 

@@ -2,8 +2,8 @@
 # near-duplicates, so a split by frame, as this one (a tenth, selected by name), gives scores that are too high; the
 # PraNet bundle (polyp.py) has the split that papers use.
 # Layout: Original, Ground Truth; both tif (images that Pillow refuses and OpenCV reads), some masks with grey edges.
-# Source: https://polyp.grand-challenge.org/CVCClinicDB/. Licence: images belong to Hospital Clinic Barcelona; research
-# use.
+# Source: https://polyp.grand-challenge.org/CVCClinicDB/.
+# Licence: images belong to Hospital Clinic Barcelona; research use.
 _base_ = '../binary_seg.py'
 
 data_root = 'data/CVC-ClinicDB'

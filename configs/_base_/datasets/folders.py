@@ -1,7 +1,6 @@
 # Your own images: data_root/images and data_root/masks, paired by name; 15 % for validation and 15 % for the test,
 # selected by name.
-# For other layouts: image_dir, mask_dir, img_suffix, seg_map_suffix, recursive, ann_file of BinarySegDataset
-# (docs/data.md).
+# Other layouts: image_dir, mask_dir, img_suffix, seg_map_suffix, recursive, ann_file (docs/data.md).
 _base_ = '../binary_seg.py'
 
 data_root = 'data/mine'

@@ -1,6 +1,5 @@
 # Kvasir-SEG (Jha et al., MMM 2020): 1,000 images of polyps. There is no single official split: a tenth, selected by
-# name, is the test set here (papers use the PraNet bundle, see polyp.py, or Medico 2020; their numbers are not
-# comparable).
+# name, is the test set here. Papers use the PraNet bundle (polyp.py) or Medico 2020; their numbers are not comparable.
 # Layout: images, masks; both jpg, so that masks have grey edges (foreground above 128).
 # Source: https://datasets.simula.no/kvasir-seg/. Licence: research and education.
 _base_ = '../binary_seg.py'

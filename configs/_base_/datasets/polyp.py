@@ -1,7 +1,7 @@
-# Polyps, the bundle of PraNet (Fan et al., MICCAI 2020): train on 900 images of Kvasir and 550 of CVC-ClinicDB, test on
-# five sets.
-# Layout: TrainDataset/{image,mask}, TestDataset/<SET>/{images,masks}; all png, masks with grey edges (foreground above
-# 128).
+# Polyps, the bundle of PraNet (Fan et al., MICCAI 2020): train on 900 images of Kvasir and 550 of CVC-ClinicDB,
+# test on five sets.
+# Layout: TrainDataset/{image,mask}, TestDataset/<SET>/{images,masks}; all png.
+# Masks have grey edges: foreground above 128.
 # Source: https://github.com/DengPingFan/PraNet. Licence: each set's own; research use.
 # Validation: a twentieth of the training images, selected by name; nothing is selected on test sets.
 _base_ = '../binary_seg.py'

@@ -1,9 +1,8 @@
-# Salient objects: train on DUTS-TR, test on DUTS-TE, ECSSD, DUT-OMRON, HKU-IS and PASCAL-S, each in its own folder
-# under data_root.
+# Salient objects: train on DUTS-TR, test on DUTS-TE, ECSSD, DUT-OMRON, HKU-IS and PASCAL-S, each a folder in data_root.
 # The layouts are those in which the datasets are usually distributed. If yours differs, set image_dir and mask_dir
 # (tools/check_data.py reports differences).
-# Masks: PASCAL-S grey by number of annotators, DUTS and others anti-aliased: foreground above 128. Licences: none
-# stated.
+# Masks: PASCAL-S grey by number of annotators, DUTS and others anti-aliased: foreground above 128.
+# Licences: none stated.
 # Sources: DUTS http://saliencydetection.net/duts/, DUT-OMRON http://saliencydetection.net/dut-omron/,
 # ECSSD https://www.cse.cuhk.edu.hk/leojia/projects/hsaliency/dataset.html,
 # HKU-IS https://i.cs.hku.hk/~gbli/deep_saliency.html, PASCAL-S https://cbs.ic.gatech.edu/salobj/

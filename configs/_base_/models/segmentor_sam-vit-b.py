@@ -1,5 +1,4 @@
-# SAM's frozen ViT-B with SAM's own decoder, both from SAM's file: 89.7 M parameters frozen, 3.5 M of the decoder
-# trained.
+# SAM's frozen ViT-B with SAM's own decoder, both from SAM's file: 89.7 M parameters frozen, 3.5 M (decoder) trained.
 # Configs based on this file may add an adapter. They set the encoder's size to that of their data:
 # model = dict(backbone=dict(img_size=_base_.img_size)).
 # sam_checkpoint may be a file: --cfg-options sam_checkpoint=sam_vit_b_01ec64.pth

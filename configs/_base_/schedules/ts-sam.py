@@ -1,7 +1,6 @@
 # TS-SAM's published training: AdamW at 8e-4 (weight decay .01 on all trained parameters), cosine schedule to 1e-7 by
 # epoch, no warm-up, float32.
-# 4xb2, as published: 4 GPUs, 2 images each, 80 epochs (shadow: 100). Gradients are synchronised: one model, a batch of
-# 8.
+# 4xb2, as published: 4 GPUs, 2 images each, 80 epochs (shadow: 100), gradients synchronised: one model, batches of 8.
 # 1xb2, as the released code actually trains: it takes the model out of its data-parallel wrapper, so that each GPU
 # trains a separate model in batches of 2 on a quarter of the images of an epoch, and one of the four models is saved.
 # This equals one GPU and a quarter of the epochs, 20 (shadow: 25): as many steps as 4xb2.

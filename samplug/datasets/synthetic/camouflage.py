@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from samplug.datasets.synthetic.textures import TEXTURES
 
 # Grounds consist of grains and fibres, like soil, gravel and grass; objects have bands and meshes, like animals. Spots
-# and # blotches fit both; by default they are left out. Pass them for harder scenes.
+# and blotches fit both; by default they are left out. Pass them for harder scenes.
 GROUND_TEXTURES = ("fractal", "fibres", "cells", "speckle", "mosaic")
 OBJECT_TEXTURES = ("stripes", "weave", "labyrinth", "rings", "bricks")
 

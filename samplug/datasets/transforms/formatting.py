@@ -1,4 +1,4 @@
-"""Packing transforms."""
+"""Transforms that pack samples."""
 
 from collections.abc import Sequence
 

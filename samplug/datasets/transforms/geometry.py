@@ -21,9 +21,8 @@ with quiet_optional_operators():
 class RandomRotateShear(BaseTransform):
     """Rotate and shear image and ground truth about the centre of the image, as in SAM 2's training.
 
-    The size of the image does not change.
-    Angles are drawn uniformly. Angles that would move an object out of the image are rejected; after ``attempts``
-    rejections the sample stays unchanged. (``mmdet.RandomAffine`` moves boxes only.)
+    The size of the image does not change. Angles are drawn uniformly. Angles that would move an object out of the image
+    are rejected; after ``attempts`` rejections the sample stays unchanged. (``mmdet.RandomAffine`` moves boxes only.)
 
     ``img``, (H, W, 3) uint8, is interpolated bilinearly. ``gt_seg_map``, (H, W) uint8, and ``gt_masks``,
     ``BitmapMasks``, are interpolated by nearest neighbour if present; pixels from outside become 0, background.
