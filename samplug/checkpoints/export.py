@@ -69,8 +69,8 @@ def video_entries(source: str) -> dict[str, Tensor]:
     if family is None or family.name != SAM2 or not found:
         raise WeightsError(
             f"export: {source} holds no video entries under their official names "
-            f"({family.name if family else 'an unknown layout'}): name "
-            f"an original SAM 2 file, such as sam2.1_hiera_small.pt"
+            f"({family.name if family else 'an unknown layout'}): name an original SAM 2 file, such as "
+            "sam2.1_hiera_small.pt"
         )
     return found
 

@@ -74,8 +74,8 @@ class Family:
         if unknown or absent:
             raise WeightsError(
                 f"export: {self.name} has no place for {len(unknown)} entries of the model "
-                f"({', '.join(unknown[:4]) or 'none'}), and the model "
-                f"lacks {len(absent)} of its entries ({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
+                f"({', '.join(unknown[:4]) or 'none'}), and the model lacks {len(absent)} of its entries "
+                f"({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
             )
         return {
             key: torch.cat([state[name] for name in names]) if len(names) > 1 else state[names[0]]

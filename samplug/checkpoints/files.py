@@ -105,8 +105,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             what = f"the Python object {found[1]}" if found else "Python objects"
             raise UnsafeCheckpointError(
                 f"weights: {path} asks to load {what}, which could run code, so it was not opened. samplug reads "
-                "tensors and plain "
-                f"containers only; if you trust the file, re-save its state dict with safetensors or torch.save"
+                "tensors and plain containers only; if you trust the file, re-save its state dict with safetensors or "
+                "torch.save"
             ) from error
         raise WeightsError(f"weights: {path} is not a readable checkpoint: {_first_line(error)}") from error
     except Exception as error:  # damaged pickle data may fail in any way
@@ -147,8 +147,7 @@ def refuse_code_in_config(checkpoint: Mapping[str, Any], path: Path) -> None:
         if isinstance(text, str) and not _is_plain_config(text):
             raise UnsafeCheckpointError(
                 f"weights: {path} carries a config with code (meta[{key!r}]), not only values; it was not executed and "
-                "the file is "
-                f"refused. If you trust the weights, delete that entry and save the file again"
+                "the file is refused. If you trust the weights, delete that entry and save the file again"
             )
 
 
@@ -268,8 +267,7 @@ def _check_hash(path: Path, algorithm: str, expected: str, source: str) -> None:
         path.unlink()
         raise WeightsError(
             f"weights: {source}: the download has {algorithm} {digest}, expected {expected}...; it was deleted, try "
-            "again or check "
-            f"the address"
+            "again or check the address"
         )
 
 

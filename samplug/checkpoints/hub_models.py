@@ -46,8 +46,7 @@ def hub_sam2(model: Any) -> Any:
     if not model.decode_head.add_no_mem_embed:
         raise ConfigError(
             "export: the model was built with add_no_mem_embed=False, and transformers' Sam2Model always adds that "
-            "vector: use --layout "
-            "official"
+            "vector: use --layout official"
         )
     size = encoder.img_size
     vision = Sam2VisionConfig(

@@ -144,8 +144,8 @@ def _leave_out_outside(module: nn.Module, state: dict[str, Tensor], origin: str)
         if given.shape != value.shape or not torch.equal(given.to(value), value):
             raise WeightsError(
                 f"weights: {origin} was made with another encoder than the one whose maps {type(module).__name__} "
-                f"reads ({name} differs): set "
-                f"encoder.init_cfg.checkpoint to the file used in training, or take a config without a cache"
+                f"reads ({name} differs): set encoder.init_cfg.checkpoint to the file used in training, or take a "
+                "config without a cache"
             )
 
 
@@ -188,8 +188,7 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
     if family is not None and family.name.startswith(("SAM (", "SAM 2")) and lacking:
         return (
             "a SAM file has no adapter, and no decoder but SAM's own: set it as init_cfg of model.backbone (and of a "
-            "SAMMaskDecoder or "
-            "SAM2MaskDecoder), not of the whole model"
+            "SAMMaskDecoder or SAM2MaskDecoder), not of the whole model"
         )
     if report.misshaped and not report.missing and not report.unexpected:
         return (

@@ -177,8 +177,7 @@ def _unknown_type(failed: _Build, builds: list[_Build], cfg: Config) -> str | No
         return f"config: {where}{kind} is {TYPES[kind]} now: change its type"
     return (
         f"config: {where}no {what} is called {kind!r}{did_you_mean(kind, _names(failed.registry))} (one of your own: "
-        "name its module in "
-        f"custom_imports)"
+        "name its module in custom_imports)"
     )
 
 

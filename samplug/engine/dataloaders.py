@@ -56,6 +56,5 @@ def _check_names(datasets: Iterable[Any]) -> None:
         if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
             raise ConfigError(
                 f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give "
-                "each dataset "
-                f"a name=..."
+                "each dataset a name=..."
             )

@@ -61,10 +61,8 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
         if rest:
             raise ConfigError(
                 f"resume: the checkpoint was written {self.samples_seen} samples into an epoch, which is no multiple "
-                f"of the {step} of a step "
-                f"now ({loader.batch_size} in each of {self.runner.world_size} processes): change "
-                "train_dataloader.batch_size, or take "
-                f"the checkpoint of a whole epoch"
+                f"of the {step} of a step now ({loader.batch_size} in each of {self.runner.world_size} processes): "
+                "change train_dataloader.batch_size, or take the checkpoint of a whole epoch"
             )
         if not done:
             return enumerate(_batches(self))

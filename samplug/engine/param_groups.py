@@ -70,8 +70,7 @@ def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[ScaledParame
     if unused := [key for key in custom if key not in used]:
         raise ConfigError(
             f"optimiser: {unused[0]!r} of paramwise_cfg.custom_keys applies to no trained parameter (none has it in "
-            "its name, or a longer key "
-            f"matches too): parts of the model are {', '.join(_parts(found))}"
+            f"its name, or a longer key matches too): parts of the model are {', '.join(_parts(found))}"
         )
     return found
 

@@ -72,8 +72,8 @@ def out_of_memory_message(runner: Runner, error: BaseException) -> str:
     lines = [
         f"memory: {str(error).strip().splitlines()[0]}",
         f"  in use: {gib(used)}; of this parameters {gib(fixed['parameters'])}, their gradients "
-        f"{gib(fixed['gradients'])}, AdamW's "
-        f"states {gib(fixed['optimiser'])}, activations and the rest about {gib(activations)}",
+        f"{gib(fixed['gradients'])}, AdamW's states {gib(fixed['optimiser'])}, activations and the rest about "
+        f"{gib(activations)}",
         "  settings that need less (--cfg-options):",
         *(f"  * {line}" for line in memory_advice(runner.cfg, model, activations)),
         "  The checkpoints written so far are whole: change the setting and add --resume.",
@@ -137,8 +137,7 @@ def save_message(path: Path, error: OSError) -> str:
     whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
     return (
         f"checkpoint: {path} could not be written ({reason}); complete checkpoints: {listed(whole) or 'none'}. Now "
-        f"{advice} and continue "
-        f"with --resume"
+        f"{advice} and continue with --resume"
     )
 
 
@@ -147,10 +146,8 @@ def _worker_message(runner: Runner, signal: str | None) -> str:
     how = f"was killed by the system ({signal.strip()})" if signal else "ended unexpectedly"
     return (
         f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take "
-        "fewer loading "
-        f"processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller batches, and "
-        "continue with --resume: the "
-        f"checkpoints written so far are complete"
+        f"fewer loading processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller "
+        "batches, and continue with --resume: the checkpoints written so far are complete"
     )
 
 

@@ -272,16 +272,15 @@ class SamplugRunner(Runner):
             if self._generators is None:
                 self.logger.warning(
                     f"resume: {filename} was written by {len(state['generators'])} processes, now there are "
-                    f"{self.world_size}: random numbers "
-                    f"of the model's forward pass start from the seed again (data and augmentation are not affected)"
+                    f"{self.world_size}: random numbers of the model's forward pass start from the seed again (data "
+                    "and augmentation are not affected)"
                 )
         seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
         if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
             self.logger.warning(
                 f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed "
-                f"{dataset.augmentation_seed}, so "
-                f"some samples are repeated: set randomness=dict(seed={seed}) to continue exactly as without the "
-                "interruption"
+                f"{dataset.augmentation_seed}, so some samples are repeated: set randomness=dict(seed={seed}) to "
+                "continue exactly as without the interruption"
             )
 
     def restore_generators(self) -> None:

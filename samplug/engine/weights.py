@@ -103,6 +103,5 @@ def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) 
         raise WeightsError(
             f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
             f"({len(omitted['names'])} entries left out of the checkpoint differ): set "
-            "model.backbone.init_cfg.checkpoint "
-            f"to the file used in training"
+            "model.backbone.init_cfg.checkpoint to the file used in training"
         )

@@ -78,8 +78,8 @@ def _partners(
     if not common:
         raise DataError(
             f"evaluate: no prediction in {method.source} has the name of a ground truth in {ground_truths.folder}: for "
-            "example "
-            f"{min(predicted, default='none')!r} and {min(known)!r}; --pred-suffix and --gt-suffix cut endings off"
+            f"example {min(predicted, default='none')!r} and {min(known)!r}; --pred-suffix and --gt-suffix cut endings "
+            "off"
         )
     if problems and on_error == "stop":
         _stop(method, problems)

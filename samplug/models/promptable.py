@@ -101,8 +101,7 @@ class PromptableSAM(StrictInit, BaseModel):
         if self.adapter is not None and self.adapter.tap() is not None:
             raise ConfigError(
                 f"PromptableSAM: {type(self.adapter).__name__} has maps of its own in place of the encoder's, which "
-                f"SAM's "
-                f"decoder is not made for: use LoRAAdapter"
+                "SAM's decoder is not made for: use LoRAAdapter"
             )
         self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
@@ -245,8 +244,7 @@ class PromptableSAM(StrictInit, BaseModel):
         if objects.shape[-2:] != geometry.original:
             raise ConfigError(
                 f"PromptableSAM: the ground truth is {tuple(objects.shape[-2:])}, its image was {geometry.original}: "
-                f"load masks "
-                f"after the resize in the test pipeline, they are scored at the image's size"
+                "load masks after the resize in the test pipeline, they are scored at the image's size"
             )
         generator = prompt_generator_of(sample)
         clicks: list[list[dict[str, Any]]] = []
@@ -296,9 +294,8 @@ class PromptableSAM(StrictInit, BaseModel):
         if (left, top) != (0, 0) or (self.img_size - bottom, self.img_size - right) != geometry.filled:
             raise ConfigError(
                 f"PromptableSAM: an image of {geometry.original} fills "
-                f"{(self.img_size - bottom, self.img_size - right)} of the "
-                f"input, but geometry={self.geometry!r} means {geometry.filled}: set keep_ratio="
-                f"{self.geometry == 'letterbox'} in the pipelines"
+                f"{(self.img_size - bottom, self.img_size - right)} of the input, but geometry={self.geometry!r} means "
+                f"{geometry.filled}: set keep_ratio={self.geometry == 'letterbox'} in the pipelines"
             )
 
     def enlarged(self, logits: Tensor) -> Tensor:

@@ -50,8 +50,7 @@ class MemoryHook(Hook):
             total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
             text = (
                 f"GPU peak {gib(used_bytes())} in use, {gib(torch.cuda.max_memory_reserved())} held, of {gib(total)}; "
-                f"{fixed}; "
-                f"process {gib(resident_bytes())}"
+                f"{fixed}; process {gib(resident_bytes())}"
             )
         else:
             text = f"process peak {gib(used_bytes())}, now {gib(resident_bytes())}; {fixed}"

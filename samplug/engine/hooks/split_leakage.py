@@ -40,8 +40,8 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
         if _is_published_test(dataset):
             warnings.append(
                 f"data: validation uses {name}, a published test set, so the best checkpoint is chosen by the images "
-                "that it is scored on. "
-                f"Take a part of the training set (part='train' and part='val' of BinarySegDataset)"
+                "that it is scored on. Take a part of the training set (part='train' and part='val' of "
+                "BinarySegDataset)"
             )
         elif any(_overlap(dataset, other) for other in test):
             warnings.append(

@@ -286,8 +286,7 @@ def foreground_map(logits: Tensor) -> Map:
     if logits.shape[0] != 1:
         raise ConfigError(
             f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric, or "
-            "for two classes "
-            f"foreground_class=1"
+            "for two classes foreground_class=1"
         )
     if logits.isnan().any():
         raise DataError("the model's logits hold NaN: its weights, or its precision, are broken")

@@ -34,8 +34,7 @@ def register_protocol(cls: ProtocolType) -> ProtocolType:
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
             f"evaluate: {other.__module__}.{other.__qualname__} and {cls.__module__}.{cls.__qualname__} are both "
-            f"called {cls.name!r}: "
-            f"rename one"
+            f"called {cls.name!r}: rename one"
         )
     PROTOCOLS[cls.name] = cls  # a module that is reloaded registers its classes again
     return cls

@@ -219,8 +219,7 @@ def _read_map(files: Files, ground_truth: Labels, scale: int, resize: bool, any_
         (height, width), (gt_height, gt_width) = values.shape, ground_truth.shape
         raise DataError(
             f"the prediction {path} is {width}x{height}, its ground truth {gt_width}x{gt_height}: save predictions at "
-            "the ground truth's "
-            f"size, or pass --resize"
+            "the ground truth's size, or pass --resize"
         )
     return cv2.resize(values, ground_truth.shape[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
@@ -303,8 +302,7 @@ class Saliency(ForegroundProtocol):
         if valid is not None and not valid.all():
             raise ValueError(
                 "the ground truth has ignored pixels, which saliency measures do not know: list the value as "
-                "background or foreground "
-                "in mask_values, or use the overlap protocol"
+                "background or foreground in mask_values, or use the overlap protocol"
             )
         counts = F.SaliencyCounts.of(pred, gt)
         e, f = F.e_curve(counts), F.f_curve(counts)

@@ -202,6 +202,5 @@ def _check(logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) ->
         found = None if score is None else tuple(score.shape)
         raise ValueError(
             f"sam2_prompted: logits {tuple(logits.shape)}, predicted IoU {tuple(iou.shape)}, object score {found} and "
-            f"target "
-            f"{tuple(target.shape)} do not fit: they are (N, M, h, w), (N, M), (N, 1) or None, and (N, 1, H, W)"
+            f"target {tuple(target.shape)} do not fit: they are (N, M, h, w), (N, M), (N, 1) or None, and (N, 1, H, W)"
         )

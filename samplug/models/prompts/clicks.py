@@ -173,8 +173,7 @@ def _errors(ground_truth: Tensor, prediction: Tensor | None, valid: Tensor | Non
     if prediction.shape != ground_truth.shape:
         raise ValueError(
             f"prompts: prediction {tuple(prediction.shape)} and ground truth {tuple(ground_truth.shape)} differ in "
-            f"shape: resize the "
-            f"prediction first"
+            "shape: resize the prediction first"
         )
     missed, excess = ground_truth & ~prediction, prediction & ~ground_truth
     return (missed, excess) if valid is None else (missed & valid, excess & valid)
