@@ -50,7 +50,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
     """
 
     align_corners = False
-    outputs = "logits"  # mmseg's own segmentors with one class hand over probabilities
+    outputs = "logits"  # mmseg's own segmentors with one class return probabilities
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
     def postprocess_result(
         self, seg_logits: Tensor, data_samples: Sequence[SegDataSample] | None = None
     ) -> Sequence[SegDataSample]:
-        """Undo padding and flip, resize to ``ori_shape``, and decide.
+        """Undo padding and flip, resize to ``ori_shape``, and decide the class of each pixel.
 
         Differs from mmseg's in that ``seg_logits`` stay logits in the binary case too: mmseg stores probabilities
         there, and its own test-time augmentation passes them through a sigmoid again.

@@ -42,8 +42,7 @@ class Adapter(SamplugModule):
     checkpoint_part = "adapter"
 
     def attach(self, encoder: Encoder) -> None:
-        """Build the adapter's layers for an encoder, whose sizes are read here, and change the encoder where the method
-        does.
+        """Build the adapter's layers with the encoder's sizes, and change the encoder if the method does.
 
         Raises:
             ConfigError: The adapter cannot work with this encoder.

@@ -39,7 +39,7 @@ _LEVELS = 4  # stages, at strides 4, 8, 16 and 32
 class SAM2Hiera(Encoder):
     """Image encoder of SAM 2 and 2.1 with the official parameter names, ``trunk.*`` and ``neck.*``.
 
-    Stage i has ``2 ** i`` times the first one's width and heads. No table belongs to the input size: positions are
+    Stage i has ``2 ** i`` times the width and heads of the first. No table belongs to the input size: positions are
     interpolated at run time, as in the original.
 
     Args:
@@ -136,7 +136,7 @@ class SAM2Hiera(Encoder):
 
 
 class FeaturePyramid(nn.Module):
-    """SAM 2's neck: projects the maps of all stages to one width and adds the coarsest to the one before it.
+    """SAM 2's neck: project the maps of all stages to one width and add the coarsest to the one before it.
 
     Transformers' module has other parameter names and computes position encodings that only video needs.
     """
