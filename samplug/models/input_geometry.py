@@ -20,8 +20,8 @@ class InputGeometry:
     Attributes:
         size: Side S of the input in pixels.
         original: (height, width) of the image.
-        mode: ``'letterbox'`` (SAM): the longer side becomes S, padding follows at the right or the bottom. ``'squash'`` (SAM
-            2): both sides become S.
+        mode: ``'letterbox'`` (SAM): the longer side becomes S, padding follows at the right or the bottom.
+            ``'squash'`` (SAM 2): both sides become S.
     """
 
     size: int

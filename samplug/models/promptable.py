@@ -52,8 +52,8 @@ class PromptableSAM(StrictInit, BaseModel):
     wrong (:mod:`samplug.models.prompts`). Nothing of a call is stored on the model.
 
     Args:
-        backbone: Config of an :class:`Encoder`: :class:`SAMViT`, :class:`SAM2Hiera`, or a :class:`CachedEncoder` of one of
-            them. It is frozen unless it says ``frozen=False``, as in all models of samplug.
+        backbone: Config of an :class:`Encoder`: :class:`SAMViT`, :class:`SAM2Hiera`, or a :class:`CachedEncoder` of one
+            of them. It is frozen unless it says ``frozen=False``, as in all models of samplug.
         decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2:
             ``dict(type='SAM2MaskDecoder', prompts=True)``. Its ``threshold`` is the probability above which a pixel is
             foreground.
@@ -75,8 +75,8 @@ class PromptableSAM(StrictInit, BaseModel):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
 
     Raises:
-        ConfigError: ``frozen`` names no part, ``geometry`` is unknown, or the adapter replaces the encoder's maps, which
-            SAM's decoder needs.
+        ConfigError: ``frozen`` names no part, ``geometry`` is unknown, or the adapter replaces the encoder's maps,
+            which SAM's decoder needs.
     """
 
     @renamed_arguments(frame="geometry")
@@ -128,8 +128,8 @@ class PromptableSAM(StrictInit, BaseModel):
         if self.with_cp or not corrections:
             return []
         return [
-            f"model.with_cp=True: the activations of one of the {corrections + 1} steps of an interaction are kept at a "
-            "time; all are computed again in the backward pass (about a quarter more time after the encoder)"
+            f"model.with_cp=True: activations of one of the {corrections + 1} steps of an interaction are kept at a "
+            "time, and all are computed again in the backward pass (about a quarter more time after the encoder)"
         ]
 
     @property
@@ -308,7 +308,7 @@ class PromptableSAM(StrictInit, BaseModel):
 
         Args:
             images: (N, 3, S, S) normalised.
-            data_samples: Samples that identify the images for a :class:`CachedEncoder`; None: nothing is read from disk.
+            data_samples: Samples that identify the images for a :class:`CachedEncoder`; None: they are encoded anew.
         """
         return self.decode_head.image_features(self.backbone.stored_or_computed(images, data_samples))
 

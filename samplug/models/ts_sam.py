@@ -44,6 +44,6 @@ class TSSAM(SAMSegmentor):
         if not (self.adapter.feedback and self.backbone.frozen):
             return []
         return [
-            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: "
-            "scores change)"
+            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another "
+            "method: scores change)"
         ]

@@ -34,9 +34,8 @@ class Adapter(SamplugModule):
         features = encoder(images, tap=tap)
         logits = decode_head(features if tap is None else tap.features)
 
-    Trained layers are registered in the adapter, also those that act inside the encoder: the encoder's parameters keep
-        their official
-    names, so that its files fit, and checkpoints hold the adapter under ``adapter.``.
+    Trained layers are registered in the adapter, also those that act inside the encoder. The encoder's parameters keep
+    their official names, so that its files fit, and checkpoints hold the adapter under ``adapter.``.
     """
 
     checkpoint_part = "adapter"

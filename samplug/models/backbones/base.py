@@ -171,7 +171,7 @@ class Encoder(SamplugModule):
         return BlockTokens(tokens.permute(0, 3, 1, 2), None)
 
     def check_input_size(self, height: int, width: int) -> None:
-        """Raise a ConfigError unless the encoder accepts this input size in pixels; this base accepts ``img_size``."""
+        """Raise a ConfigError unless the encoder accepts this input size in pixels; by default ``img_size`` alone."""
         if (height, width) != (self.img_size, self.img_size):
             raise ConfigError(
                 f"{type(self).__name__} was built for {self.img_size}x{self.img_size} inputs and got {height}x{width}: "
@@ -205,8 +205,8 @@ class Encoder(SamplugModule):
         lines = []
         if not self.with_cp:
             lines.append(
-                f"model.backbone.with_cp=True: the encoder keeps the inputs of its {self.depth} blocks and computes the "
-                "rest again in the backward pass (about a third more time)"
+                f"model.backbone.with_cp=True: the encoder keeps the inputs of its {self.depth} blocks and computes "
+                "the rest again in the backward pass (about a third more time)"
             )
         if self.img_size % 32 == 0 and self.img_size > 256:
             lines.append(f"img_size={self.img_size // 2}: about {gib(activations * 3 / 4)} less, scores change")

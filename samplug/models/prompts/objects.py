@@ -26,20 +26,20 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
 
     Args:
         sample: Sample with ``gt_instances.masks``, mmdet's ``BitmapMasks`` or a tensor (B, H, W), or with
-            ``gt_sem_seg`` (1, H, W), which is one object: 1 = the object, 0 = not, 255 = ignored.
+            ``gt_sem_seg`` (1, H, W), which is one object: 1 = on the object, 0 = not on it, 255 = ignored.
         device: Device of the result.
 
     Returns:
-        (B, 1, H, W) uint8: 1 = the object, 0 = not, 255 = not known.
+        (B, 1, H, W) uint8: 1 = on the object, 0 = not on it, 255 = not known.
 
     Raises:
-        ConfigError: There is no ground truth, its masks are of another kind, or have other values, such as 0 and 255
-            for off and on the object.
+        ConfigError: There is no ground truth, or its masks are of another kind or have other values, such as 0 off and
+            255 on the object.
     """
     if not has_objects(sample):
         raise ConfigError(
-            "PromptableSAM: prompts are made from the ground truth, and the samples have none: add masks and a "
-            "transform that loads them to the pipeline, or give prompts of your own to samplug.apis.Predictor"
+            "PromptableSAM: prompts are made from the ground truth, and the samples have none: add masks to the "
+            "dataset and a transform that loads them, or give prompts of your own to samplug.apis.Predictor"
         )
     if not has_instances(sample):
         labels = sample.gt_sem_seg.data.to(device)
