@@ -24,15 +24,13 @@ from samplug.utils.cache import cache_dir
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """Replacement of ``getattr`` for reading MMEngine's log histories, which pickle their methods by it; allows nothing
-    else.
-    """
+    """Replace ``getattr``, by which MMEngine's log histories pickle their methods; refuse everything else."""
     if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}, {name!r}")
 
 
-# Types in MMEngine's checkpoints beside tensors and plain containers: log histories and numpy values.
+# Types in MMEngine's checkpoints besides tensors and plain containers: log histories and NumPy values.
 _ALLOWED: list[Any] = [
     HistoryBuffer,
     (_statistic, "builtins.getattr"),
@@ -217,7 +215,8 @@ def _fetch_hub(source: str) -> Path:
         except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
             raise WeightsError(f"weights: {source} could not be fetched from the Hub: {_first_line(error)}") from error
     raise WeightsError(
-        f"weights: {source}: none of {', '.join(wanted)} is in the repository or in the local Hub cache: {_first_line(failure)}"  # type: ignore[arg-type]
+        f"weights: {source}: none of {', '.join(wanted)} is in the repository or in the local Hub cache: "
+        f"{_first_line(failure)}"  # type: ignore[arg-type]
     )
 
 

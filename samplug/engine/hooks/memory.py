@@ -14,8 +14,7 @@ from samplug.utils.text import gib
 
 @HOOKS.register_module()
 class MemoryHook(Hook):
-    """Log the peak of memory after the first iterations, when everything that training keeps exists, and after each
-    epoch.
+    """Log the peak of memory after the first iterations, when all that training keeps exists, and after each epoch.
 
     Args:
         first: Number of iterations before the first line.
@@ -58,7 +57,7 @@ class MemoryHook(Hook):
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process in bytes, without that of loading processes."""
+    """Return the resident memory of this process in bytes, without that of loading processes."""
     import psutil
 
     return psutil.Process().memory_info().rss

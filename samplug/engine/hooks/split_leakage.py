@@ -30,7 +30,7 @@ class SplitLeakageHook(Hook):
 
 
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
-    """Warnings about the sets of a config, from its settings alone: no dataset is built."""
+    """Return warnings about the sets of a config, from its settings alone: no dataset is built."""
     train, val, test = (
         list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
     )
@@ -62,7 +62,7 @@ def _is_published_test(dataset: Mapping[str, Any]) -> bool:
 
 
 def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """True if two datasets may read the same samples, judged by their settings."""
+    """Return True if two datasets may read the same samples, judged by their settings."""
     if _source(first) != _source(second):
         return False
     parts = first.get("part"), second.get("part")

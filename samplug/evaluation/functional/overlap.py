@@ -53,13 +53,12 @@ def iou_curve(counts: LevelCounts) -> NDArray[np.float64]:
 
 
 def boundary_iou(pred: Mask, gt: Mask, dilation_ratio: float = 0.02, valid: Mask | None = None) -> float:
-    """Compute boundary IoU (Cheng et al., CVPR 2021), the IoU of the parts of both masks that lie near their own
-    contours.
+    """Compute boundary IoU (Cheng et al., CVPR 2021): the IoU of the parts of both masks near their own contours.
 
     Args:
         pred: (H, W) bool.
         gt: (H, W) bool.
-        dilation_ratio: Width of the boundary as a fraction of the image's diagonal, at least one pixel.
+        dilation_ratio: Width of the boundary as a fraction of the image's diagonal; it is at least one pixel.
         valid: (H, W) bool: pixels that count; None: all.
 
     Returns:
