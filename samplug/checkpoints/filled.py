@@ -14,7 +14,7 @@ from samplug.utils.text import listed
 
 
 class EmptyStateError(UserError, RuntimeError):
-    """State that is filled from data is empty; the message says how to fill it."""
+    """State that is filled from data is empty; the message explains how to fill it."""
 
 
 def filled_names(model: nn.Module) -> set[str]:

@@ -8,7 +8,7 @@ from samplug.utils.errors import ConfigError
 
 
 def hub_sam(model: Any) -> Any:
-    """Return a ``SamModel`` for a :class:`SAMViT` and a :class:`SAMMaskDecoder`, without weights (on the meta device)."""
+    """Return a ``SamModel`` for a :class:`SAMViT` and a :class:`SAMMaskDecoder`, without weights (meta device)."""
     from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
     encoder = model.backbone
@@ -61,7 +61,7 @@ def hub_sam2(model: Any) -> Any:
 
 
 def sam_preprocessor(encoder: Any) -> dict[str, Any]:
-    """Return preprocessor_config.json for a :class:`SAMViT`: the longer side becomes the input size, the rest padding."""
+    """Return preprocessor_config.json for a :class:`SAMViT`: the longer side becomes the input size, then padding."""
     size, low = encoder.img_size, encoder.img_size // 4
     return _preprocessor(encoder) | {
         "image_processor_type": "SamImageProcessor",

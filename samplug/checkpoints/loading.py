@@ -199,8 +199,8 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
     for found, names, others in (("holds", report.unexpected, module.state_dict()), ("lacks", report.missing, in_file)):
         if parts := _parts(names) - _parts(others):
             return (
-                f"the file {found} {', '.join(sorted(parts))}, unlike this {type(module).__name__}: take the config that "
-                "it was trained with"
+                f"the file {found} {', '.join(sorted(parts))}, unlike this {type(module).__name__}: take the config "
+                "that it was trained with"
             )
     return "check that config and file belong together (arch, adapter, use_fft, num_classes)"
 

@@ -1,4 +1,4 @@
-"""Turn failures of memory, loading processes and disks into errors that say how to continue."""
+"""Turn failures of memory, loading processes and disks into errors that explain how to continue."""
 
 import errno
 import re

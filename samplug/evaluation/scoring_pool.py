@@ -186,10 +186,10 @@ class _Worker:
         message = pickle.dumps((task, args), pickle.HIGHEST_PROTOCOL)  # whole, before anything is sent
         try:
             _send(request, message)
-            answer = _receive(reply)
+            received = _receive(reply)
         except BrokenPipeError as error:
             raise EOFError from error
-        failed, value = pickle.loads(answer)  # from our own process
+        failed, value = pickle.loads(received)  # from our own process
         if failed:
             raise value
         return value
@@ -217,16 +217,14 @@ def serve() -> None:
                 request = _receive(requests)
             except EOFError:
                 return
-            _send(replies, _answer(request))
+            _send(replies, _reply(request))
 
 
-def _answer(request: bytes) -> bytes:
-    """Run a pickled task; return, pickled, whether it failed and its result or exception."""
-    answer: tuple[bool, Any]
+def _reply(request: bytes) -> bytes:
+    """Run a pickled task; return the pickled pair of a flag, True if it failed, and its result or exception."""
     try:
         task, args = pickle.loads(request)
-        answer = (False, task(*args))
-        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((False, task(*args)), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         try:
             message = pickle.dumps((True, error), pickle.HIGHEST_PROTOCOL)

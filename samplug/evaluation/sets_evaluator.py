@@ -57,8 +57,7 @@ class SetsEvaluator(Evaluator):
     def describe(self, dataset: Any, model: Callable[[], Any]) -> None:
         """Set the tested dataset and model.
 
-        Samples are assigned to the dataset's parts, and metrics need to know if the model returns logits or
-        probabilities.
+        Samples belong to the dataset's parts; metrics must know if the model returns logits or probabilities.
 
         Args:
             dataset: Dataset of the loader; its ``datasets`` are the sets, if it has them.
@@ -132,7 +131,7 @@ class SetsEvaluator(Evaluator):
         return found
 
     def _place(self, sample: Any) -> tuple[str, Hashable]:
-        """Return the set of a sample, and the key that tells it from others of the set (None: there is none)."""
+        """Return the set of a sample, and its key among the samples of the set (None: there is none)."""
         if not isinstance(sample, Mapping):
             return "", None
         seed = sample.get("sample_seed")  # (seed, epoch, index), from SeededDataset

@@ -63,11 +63,11 @@ class FeatureStore:
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
-            print_log(f"features: {path} cannot be read ({error}): computed anew", "current", 30)
+            print_log(f"features: {path} cannot be read ({error}): its maps are computed again", "current", 30)
             return None
         # Files that are older than the checksums have none.
         if expected is not None and expected != _checksum(maps):
-            print_log(f"features: {path} is damaged (its checksum differs): computed anew", "current", 30)
+            print_log(f"features: {path} is damaged (its checksum differs): its maps are computed again", "current", 30)
             return None
         return maps
 

@@ -31,7 +31,7 @@ class VectorStore:
     Args:
         path: The file; the first :meth:`append` creates it.
         dim: Length of the vectors.
-        source: Origin of the vectors beyond the key, e.g. a digest of weights and transform; at most 128 characters.
+        source: Origin of the vectors besides the key, e.g. a digest of weights and transform; at most 128 characters.
         dtype: ``'float32'`` or ``'float16'`` in the file.
 
     Raises:

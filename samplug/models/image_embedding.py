@@ -15,8 +15,7 @@ class ImageEmbedding:
     """Encoded image, made by :meth:`PromptableSAM.embed`: an immutable value that any number of threads may use.
 
     It can be kept, copied, pickled and moved. It is valid for the weights that made it: make a new one after training
-    or loading weights. :class:`Predictor` notices changed weights of the same model, but not in a copy or in another
-    process.
+    or loading weights. :class:`Predictor` notices changed weights of the same model, but not those of a copy.
 
     Attributes:
         features: Maps of the image as :meth:`PromptableSAM.encode` returns them, (1, C, h, w) each.

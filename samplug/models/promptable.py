@@ -60,8 +60,7 @@ class PromptableSAM(StrictInit, BaseModel):
         train_prompts: Config of the simulator of prompts in training; None: :class:`PromptSimulator`, SAM 2's rules.
         test_prompts: Config of the simulator in tests and validation. None: a click at the object's centre.
         loss: Name or config of a loss. None: ``sam2_prompted``.
-        adapter: Config of an :class:`Adapter` that acts inside the frozen encoder: :class:`LoRAAdapter`. None: no
-            adapter.
+        adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, such as :class:`LoRAAdapter`.
         frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch
             of its own.
         with_cp: Activation checkpointing of an interaction's steps: masks and losses are computed again in the backward
@@ -229,8 +228,7 @@ class PromptableSAM(StrictInit, BaseModel):
               ``gt_sem_seg``.
 
         Raises:
-            ConfigError: A sample has no ground truth, or the pipeline resized its image in another way than
-                ``geometry`` says.
+            ConfigError: A sample has no ground truth, or the pipeline did not resize its image as ``geometry`` demands.
         """
         features = self.encode(inputs, data_samples)
         for index, sample in enumerate(data_samples):

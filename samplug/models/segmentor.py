@@ -130,8 +130,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
 
         Returns:
             Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones
-            also with ``frame_logits`` (1, S, S) if the image fills the input without padding, for scores as in the
-            paper.
+            also with ``frame_logits`` (1, S, S) if the image fills the input without padding, for scores at that size.
         """
         height, width = seg_logits.shape[-2:]
         if data_samples is None:

@@ -39,8 +39,7 @@ def overlap_scores(counts: LevelCounts, threshold: float = 0.5, stretch: bool = 
 def dice_curve(counts: LevelCounts) -> NDArray[np.float64]:
     """Compute Dice of the stretched prediction at 256 thresholds: (256,) in [0, 1], 0 for an empty ground truth.
 
-    Its mean is the "mDice" of polyp papers (PraNet), which stays below 1 for a perfect map: at threshold 0 all is
-    foreground.
+    Its mean is the "mDice" of polyp papers (PraNet). It is below 1 for a perfect map: at threshold 0 all is foreground.
     """
     true, false = counts.curves
     return 2 * true / np.maximum(true + false + counts.foreground, 1)

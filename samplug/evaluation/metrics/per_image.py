@@ -70,8 +70,7 @@ class PerImageMetric(BaseMetric):
         """Score a sample in a worker.
 
         Args:
-            name: Name in the report; a repeated name replaces the earlier result, which may be left from an aborted
-                evaluation.
+            name: Name in the report; it replaces an earlier result of this name, such as that of an aborted run.
             pred: Prediction that the protocol takes.
             ground_truth: Ground truth that the protocol takes.
             protocol: None: the metric's.
@@ -245,7 +244,7 @@ class BERMetric(ForegroundMetric):
     Args:
         threshold: Shadow is where the probability exceeds it.
         pooling: ``'dataset'``: rates of all pixels; ``'image'``: means over images.
-        mode: ``'tssam'``: threshold 125/255 and means over images, as TS-SAM, at the size that ``source`` says.
+        mode: ``'tssam'``: threshold 125/255 and means over images, as TS-SAM, at the size given by ``source``.
         **kwargs: See :class:`ForegroundMetric`.
     """
 

@@ -17,8 +17,8 @@ from samplug.utils.text import gib
 class TokenTap(Protocol):
     """Hooks of an adapter into one forward pass of an encoder: they read the token stream and may replace it.
 
-    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. Each method returns the tokens with which the encoder
-    goes on: the same tensor to leave the stream as it is.
+    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. The encoder continues with the tokens that a method
+    returns: the same tensor leaves the stream as it is.
     """
 
     def after_embed(self, images: Tensor, patches: Tensor, tokens: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Encoder(SamplugModule):
 
     Args:
         img_size: Side of the square input in pixels.
-        frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
+        frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         init_cfg: Passed to MMEngine's ``BaseModule``; ``Pretrained`` is strict.
 

@@ -32,11 +32,10 @@ class CachedEncoder(Encoder):
     folder within ``cache_dir`` is named after the encoder's weights and sizes, so that several encoders, processes and
     runs may share one ``cache_dir``.
 
-    The encoder is in memory only while entries are missing. Computed maps are rounded to ``dtype`` before they are
-    returned, as they will be read later, so that all epochs are alike. They are computed in float32, also in mixed
-    precision.
+    The encoder is in memory only while entries are missing. It computes in float32, also in mixed precision, and maps
+    are rounded to ``dtype`` before they are returned, so that all epochs are alike.
 
-    Where the runner has samplug's ``FeatureReaderHook``, data workers hash the images and read the maps. Otherwise the
+    If the runner has samplug's ``FeatureReaderHook``, data workers hash the images and read the maps. Otherwise the
     preprocessor hashes (:class:`LetterboxPreProcessor` with ``digest=True``, which :meth:`preprocessor` sets) and the
     encoder reads.
 
@@ -175,7 +174,7 @@ class CachedEncoder(Encoder):
         return tuple(_stacked(maps, images) for maps in levels)
 
     def outside_state(self) -> dict[str, Tensor]:
-        """Return the encoder's weights, read anew.
+        """Read the encoder's weights again and return them.
 
         They are no part of the model, but checkpoints that were made without a store have them.
         """

@@ -51,7 +51,7 @@ class SAM2Hiera(Encoder):
         out_channels: Channels of the pyramid's maps; :class:`SAM2MaskDecoder` reads 256.
         drop_path_rate: Probability with which an image skips a branch of the last block in training; it rises linearly
             from 0 at the first.
-        frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
+        frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam2.1_hiera_small.pt')``.
 
@@ -114,8 +114,7 @@ class SAM2Hiera(Encoder):
             tap: None; the tokens cannot be tapped.
 
         Returns:
-            Three maps, the finest first: (N, out_channels, S / 4, S / 4), (N, out_channels, S / 8, S / 8) and
-            (N, out_channels, S / 16, S / 16), S = img_size.
+            Three maps (N, out_channels, h, w), the finest first: h = w = S / 4, S / 8 and S / 16, S = img_size.
 
         Raises:
             ConfigError: The input has another size than the encoder was built for, or there is a tap.

@@ -220,10 +220,8 @@ class PromptedMaskDecoder(SamplugModule):
             dynamic: Replace a single mask that is not stable (its areas above +0.05 and above -0.05 have an IoU below
                 0.98) by the best of the three by predicted IoU, as SAM 2's predictor does. It concerns single masks in
                 evaluation mode.
-            hide_absent: Set the logits of objects whose score is not positive to -1024, as SAM 2 does in training and
-                tracking.
-            memory: Result of :meth:`image_memory` for the one image that all rows of ``features`` hold; None: computed
-                here.
+            hide_absent: Set the logits of objects without a positive score to -1024, as SAM 2 in training and tracking.
+            memory: Result of :meth:`image_memory` for the one image in all rows of ``features``; None: none is reused.
 
         Returns:
             M = 3 or 1 masks of P objects in each image.

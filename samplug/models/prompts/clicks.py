@@ -156,7 +156,7 @@ def choose_pixel(candidates: Tensor, numbers: Tensor) -> Tensor:
     up_to_row = in_row.cumsum(dim=1, dtype=torch.int32)
     total = up_to_row[:, -1]
     rank = (numbers * total).to(torch.int32)[:, None] + 1
-    # Without candidates the search ends behind the last row.
+    # Without candidates the search ends after the last row.
     row = torch.searchsorted(up_to_row, rank).clamp(max=candidates.shape[1] - 1)
     rank = rank - (up_to_row - in_row).gather(1, row)
     chosen = candidates[torch.arange(len(candidates), device=candidates.device), row[:, 0]]

@@ -56,8 +56,7 @@ class PromptSimulator:
         mask_prob: Probability that the first prompt is the ground truth as a mask prompt, see :func:`mask_prompt`; the
             rest are clicks.
         num_correction_points: Number of clicks after the first prompt, one for each call of :meth:`correct`.
-        correction_from_truth_prob: Probability that a correction is drawn from the ground truth as if nothing had been
-            predicted.
+        correction_from_truth_prob: Probability that a correction ignores the prediction, as if it were empty.
         click: ``'uniform'``, or ``'center'`` of the object or the error.
         box_noise: Largest shift of a box's sides as a share of its width and height; None: ``box_noise_limit`` alone.
         box_noise_limit: Largest shift of a box's sides in pixels.
@@ -158,7 +157,7 @@ class PromptSimulator:
 
 @MODELS.register_module()
 class PointPrompts:
-    """Simulate several points on each object at once, as for fine-tuning on rivers.
+    """Simulate several points on each object at once.
 
     Args:
         num_positive: Number of points on the object.
