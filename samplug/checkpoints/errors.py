@@ -4,9 +4,7 @@ from samplug.utils.errors import UserError
 
 
 class WeightsError(UserError, RuntimeError):
-    """A weight file is missing, unreadable, or does not fit the module; the message names the file, the reason and a
-    remedy.
-    """
+    """A weight file is missing, unreadable, or does not fit the module; the message names file, reason and remedy."""
 
 
 class UnsafeCheckpointError(WeightsError):

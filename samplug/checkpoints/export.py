@@ -23,7 +23,7 @@ HUB = {SAM: "SAM (Hugging Face)", SAM2: "SAM 2 (Hugging Face)"}
 def official_file(
     state: Mapping[str, Tensor], family: str, video: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
-    """The content of an official file with a model's weights.
+    """Return the content of an official file with a model's weights.
 
     Args:
         state: All entries of the model, ``backbone.*`` and ``decode_head.*``.
@@ -39,7 +39,7 @@ def official_file(
 
 
 def hub_state(state: Mapping[str, Tensor], family: str, keys: Iterable[str]) -> dict[str, Tensor]:
-    """The entries of a file for the Hub.
+    """Return the entries of a file for the Hub.
 
     Args:
         state: All entries of the model, ``backbone.*`` and ``decode_head.*``.
@@ -55,7 +55,7 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def video_entries(source: str) -> dict[str, Tensor]:
-    """Entries of an official SAM 2 file that only video needs: memory and object pointers.
+    """Return the entries of an official SAM 2 file that only video needs: memory and object pointers.
 
     Args:
         source: See :func:`fetch`.
@@ -69,8 +69,8 @@ def video_entries(source: str) -> dict[str, Tensor]:
     if family is None or family.name != SAM2 or not found:
         raise WeightsError(
             f"export: {source} holds no video entries under their official names "
-            f"({family.name if family else 'an unknown layout'}): name "
-            f"an original SAM 2 file, such as sam2.1_hiera_small.pt"
+            f"({family.name if family else 'an unknown layout'}): name an original SAM 2 file, such as "
+            "sam2.1_hiera_small.pt"
         )
     return found
 
@@ -81,7 +81,7 @@ def check_target(path: Path, folder: bool, overwrite: bool) -> None:
     Args:
         path: The file or folder to write.
         folder: True if it is a folder.
-        overwrite: Existing files may be replaced.
+        overwrite: Allow that existing files are replaced.
 
     Raises:
         UserError: A folder exists in place of the file or the reverse, or the path exists and must not be replaced.
@@ -94,7 +94,7 @@ def check_target(path: Path, folder: bool, overwrite: bool) -> None:
 
 
 def save(content: Mapping[str, Any], path: Path) -> None:
-    """``torch.save`` of tensors and plain containers.
+    """Save tensors and plain containers with ``torch.save``.
 
     Raises:
         OSError: It cannot be written.
@@ -107,8 +107,9 @@ def save(content: Mapping[str, Any], path: Path) -> None:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder; when the block ends, its files move into ``folder`` and replace files of the same
-    names.
+    """Yield a temporary folder whose files move into ``folder`` when the block ends.
+
+    They replace files of the same names.
 
     Raises:
         UserError: The files cannot be written.

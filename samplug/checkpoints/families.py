@@ -23,9 +23,8 @@ class Family:
     Attributes:
         name: Name in messages.
         marker: Regular expression; a file has this layout if a key matches.
-        rename: Function from the file's key to samplug's key; or to a tuple of keys, one for each row of the tensor; or
-            to ``()`` for an entry that samplug's models do not use. None: the layout is recognised for error messages
-            only.
+        rename: Function from the file's key to samplug's key, to a tuple of keys, one for each row of the tensor, or to
+            ``()`` for an entry that samplug's models do not use. None: the layout is only recognised for messages.
         parts: Pairs of prefixes in the file and in samplug, for layouts that differ in the prefix only.
     """
 
@@ -38,8 +37,9 @@ class Family:
         return any(re.search(self.marker, key) for key in keys)
 
     def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The file's entries under samplug's keys; an entry whose number of rows differs from its keys keeps its name
-        and is reported later.
+        """Return the file's entries under samplug's keys.
+
+        An entry whose number of rows differs from that of its keys keeps its name and is reported later.
         """
         converted: dict[str, Tensor] = {}
         for key, value in state.items():
@@ -53,12 +53,12 @@ class Family:
         return converted
 
     def keys_of(self, keys: Iterable[str]) -> list[str]:
-        """The file's keys for samplug's keys that begin with a prefix of ``parts``."""
+        """Return the file's keys for samplug's keys that begin with a prefix of ``parts``."""
         reverse = [(new, old) for old, new in self.parts]
         return [_exchange(key, reverse) for key in keys if key.startswith(tuple(new for new, _ in reverse))]
 
     def gather(self, state: Mapping[str, Tensor], keys: Iterable[str]) -> dict[str, Tensor]:
-        """The reverse of :meth:`convert`: the entries of a file of this layout from samplug's entries.
+        """Return the entries of a file of this layout from samplug's entries: the reverse of :meth:`convert`.
 
         Args:
             state: All entries of a model, under samplug's keys.
@@ -74,8 +74,8 @@ class Family:
         if unknown or absent:
             raise WeightsError(
                 f"export: {self.name} has no place for {len(unknown)} entries of the model "
-                f"({', '.join(unknown[:4]) or 'none'}), and the model "
-                f"lacks {len(absent)} of its entries ({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
+                f"({', '.join(unknown[:4]) or 'none'}), and the model lacks {len(absent)} of its entries "
+                f"({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
             )
         return {
             key: torch.cat([state[name] for name in names]) if len(names) > 1 else state[names[0]]
@@ -227,8 +227,9 @@ _SIZES = {
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, from its ``state_dict`` or ``model`` if it has one, without DataParallel's prefix
-    ``module.``.
+    """Return the tensors of a checkpoint, from its ``state_dict`` or ``model`` if it has one.
+
+    The prefix ``module.`` of DataParallel is removed.
     """
     for wrapper in ("state_dict", "model"):
         inner = checkpoint.get(wrapper)
@@ -242,12 +243,12 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def family_named(name: str) -> Family:
-    """The family with this name."""
+    """Return the family with this name."""
     return next(family for family in FAMILIES if family.name == name)
 
 
 def recognise(keys: Iterable[str]) -> Family | None:
-    """The family of a file with these keys; None if samplug does not know its layout."""
+    """Return the family of a file with these keys; None if samplug does not know its layout."""
     keys = list(keys)
     return next((family for family in FAMILIES if family.matches(keys)), None)
 

@@ -24,15 +24,13 @@ from samplug.utils.cache import cache_dir
 
 
 def _statistic(owner: Any, name: str) -> Any:
-    """Replacement of ``getattr`` for reading MMEngine's log histories, which pickle their methods by it; allows nothing
-    else.
-    """
+    """Replace ``getattr``, by which MMEngine's log histories pickle their methods; refuse everything else."""
     if owner is HistoryBuffer and name in ("min", "max", "mean", "current"):
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}, {name!r}")
 
 
-# Types in MMEngine's checkpoints beside tensors and plain containers: log histories and numpy values.
+# Types in MMEngine's checkpoints besides tensors and plain containers: log histories and NumPy values.
 _ALLOWED: list[Any] = [
     HistoryBuffer,
     (_statistic, "builtins.getattr"),
@@ -105,8 +103,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             what = f"the Python object {found[1]}" if found else "Python objects"
             raise UnsafeCheckpointError(
                 f"weights: {path} asks to load {what}, which could run code, so it was not opened. samplug reads "
-                "tensors and plain "
-                f"containers only; if you trust the file, re-save its state dict with safetensors or torch.save"
+                "tensors and plain containers only; if you trust the file, re-save its state dict with safetensors or "
+                "torch.save"
             ) from error
         raise WeightsError(f"weights: {path} is not a readable checkpoint: {_first_line(error)}") from error
     except Exception as error:  # damaged pickle data may fail in any way
@@ -147,8 +145,7 @@ def refuse_code_in_config(checkpoint: Mapping[str, Any], path: Path) -> None:
         if isinstance(text, str) and not _is_plain_config(text):
             raise UnsafeCheckpointError(
                 f"weights: {path} carries a config with code (meta[{key!r}]), not only values; it was not executed and "
-                "the file is "
-                f"refused. If you trust the weights, delete that entry and save the file again"
+                "the file is refused. If you trust the weights, delete that entry and save the file again"
             )
 
 
@@ -218,7 +215,8 @@ def _fetch_hub(source: str) -> Path:
         except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
             raise WeightsError(f"weights: {source} could not be fetched from the Hub: {_first_line(error)}") from error
     raise WeightsError(
-        f"weights: {source}: none of {', '.join(wanted)} is in the repository or in the local Hub cache: {_first_line(failure)}"  # type: ignore[arg-type]
+        f"weights: {source}: none of {', '.join(wanted)} is in the repository or in the local Hub cache: "
+        f"{_first_line(failure)}"  # type: ignore[arg-type]
     )
 
 
@@ -268,8 +266,7 @@ def _check_hash(path: Path, algorithm: str, expected: str, source: str) -> None:
         path.unlink()
         raise WeightsError(
             f"weights: {source}: the download has {algorithm} {digest}, expected {expected}...; it was deleted, try "
-            "again or check "
-            f"the address"
+            "again or check the address"
         )
 
 

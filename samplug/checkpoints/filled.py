@@ -1,7 +1,7 @@
-"""State that data fill, such as a memory bank, as opposed to weights.
+"""State that is filled from data, such as a memory bank, as opposed to weights.
 
-A module declares it by a method ``filled_state()`` that returns the names of such buffers. A checkpoint may lack them;
-where it has them they are loaded and may differ from the module's in the first dimension, along which banks grow.
+A module declares it by a method ``filled_state()`` that returns the names of such buffers. A checkpoint may lack them.
+If it has them, they are loaded, and may differ from the module's in the first dimension, along which banks grow.
 """
 
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ from samplug.utils.text import listed
 
 
 class EmptyStateError(UserError, RuntimeError):
-    """State that data fill is empty; the message says how to fill it."""
+    """State that is filled from data is empty; the message explains how to fill it."""
 
 
 def filled_names(model: nn.Module) -> set[str]:
-    """Names, in the model's state dict, of the buffers that its modules declare in ``filled_state()``."""
+    """Return the names, in the model's state dict, of the buffers that its modules declare in ``filled_state()``."""
     return {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
@@ -28,7 +28,7 @@ def filled_names(model: nn.Module) -> set[str]:
 
 
 def fits_filled(value: Tensor, buffer: Tensor) -> bool:
-    """True if a filled buffer can take ``value``: their shapes may differ in the first dimension only."""
+    """Return True if a filled buffer can take ``value``: shapes may differ in the first dimension only."""
     return value.ndim == buffer.ndim and value.shape[1:] == buffer.shape[1:]
 
 
@@ -43,11 +43,11 @@ def resize_buffers(model: nn.Module, state: dict[str, Tensor], names: Iterable[s
 
 
 def require_filled(module: nn.Module, remedy: str) -> None:
-    """Stop if a buffer of ``module.filled_state()`` has no element; a module calls this when it is asked to predict.
+    """Raise an error if a buffer of ``module.filled_state()`` has no element; modules call it before they predict.
 
     Args:
         module: The module that declares the state.
-        remedy: How to fill it, e.g. ``'run tools/fill_bank.py CONFIG CHECKPOINT'``.
+        remedy: Way to fill it, e.g. ``'run tools/fill_bank.py CONFIG CHECKPOINT'``.
 
     Raises:
         EmptyStateError: There is such a buffer.

@@ -8,7 +8,7 @@ from samplug.utils.errors import ConfigError
 
 
 def hub_sam(model: Any) -> Any:
-    """``SamModel`` for a :class:`SAMViT` and a :class:`SAMMaskDecoder`, without weights (on the meta device)."""
+    """Return a ``SamModel`` for a :class:`SAMViT` and a :class:`SAMMaskDecoder`, without weights (meta device)."""
     from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
     encoder = model.backbone
@@ -35,7 +35,7 @@ def hub_sam(model: Any) -> Any:
 
 
 def hub_sam2(model: Any) -> Any:
-    """``Sam2Model`` for a :class:`SAM2Hiera` and a :class:`SAM2MaskDecoder`, without weights (on the meta device).
+    """Return a ``Sam2Model`` for a :class:`SAM2Hiera` and a :class:`SAM2MaskDecoder`, without weights (meta device).
 
     Raises:
         ConfigError: The model does not add the vector for "no memory", which ``Sam2Model`` always adds.
@@ -46,8 +46,7 @@ def hub_sam2(model: Any) -> Any:
     if not model.decode_head.add_no_mem_embed:
         raise ConfigError(
             "export: the model was built with add_no_mem_embed=False, and transformers' Sam2Model always adds that "
-            "vector: use --layout "
-            "official"
+            "vector: use --layout official"
         )
     size = encoder.img_size
     vision = Sam2VisionConfig(
@@ -62,9 +61,7 @@ def hub_sam2(model: Any) -> Any:
 
 
 def sam_preprocessor(encoder: Any) -> dict[str, Any]:
-    """preprocessor_config.json for a :class:`SAMViT`: the longer side is resized to the input size, the rest is
-    padding.
-    """
+    """Return preprocessor_config.json for a :class:`SAMViT`: the longer side becomes the input size, then padding."""
     size, low = encoder.img_size, encoder.img_size // 4
     return _preprocessor(encoder) | {
         "image_processor_type": "SamImageProcessor",
@@ -78,7 +75,7 @@ def sam_preprocessor(encoder: Any) -> dict[str, Any]:
 
 
 def sam2_preprocessor(encoder: Any) -> dict[str, Any]:
-    """preprocessor_config.json for a :class:`SAM2Hiera`: both sides are resized to the input size."""
+    """Return preprocessor_config.json for a :class:`SAM2Hiera`: both sides are resized to the input size."""
     size, low = encoder.img_size, encoder.img_size // 4
     return _preprocessor(encoder) | {
         "image_processor_type": "Sam2ImageProcessor",

@@ -20,7 +20,7 @@ _LISTED = 8
 
 @dataclass
 class LoadReport:
-    """The result of :func:`load_weights`, in names of the module's state dict; shapes are (in the file, in the module)."""
+    """Result of :func:`load_weights` by names of the module's state dict; shapes are (in the file, in the module)."""
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -39,8 +39,8 @@ def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: st
     Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their
     keys. A module that is a part of such a model, such as :class:`SAMViT`, takes the entries of its part and ignores
     the others, and the entries of a SAM 2 file that only video needs. Position tables of another input size are
-    resized: :meth:`SAMViT.adapt_state`. State that data fill may be missing and may have another first dimension:
-    :mod:`samplug.checkpoints.filled`.
+    resized, see :meth:`SAMViT.adapt_state`. State that is filled from data may be missing and may have another first
+    dimension, see :mod:`samplug.checkpoints.filled`.
 
     Args:
         module: Any module; samplug's own name their part of a model (``checkpoint_part``).
@@ -53,8 +53,7 @@ def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: st
         The names that were loaded, missing, unexpected, misshaped and resized.
 
     Raises:
-        WeightsError: The file cannot be fetched or read, or does not fit and ``strict`` is True; nothing was loaded
-            then.
+        WeightsError: The file cannot be fetched or read, or does not fit and ``strict`` is True; nothing is loaded.
     """
     checkpoint = read_checkpoint(fetch(source))
     return load_state(module, state_dict_of(checkpoint), str(source), strict=strict, prefix=prefix)
@@ -119,14 +118,14 @@ def _to_module_names(
     part = getattr(module, "checkpoint_part", None)
     if part is not None:
         renamed = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
-    # A file may have the module's own names already, possibly beside entries of other parts: take the names that fit
-    # better.
+    # A file may have the module's own names already, possibly beside entries of other parts: take what fits better.
     return max(renamed, dict(state), key=lambda reading: (len(own & set(reading)), -len(reading)))
 
 
 def outside_state(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
-    """Entries with these names that modules keep outside their state dict (``outside_state()``, such as the encoder of
-    a ``CachedEncoder``).
+    """Return entries with these names that modules keep outside their state dict.
+
+    A module returns them by a method ``outside_state()``, such as that of a ``CachedEncoder`` for its encoder.
     """
     found: dict[str, Tensor] = {}
     for path, child in module.named_modules():
@@ -138,14 +137,14 @@ def outside_state(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
 
 
 def _leave_out_outside(module: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Remove entries that the module keeps outside its state dict; a WeightsError if their values differ."""
+    """Remove entries that the module keeps outside its state dict; raise a WeightsError if their values differ."""
     for name, value in outside_state(module, state.keys() - module.state_dict().keys()).items():
         given = state.pop(name)
         if given.shape != value.shape or not torch.equal(given.to(value), value):
             raise WeightsError(
                 f"weights: {origin} was made with another encoder than the one whose maps {type(module).__name__} "
-                f"reads ({name} differs): set "
-                f"encoder.init_cfg.checkpoint to the file used in training, or take a config without a cache"
+                f"reads ({name} differs): set encoder.init_cfg.checkpoint to the file used in training, or take a "
+                "config without a cache"
             )
 
 
@@ -188,8 +187,7 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
     if family is not None and family.name.startswith(("SAM (", "SAM 2")) and lacking:
         return (
             "a SAM file has no adapter, and no decoder but SAM's own: set it as init_cfg of model.backbone (and of a "
-            "SAMMaskDecoder or "
-            "SAM2MaskDecoder), not of the whole model"
+            "SAMMaskDecoder or SAM2MaskDecoder), not of the whole model"
         )
     if report.misshaped and not report.missing and not report.unexpected:
         return (
@@ -200,24 +198,27 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
     in_file = [*report.loaded, *report.misshaped, *report.unexpected]
     for found, names, others in (("holds", report.unexpected, module.state_dict()), ("lacks", report.missing, in_file)):
         if parts := _parts(names) - _parts(others):
-            return f"the file {found} {', '.join(sorted(parts))}, unlike this {type(module).__name__}: take the config that it was trained with"
+            return (
+                f"the file {found} {', '.join(sorted(parts))}, unlike this {type(module).__name__}: take the config "
+                "that it was trained with"
+            )
     return "check that config and file belong together (arch, adapter, use_fft, num_classes)"
 
 
 def _parts(names: Iterable[str]) -> set[str]:
-    """First parts of dotted names: modules, not single parameters."""
+    """Return the first parts of dotted names: modules, not single parameters."""
     return {name.split(".")[0] for name in names if "." in name}
 
 
 def pretrained_config(module: nn.Module) -> dict[str, Any] | None:
-    """The ``Pretrained`` entry of a module's ``init_cfg``, if it has one."""
+    """Return the ``Pretrained`` entry of a module's ``init_cfg``, if it has one."""
     init_cfg = getattr(module, "init_cfg", None)
     entries = init_cfg if isinstance(init_cfg, list) else [init_cfg]
     return next((entry for entry in entries if isinstance(entry, Mapping) and entry.get("type") == "Pretrained"), None)  # type: ignore[return-value]
 
 
 def pretrained_names(model: nn.Module) -> set[str]:
-    """Names of the model's state dict that ``Pretrained`` configs of the model and its modules supply."""
+    """Return the names of the state dict that ``Pretrained`` configs of the model and its modules supply."""
     return {
         f"{name}.{key}" if name else key
         for name, module in model.named_modules()
@@ -237,7 +238,7 @@ def load_pretrained(model: nn.Module) -> set[str]:
 
 @torch.no_grad()
 def digest(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
-    """sha256 of the names, shapes, dtypes and bytes of the named tensors."""
+    """Return the sha256 of the names, shapes, dtypes and bytes of the named tensors."""
     sha = hashlib.sha256()
     for name in sorted(names):
         value = tensors[name].detach().cpu().contiguous()

@@ -1,5 +1,4 @@
-"""Turn failures to build a part of a config into errors that name its place in the config, its class and the valid keys
-or names.
+"""Turn failures to build a part of a config into errors that name its place, its class and the valid keys.
 
 MMEngine builds every typed part with the ``build_func`` of a registry, an attribute that a registry may be given.
 Inside :func:`named_in` each registry has a build function that first notes the part and then calls the original one;
@@ -40,9 +39,7 @@ class _Build(NamedTuple):
     registry: Registry | None
 
     def found(self) -> "_Build":
-        """The same part with its class, and the registry that it was looked up in; ``kind`` stays None if no class has
-        that name.
-        """
+        """Return the part with its class and the registry that has it; ``kind`` stays None if no class has its name."""
         if self.registry is None or not isinstance(self.cfg, Mapping):
             return self
         kind = self.cfg.get("type", self.defaults.get("type"))
@@ -56,8 +53,7 @@ _FAILED = "samplug_builds"  # attribute of an error: the parts that were being b
 
 @contextmanager
 def named_in(cfg: Config) -> Iterator[None]:
-    """Build parts of a config inside; a build that fails for a wrong key or type raises an error that names the place
-    in the config.
+    """Build parts of a config inside; the error of a wrong key or type names its place in the config.
 
     Args:
         cfg: The whole config, in which places are looked up.
@@ -117,7 +113,7 @@ def _noting(build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _registries() -> list[Registry]:
-    """All registries: MMEngine's roots, and their children in all packages that have been imported."""
+    """Return all registries: MMEngine's roots, and their children in all packages that have been imported."""
     found = [value for value in vars(roots).values() if isinstance(value, Registry)]
     for registry in found:
         found.extend(registry.children.values())
@@ -177,13 +173,12 @@ def _unknown_type(failed: _Build, builds: list[_Build], cfg: Config) -> str | No
         return f"config: {where}{kind} is {TYPES[kind]} now: change its type"
     return (
         f"config: {where}no {what} is called {kind!r}{did_you_mean(kind, _names(failed.registry))} (one of your own: "
-        "name its module in "
-        f"custom_imports)"
+        "name its module in custom_imports)"
     )
 
 
 def accepted_keys(kind: Any) -> list[str]:
-    """Names of the keyword arguments of a class or function, and of a class's bases if it passes on ``**kwargs``."""
+    """Return the keyword arguments of a class or function, with those of its bases if it passes on ``**kwargs``."""
     functions = (
         [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
         if inspect.isclass(kind)
@@ -203,15 +198,16 @@ def accepted_keys(kind: Any) -> list[str]:
 
 
 def _settable(known: list[str], build: _Build, places: list[_Place]) -> list[str]:
-    """The keys that a config may set: the known ones without those that the surrounding code sets."""
+    """Return the keys that a config may set: the known ones without those that the surrounding code sets."""
     own = places[0][1] if places else build.cfg
     added = (set(build.cfg) | set(build.defaults)) - set(own)
     return [key for key in known if key not in added]
 
 
 def _places(builds: list[_Build], cfg: Config) -> list[_Place]:
-    """Places of the innermost of nested builds in the config: several if equal parts occur, none if the code made its
-    config.
+    """Return the places in the config of the innermost of nested builds.
+
+    There are several if equal parts occur, and none if the code made the part's config.
     """
     whole: list[_Place] = [("", {key: value for key, value in cfg.items() if key in RUNNER_KEYS})]
     within, found = whole, whole
@@ -226,7 +222,7 @@ def _places(builds: list[_Build], cfg: Config) -> list[_Place]:
 
 
 def _with_key(key: str, build: _Build, cfg: Config) -> list[_Place]:
-    """Places of a key in dicts of the build's type; used if the code changed the config before it built the part."""
+    """Return places of a key in dicts of the build's type; used if code changed the config before it built the part."""
     kind = build.cfg.get("type")
     everything = _dicts({name: value for name, value in cfg.items() if name in RUNNER_KEYS})
     return [(path, node) for path, node in everything if key in node and node.get("type") == kind]
@@ -245,8 +241,9 @@ def _dicts(value: Any, path: str = "") -> Iterator[_Place]:
 
 
 def _made_of(built: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
-    """True if ``built`` is the config ``node`` or that with more keys; nested parts count as equal, as they may be
-    wrapped or built already.
+    """Return True if ``built`` is the config ``node``, possibly with more keys.
+
+    Nested parts count as equal, as they may be wrapped or built already.
     """
     if built.get("type") != node.get("type") or not node:
         return False
@@ -266,7 +263,7 @@ def _name(build: _Build) -> str:
 
 
 def _names(registry: Registry) -> list[str]:
-    """Names of all types that a registry can build, as a config of samplug's scope writes them."""
+    """Return the names of all types that a registry can build, as a config of samplug's scope writes them."""
     root = registry
     while root.parent is not None:
         root = root.parent

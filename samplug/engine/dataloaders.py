@@ -17,14 +17,12 @@ from samplug.utils.errors import ConfigError
 def build_seeded_dataloader(
     dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
 ) -> DataLoader:
-    """Build a DataLoader with a :class:`SeededSampler` around its sampler and a :class:`SeededDataset` around its
-    dataset.
+    """Build a DataLoader that wraps its dataset in a :class:`SeededDataset`, its sampler in a :class:`SeededSampler`.
 
     Args:
-        dataloader: Config of a DataLoader. A DataLoader is returned unchanged: its augmentation is not seeded by
-            sample.
+        dataloader: Config of a DataLoader. A DataLoader is returned unchanged, without seeded augmentation.
         seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
-        diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random one.
+        diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random seed.
 
     Raises:
         ConfigError: The config has no sampler, or two of its datasets in different folders have the same name.
@@ -38,8 +36,7 @@ def build_seeded_dataloader(
         **dataloader,
         "dataset": dict(type=SeededDataset, dataset=dataloader["dataset"], seed=common),
         "sampler": dict(type=SeededSampler, sampler=dataloader["sampler"]),
-        # Starting workers draws a random number; taken from this generator, it does not move the one that a model draws
-        # from.
+        # Starting workers draws a random number; with a generator of its own it does not change the model's numbers.
         "generator": torch.Generator().manual_seed(common),
     }
     with part(wrapped, DataLoader):
@@ -56,6 +53,5 @@ def _check_names(datasets: Iterable[Any]) -> None:
         if name is not None and folder is not None and folders.setdefault(name, folder) != folder:
             raise ConfigError(
                 f"data: {folders[name]} and {folder} are both called {name!r}, and would share a row of metrics: give "
-                "each dataset "
-                f"a name=..."
+                "each dataset a name=..."
             )

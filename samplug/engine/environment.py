@@ -27,7 +27,7 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def describe_environment() -> dict[str, Any]:
-    """Command line, versions and machine, ready for json. It imports and measures nothing, so it takes milliseconds."""
+    """Return command line, versions and machine for JSON; nothing is imported or measured, so it takes milliseconds."""
     return dict(
         command=shlex.join(sys.orig_argv),
         folder=os.getcwd(),
@@ -42,7 +42,7 @@ def describe_environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that a result may depend on; None if a package is not installed."""
+    """Return versions of Python and of packages that a result may depend on; None if a package is not installed."""
     return {
         "python": platform.python_version(),
         "samplug": samplug.__version__,
@@ -53,7 +53,7 @@ def versions() -> dict[str, str | None]:
 
 
 def repositories(config: str | None) -> dict[str, dict[str, Any]]:
-    """Git state of the repository that samplug is imported from, and of the config's repository if that is another one.
+    """Return the git state of samplug's repository, and of the config's repository if that is another one.
 
     Args:
         config: File name of the config, if it has one.
@@ -71,7 +71,12 @@ def repositories(config: str | None) -> dict[str, dict[str, Any]]:
 
 
 def _repository(file: Path, tracked: bool = True) -> dict[str, Any] | None:
-    """Git state of the repository around a file, None if there is none; ``tracked``: the file must be tracked by it."""
+    """Return the git state of the repository around a file; None if there is none.
+
+    Args:
+        file: A file in the repository.
+        tracked: The repository must track the file, otherwise it does not count.
+    """
     folder = file.resolve().parent
     top = _git(folder, "rev-parse", "--show-toplevel")
     # An installed package may lie in an environment inside the repository of another project.
@@ -86,7 +91,7 @@ def _repository(file: Path, tracked: bool = True) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command; None if git is not installed or fails."""
+    """Return the output of a git command; None if git is not installed or fails."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
@@ -116,7 +121,7 @@ def _memory_gb() -> float | None:
 
 
 def _driver() -> str | None:
-    """Version line of NVIDIA's driver; None if there is no driver."""
+    """Return the version line of NVIDIA's driver; None if there is no driver."""
     try:
         return _DRIVER.read_text().splitlines()[0].removeprefix("NVRM version:").strip()
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""Share parameters, gradients and optimiser states out over the processes (FSDP). Experimental."""
+"""Shard parameters, gradients and optimiser states over the processes (FSDP). Experimental."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,11 @@ _PRECISION = ("param_dtype", "reduce_dtype", "buffer_dtype")
 
 @STRATEGIES.register_module()
 class FSDPStrategy:
-    """Shard the model of a :class:`SamplugRunner` with torch's ``fully_shard``; set it with
-    ``strategy=dict(type='FSDPStrategy')``.
+    """Shard the model of a :class:`SamplugRunner` with torch's ``fully_shard``.
 
-    The Runner loads weights into the whole model first, with the same strict functions as everywhere. Checkpoints hold
-    whole tensors under the model's own names, so sharded and unsharded runs can test, export and resume each other's
-    checkpoints, with any number of processes.
+    Set it with ``strategy=dict(type='FSDPStrategy')`` in the config. The Runner loads weights into the whole model
+    first, with the same strict functions as everywhere. Checkpoints hold whole tensors under the model's own names, so
+    sharded and unsharded runs can test, export and resume each other's checkpoints, with any number of processes.
 
     Args:
         units: Names of lists of modules (``nn.ModuleList``) in the model. Each of their modules is gathered for its
@@ -74,8 +73,7 @@ class FSDPStrategy:
         """
         whole = dict(model.named_parameters())
         units = [module for name in self.units for module in _modules_of(model, name)]
-        # Statistics in bfloat16 would lose small updates, and torch takes no mixture of types: BatchNorm computes in
-        # float32.
+        # BatchNorm computes in float32: statistics in bfloat16 would lose small updates, and torch mixes no types.
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)] if self.param_dtype else []
         if not is_distributed():
             join_alone()
@@ -123,7 +121,7 @@ def build_strategy(cfg: Mapping[str, Any] | None) -> FSDPStrategy | None:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """True if :meth:`FSDPStrategy.shard` has sharded the model."""
+    """Return True if :meth:`FSDPStrategy.shard` has sharded the model."""
     return isinstance(model, FSDPModule)
 
 
@@ -141,19 +139,20 @@ def gathered(state: Any) -> Any:
 
 
 def sharded_like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """This process's share of a whole tensor, on the parameter's device; a tensor of another shape, or for a whole
-    parameter, stays whole.
+    """Return this process's share of a whole tensor, on the parameter's device.
+
+    A tensor that belongs to a whole parameter, or differs from it in shape, stays whole.
     """
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
-    # All processes have read the whole tensor: none is sent.
+    # All processes have read the whole tensor, so nothing is sent.
     return distribute_tensor(
         value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
     )
 
 
 def sharded_optimizer_state(state: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Any]:
-    """An optimiser's whole state dict with the tensors sharded as its parameters are."""
+    """Return an optimiser's whole state dict with its tensors sharded like its parameters."""
     parameters = [parameter for group in optim_wrapper.optimizer.param_groups for parameter in group["params"]]
     sharded = {
         index: {
@@ -172,7 +171,7 @@ def _check_keys(owner: str, given: Mapping[str, Any], known: Sequence[str]) -> N
 
 
 def _modules_of(model: nn.Module, name: str) -> nn.ModuleList:
-    """The list of modules called ``name``.
+    """Return the list of modules called ``name``.
 
     Raises:
         ConfigError: There is none.

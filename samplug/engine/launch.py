@@ -51,7 +51,7 @@ def join_alone() -> None:
 
 
 def _first_node(environment: Mapping[str, str]) -> str:
-    """Host of rank 0: the first node of a Slurm job, otherwise this machine."""
+    """Return the host of rank 0: the first node of a Slurm job, otherwise this machine."""
     nodes = environment.get("SLURM_NODELIST")
     if not nodes:
         return "127.0.0.1"

@@ -25,7 +25,7 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
     """MMEngine's loop that can also resume within an epoch (``CheckpointHook(by_epoch=False)``).
 
     The sampler skips the samples that the epoch has had, so none of them is read. ``samples_seen`` counts them over all
-    ranks, so the position is right after a change of batch size or of the number of ranks too.
+    ranks, so the position is also right after a change of the batch size or of the number of ranks.
     """
 
     samples_seen = 0
@@ -61,10 +61,8 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
         if rest:
             raise ConfigError(
                 f"resume: the checkpoint was written {self.samples_seen} samples into an epoch, which is no multiple "
-                f"of the {step} of a step "
-                f"now ({loader.batch_size} in each of {self.runner.world_size} processes): change "
-                "train_dataloader.batch_size, or take "
-                f"the checkpoint of a whole epoch"
+                f"of the {step} of a step now ({loader.batch_size} in each of {self.runner.world_size} processes): "
+                "change train_dataloader.batch_size, or take the checkpoint of a whole epoch"
             )
         if not done:
             return enumerate(_batches(self))
@@ -91,10 +89,10 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterBasedTrainLoop(_IterBasedTrainLoop):
-    """MMEngine's loop that resumes by skipping in the sampler, also for finite samplers and after a change of batch
-    size or ranks.
+    """MMEngine's loop that resumes by skipping samples in the sampler.
 
-    ``samples_seen`` counts the samples that were trained on, over all ranks.
+    It also works for finite samplers, and after a change of the batch size or of the number of ranks. ``samples_seen``
+    counts the samples that were trained on, over all ranks.
     """
 
     samples_seen = 0
@@ -150,7 +148,7 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
 
 
 def _samples_per_step(loop: Any) -> int:
-    """Samples of a training step over all ranks; the last step of an epoch may have fewer."""
+    """Return the number of samples in a training step over all ranks; the last step of an epoch may have fewer."""
     size = loop.dataloader.batch_size or getattr(loop.dataloader.batch_sampler, "batch_size", 1)
     return size * loop.runner.world_size
 
@@ -169,8 +167,9 @@ def _batches(loop: Any) -> Iterator[Any]:
 
 
 def _seeded_sampler(loader: DataLoader) -> SeededSampler | None:
-    """The loader's sampler if its samples are batched in order, so that the loader can start at a later batch; None
-    otherwise.
+    """Return the loader's sampler if the loader can start at a later batch, otherwise None.
+
+    It can if it batches the samples in the order of a :class:`SeededSampler`.
     """
     plain = type(loader.batch_sampler) is BatchSampler
     return loader.sampler if plain and isinstance(loader.sampler, SeededSampler) else None

@@ -18,15 +18,14 @@ from samplug.utils.errors import ConfigError, did_you_mean
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Build an optimiser over the trained parameters in few groups, and log a table of them; ``SamplugRunner``'s
-    default.
+    """Build an optimiser over the trained parameters in few groups, and log a table of them.
 
-    Keys of ``paramwise_cfg``; factors of several keys multiply:
+    ``SamplugRunner`` uses it by default. Keys of ``paramwise_cfg``; factors of several keys multiply:
 
     * ``custom_keys``: part of a name -> ``dict(lr_mult=..., decay_mult=...)``; if several keys match a name, the
       longest applies. The other rules still apply (MMEngine's constructor switches them off for such a parameter).
-    * ``bias_decay_mult``: factor of the weight decay of biases; ``norm_decay_mult``: of weights and biases of norm
-      layers. As in SAM 2's training, ``LayerNorm2d`` does not count as a norm layer.
+    * ``bias_decay_mult``: factor of the weight decay of biases. ``norm_decay_mult``: the same for weights and biases of
+      norm layers. As in SAM 2's training, ``LayerNorm2d`` does not count as a norm layer.
     * ``layer_decay``: the learning rate of block k of the encoder's n blocks is multiplied by ``layer_decay ** (n -
       k)``, that of the patch embedding by ``layer_decay ** (n + 1)``; position tables and the neck are not changed (SAM
       2's training).

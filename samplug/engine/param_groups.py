@@ -70,8 +70,7 @@ def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[ScaledParame
     if unused := [key for key in custom if key not in used]:
         raise ConfigError(
             f"optimiser: {unused[0]!r} of paramwise_cfg.custom_keys applies to no trained parameter (none has it in "
-            "its name, or a longer key "
-            f"matches too): parts of the model are {', '.join(_parts(found))}"
+            f"its name, or a longer key matches too): parts of the model are {', '.join(_parts(found))}"
         )
     return found
 
@@ -94,7 +93,7 @@ def param_groups(
 
 
 def training_table(parameters: Sequence[ScaledParameter], lr: float | None, weight_decay: float | None) -> str:
-    """Table of the trained parameters with a line for each part of the model."""
+    """Return a table of the trained parameters with a line for each part of the model."""
     lines = [("part", "parameters", "trained", "lr", "weight decay")]
     for part in _parts(parameters):
         own = [parameter for parameter in parameters if _part(parameter.name) == part]
@@ -102,9 +101,12 @@ def training_table(parameters: Sequence[ScaledParameter], lr: float | None, weig
     lines.append(_line("all", parameters, lr, weight_decay))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) if not place else cell.rjust(width) for place, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
-    )  # fmt: skip
+    )
 
 
 def _line(
@@ -132,7 +134,7 @@ def _parts(parameters: Iterable[ScaledParameter]) -> list[str]:
 
 
 def _part(name: str) -> str:
-    """The first two names of a parameter's path."""
+    """Return the first two names of a parameter's path."""
     return ".".join(name.split(".")[:2])
 
 

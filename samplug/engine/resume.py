@@ -13,7 +13,7 @@ from samplug.checkpoints import WeightsError, read_checkpoint
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
     """Find the newest readable checkpoint of a work folder.
 
-    ``last_checkpoint`` names the newest one. Its path may be that of another machine, so the file is also searched
+    ``last_checkpoint`` names the newest one. Its path may be that of another machine, so the file is also looked for
     beside it. Unfinished files of a killed run have other names and are ignored.
 
     Args:

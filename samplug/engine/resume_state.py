@@ -15,28 +15,27 @@ STATE_KEY = "samplug_state"
 
 
 def training_state(runner: Runner, within_epoch: bool) -> dict[str, Any]:
-    """Collect the position in the data, the random generators of all ranks and accumulated gradients. All ranks must
-    call it.
+    """Collect the position in the data, the random generators of all ranks and accumulated gradients.
+
+    All ranks must call it, from a hook after a training iteration.
 
     Args:
-        runner: Called from a hook after a training iteration.
+        runner: The Runner.
         within_epoch: The checkpoint is not at the end of an epoch.
 
     Returns:
-        ``samples_seen``, ``generators`` (one entry a rank) and ``gradients`` (by parameter name, empty unless a step is
-        being accumulated): tensors, numbers, strings and containers of them, which can be read without pickle.
+        ``samples_seen``, ``generators`` (one entry for each rank) and ``gradients`` (by parameter name, empty unless a
+        step is being accumulated): tensors, numbers, strings and containers of them, which can be read without pickle.
     """
     return dict(
-        samples_seen=runner.train_loop.samples_seen
-        if within_epoch and hasattr(runner.train_loop, "samples_seen")
-        else 0,
+        samples_seen=getattr(runner.train_loop, "samples_seen", 0) if within_epoch else 0,
         generators=all_gather_object(generator_states()),
         gradients=_accumulated_gradients(runner),
     )
 
 
 def generator_states() -> dict[str, Any]:
-    """States of the generators of Python, NumPy and torch in this process."""
+    """Return the states of the generators of Python, NumPy and torch in this process."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     states = dict(
@@ -61,14 +60,15 @@ def set_generator_states(states: dict[str, Any]) -> None:
 
 
 def own_generators(state: dict[str, Any]) -> dict[str, Any] | None:
-    """Generator states of this rank; None if the checkpoint was written by another number of ranks."""
+    """Return the generator states of this rank; None if another number of ranks wrote the checkpoint."""
     generators = state["generators"]
     return generators[get_rank()] if len(generators) == get_world_size() else None
 
 
 def _accumulated_gradients(runner: Runner) -> dict[str, torch.Tensor]:
-    """Gradients of a step that is being accumulated, by parameter name, averaged over the ranks, which have not
-    exchanged them yet.
+    """Return the gradients of a step that is being accumulated, by parameter name.
+
+    They are averaged over the ranks, which have not exchanged them yet.
     """
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():

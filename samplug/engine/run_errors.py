@@ -1,4 +1,4 @@
-"""Turn failures of memory, loading processes and disks into errors that say how to continue."""
+"""Turn failures of memory, loading processes and disks into errors that explain how to continue."""
 
 import errno
 import re
@@ -47,8 +47,8 @@ def explained(runner: Runner) -> Iterator[None]:
         raise
     except Exception as error:
         # torch reports a lost worker in a signal handler, which raises at whatever line the main process executes. Code
-        # there may catch that error and raise another one (MMEngine's bare except around the text of a config, for
-        # example), so all causes are searched.
+        # there may catch that error and raise another one (for example MMEngine's bare except around the text of a
+        # config), so all causes are searched.
         for cause in chain(error):
             if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
@@ -71,9 +71,9 @@ def out_of_memory_message(runner: Runner, error: BaseException) -> str:
     activations = max(0, used - sum(fixed.values()))
     lines = [
         f"memory: {str(error).strip().splitlines()[0]}",
-        f"  in use: {gib(used)}; of this parameters {gib(fixed['parameters'])}, their gradients "
-        f"{gib(fixed['gradients'])}, AdamW's "
-        f"states {gib(fixed['optimiser'])}, activations and the rest about {gib(activations)}",
+        f"  in use: {gib(used)}, of which parameters {gib(fixed['parameters'])}, their gradients "
+        f"{gib(fixed['gradients'])}, AdamW's states {gib(fixed['optimiser'])}, activations and the rest about "
+        f"{gib(activations)}",
         "  settings that need less (--cfg-options):",
         *(f"  * {line}" for line in memory_advice(runner.cfg, model, activations)),
         "  The checkpoints written so far are whole: change the setting and add --resume.",
@@ -82,12 +82,12 @@ def out_of_memory_message(runner: Runner, error: BaseException) -> str:
 
 
 def unwrapped(runner: Runner) -> torch.nn.Module:
-    """The model of any Runner, as far as it is known without the wrappers of data parallelism."""
+    """Return the model of a Runner, without wrappers if the Runner has a ``bare_model``."""
     return runner.bare_model if hasattr(runner, "bare_model") else runner.model
 
 
 def fixed_bytes(model: torch.nn.Module) -> dict[str, int]:
-    """Bytes of parameters and buffers, of gradients, and of AdamW's two moments in the parameters' precision."""
+    """Return the bytes of parameters and buffers, of gradients, and of AdamW's two moments in the same precision."""
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     tensors = [*model.parameters(), *model.buffers()]
     return dict(parameters=sum(t.numel() * t.element_size() for t in tensors), gradients=trained, optimiser=2 * trained)
@@ -97,7 +97,7 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
     """Collect settings that the run does not use yet and that would lower its memory.
 
     A module of the model, or the class of the training dataset, takes part by a method ``memory_advice(cfg,
-    activations)`` that returns lines such as ``'model.backbone.with_cp=True: ...'``. ``cfg`` is the config of the run.
+    activations)`` that returns lines such as ``'model.backbone.with_cp=True: ...'``.
 
     Args:
         cfg: The config of the run.
@@ -137,8 +137,7 @@ def save_message(path: Path, error: OSError) -> str:
     whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
     return (
         f"checkpoint: {path} could not be written ({reason}); complete checkpoints: {listed(whole) or 'none'}. Now "
-        f"{advice} and continue "
-        f"with --resume"
+        f"{advice} and continue with --resume"
     )
 
 
@@ -147,15 +146,13 @@ def _worker_message(runner: Runner, signal: str | None) -> str:
     how = f"was killed by the system ({signal.strip()})" if signal else "ended unexpectedly"
     return (
         f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take "
-        "fewer loading "
-        f"processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller batches, and "
-        "continue with --resume: the "
-        f"checkpoints written so far are complete"
+        f"fewer loading processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller "
+        "batches, and continue with --resume: the checkpoints written so far are complete"
     )
 
 
 def used_bytes() -> int:
-    """Peak of memory in bytes: allocated on the GPU, or resident in this process if there is no GPU."""
+    """Return the peak of memory in bytes: allocated on the GPU, or resident in this process if there is no GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     import resource

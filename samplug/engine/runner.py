@@ -65,7 +65,7 @@ class SamplugRunner(Runner):
 
     _has_loaded: bool
     _opened: dict[str, Any] | None = None  # a checkpoint that has been read and not loaded yet
-    _generators: dict[str, Any] | None = None  # of a resumed run, until its loop begins
+    _generators: dict[str, Any] | None = None  # states of a resumed run, until its loop begins
     _gathered: Mapping[str, Any] | None = None  # whole tensors of a sharded model while it is saved
 
     @classmethod
@@ -106,8 +106,9 @@ class SamplugRunner(Runner):
         self._strategy = build_strategy(self.cfg.get("strategy"))
 
     def dump_config(self) -> None:
-        """Write the config into the work folder; a test's goes to its log folder, so that it does not replace the
-        training's.
+        """Write the config into the work folder, or into the log folder for a test.
+
+        The config of a test thus does not replace that of the training.
         """
         if self._train_loop is not None:
             super().dump_config()
@@ -139,7 +140,7 @@ class SamplugRunner(Runner):
             optim_wrapper = {"constructor": "samplug.TrainableOptimWrapperConstructor", **optim_wrapper}
         return super().build_optim_wrapper(optim_wrapper)
 
-    # Parts that need no type, so that no registry notes that they are built.
+    # These parts need no type, so no registry notes that they are built.
     def build_log_processor(self, log_processor: LogProcessor | dict[str, Any]) -> LogProcessor:
         with part(log_processor, LogProcessor):
             return super().build_log_processor(log_processor)
@@ -167,7 +168,7 @@ class SamplugRunner(Runner):
         return SetsEvaluator(metrics)
 
     def _described(self, loop: Any) -> Any:
-        """Tell a loop's evaluator its dataset and model."""
+        """Describe a loop's dataset and the model to its evaluator; return the loop."""
         if isinstance(evaluator := getattr(loop, "evaluator", None), SetsEvaluator):
             evaluator.describe(loop.dataloader.dataset, lambda: self.model)
         return loop
@@ -272,16 +273,15 @@ class SamplugRunner(Runner):
             if self._generators is None:
                 self.logger.warning(
                     f"resume: {filename} was written by {len(state['generators'])} processes, now there are "
-                    f"{self.world_size}: random numbers "
-                    f"of the model's forward pass start from the seed again (data and augmentation are not affected)"
+                    f"{self.world_size}: random numbers of the model's forward pass start from the seed again (data "
+                    "and augmentation are not affected)"
                 )
         seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
         if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
             self.logger.warning(
                 f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed "
-                f"{dataset.augmentation_seed}, so "
-                f"some samples are repeated: set randomness=dict(seed={seed}) to continue exactly as without the "
-                "interruption"
+                f"{dataset.augmentation_seed}, so some samples are repeated: set randomness=dict(seed={seed}) to "
+                "continue exactly as without the interruption"
             )
 
     def restore_generators(self) -> None:
@@ -296,9 +296,8 @@ class SamplugRunner(Runner):
         Raises:
             SaveError: No space, or no permission; the files that were there before are whole.
         """
-        self.call_hook(
-            "read_losses"
-        )  # of DeferredLosses: a loss that is not finite stops here, all others are in the checkpoint
+        # DeferredLosses: a loss that is not finite stops the run here; all others are in the checkpoint.
+        self.call_hook("read_losses")
         save = super().save_checkpoint
         if is_sharded(self.model):
             self._gathered = gathered(

@@ -1,4 +1,4 @@
-"""Load the weights of an evaluation; tests, the Inferencer and all commands follow this rule."""
+"""Load the weights of an evaluation, in the same way for tests, the Inferencer and all commands."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ def load_for_evaluation(
 ) -> None:
     """Load the weights of ``init_cfg`` into a model, and those of a checkpoint over them.
 
-    State that data fill (:mod:`samplug.checkpoints.filled`) is loaded if a file has it and is not required.
+    State that is filled from data (:mod:`samplug.checkpoints.filled`) is loaded if a file has it; it is not required.
 
     Args:
         model: Without a data-parallel wrapper.
@@ -51,7 +51,7 @@ def load_for_evaluation(
         print_log("the model is untrained: random weights, a floor to compare with", "current", logging.WARNING)
         model.init_weights()  # type: ignore[operator]
         for value in model.state_dict().values():
-            broadcast(value)  # each process has drawn its own
+            broadcast(value)  # each process has drawn values of its own
     elif source == FROM_INIT_CFG:
         missing = set(model.state_dict()) - load_pretrained(model) - filled_names(model)
         if missing:
@@ -63,8 +63,7 @@ def load_for_evaluation(
         checkpoint = read_checkpoint(fetch(source))
         on_read(checkpoint)
         report = apply_checkpoint(model, checkpoint, source)
-        # Pretrained files are read only if the checkpoint lacks their entries, so a whole checkpoint needs no other
-        # file.
+        # Pretrained files are read only if the checkpoint lacks their entries: a whole checkpoint needs no other file.
         if pretrained_names(model) - filled_names(model) - set(report.loaded):
             load_pretrained(model)
             apply_checkpoint(model, checkpoint, source)
@@ -103,6 +102,5 @@ def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) 
         raise WeightsError(
             f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
             f"({len(omitted['names'])} entries left out of the checkpoint differ): set "
-            "model.backbone.init_cfg.checkpoint "
-            f"to the file used in training"
+            "model.backbone.init_cfg.checkpoint to the file used in training"
         )

@@ -1,1 +1,1 @@
-"""Score predictions. Only ``.metrics``, MMEngine's side, and ``.sets_evaluator`` import torch."""
+"""Score predictions. Only ``.metrics`` and ``.sets_evaluator``, the parts for MMEngine, import torch."""

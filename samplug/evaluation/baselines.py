@@ -35,8 +35,9 @@ def centre_prior(image: NDArray[np.uint8], width: float = 0.25) -> NDArray[np.ui
 
 
 def spectral_residual(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Compute spectral residual saliency (Hou and Zhang, CVPR 2007), the departure from the smooth log spectrum, at a
-    width of 64 pixels.
+    """Compute spectral residual saliency (Hou and Zhang, CVPR 2007) at a width of 64 pixels.
+
+    It is the departure of the log spectrum from its smooth version.
     """
     height, width = image.shape[:2]
     size = (_SPECTRAL_WIDTH, max(1, round(_SPECTRAL_WIDTH * height / width)))
@@ -74,10 +75,9 @@ def box_fill(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
 
 
 def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
-    """Run GrabCut (Rother et al., SIGGRAPH 2004) from a box, at 256 pixels; arguments and result as for
-    :func:`box_fill`.
+    """Run GrabCut (Rother et al., SIGGRAPH 2004) from a box, at a longer side of at most 256 pixels.
 
-    A box that leaves no background to learn from is filled.
+    Arguments and result as for :func:`box_fill`. A box that leaves no background to learn from is filled.
     """
     height, width = image.shape[:2]
     scale = min(1.0, _GRABCUT_SIDE / max(height, width))
@@ -97,7 +97,7 @@ def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
 
 Baseline = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
-# Baselines from a box that a user drew, to compare with a promptable model.
+# Baselines that start from a box, to compare with a promptable model.
 BOX_BASELINES = {"box": box_fill, "grabcut": grabcut_box}
 BASELINES: dict[str, Baseline] = {
     "constant": constant,

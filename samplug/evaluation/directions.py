@@ -1,4 +1,4 @@
-"""Direction of metrics: whether a greater or a smaller value is the better one."""
+"""Direction of metrics: whether a greater or a smaller value is better."""
 
 import re
 from collections.abc import Iterator
@@ -11,8 +11,7 @@ from samplug.registry import METRICS
 
 Rule = Literal["greater", "less"]
 
-# Metrics of mmdet, mmseg and mmpretrain by the last part of their names; mmdet's come with the kind of their boxes or
-# masks.
+# Metrics of mmdet, mmseg and mmpretrain by the last part of their names; mmdet's have the kind of annotation before it.
 _GREATER = re.compile(
     r"(a|m)?(Acc|IoU|Dice|Fscore|Precision|Recall)(\.\w+)?"  # mmseg.IoUMetric; mmseg.CityscapesMetric and others below
     r"|averageScore|d[123]"
@@ -27,7 +26,7 @@ _LESS = re.compile(r"mMR|abs_rel|sq_rel|rmse|rmse_log|log10|silog|IDSw|FP|FN|\S*
 
 
 def rule_of(metric: str) -> Rule | None:
-    """Return which value of a metric is the better one; None: it is not known.
+    """Return whether a greater or a smaller value of a metric is better; None: it is not known.
 
     A name may have prefixes, ``'CAMO/MAE'``, ``'coco/segm_mAP'``. Its last part is looked up in the ``columns`` and
     ``lower_is_better`` of the registered protocols and of the classes in METRICS that have them, then among the names

@@ -27,16 +27,16 @@ def evaluate(
         methods: Name -> predictions, from ``protocol.find_predictions``.
         ground_truths: From ``protocol.find_ground_truths``.
         protocol: Protocol to score with.
-        on_error: ``'stop'``: samples that cannot be scored are an error that lists all of them. ``'skip'``: a sample
-            that one method cannot be scored on is left out of all, and listed in ``skipped``.
+        on_error: ``'stop'``: raise an error that lists all samples that cannot be scored. ``'skip'``: leave a sample
+            that one method cannot be scored on out of all methods, and list it in ``skipped``.
         workers: Number of processes; 0: this one.
-        progress: Show a bar.
+        progress: Show a progress bar.
 
     Returns:
         Name -> report.
 
     Raises:
-        DataError: Files without a partner, broken files, other sizes; no sample that all methods can be scored on.
+        DataError: Files have no partner, are broken or differ in size, or no sample can be scored for all methods.
     """
     partners = {name: _partners(method, ground_truths, on_error) for name, method in methods.items()}
     scored: dict[str, dict[str, ImageResult]] = {}
@@ -78,8 +78,8 @@ def _partners(
     if not common:
         raise DataError(
             f"evaluate: no prediction in {method.source} has the name of a ground truth in {ground_truths.folder}: for "
-            "example "
-            f"{min(predicted, default='none')!r} and {min(known)!r}; --pred-suffix and --gt-suffix cut endings off"
+            f"example {min(predicted, default='none')!r} and {min(known)!r}; --pred-suffix and --gt-suffix cut endings "
+            "off"
         )
     if problems and on_error == "stop":
         _stop(method, problems)
@@ -124,12 +124,12 @@ def _stop(method: Predictions[Any, Any], problems: Mapping[str, str]) -> None:
 
 
 def differences(reports: Mapping[str, Report], metric: str, lower_is_better: bool, number: int = 5) -> list[str]:
-    """Describe, a line each, the images on which the other methods gain and lose most against the first.
+    """Return lines of text that name the images on which the other methods gain and lose most against the first.
 
     Args:
         reports: Method -> report.
         metric: Metric to compare.
-        lower_is_better: Whether its smaller value is the better one.
+        lower_is_better: A smaller value of the metric is better.
         number: Number of images on each side.
     """
     first, *others = reports
@@ -155,7 +155,7 @@ def differences(reports: Mapping[str, Report], metric: str, lower_is_better: boo
 def extremes(
     report: Report, metric: str, lower_is_better: bool, number: int = 5
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the names of the worst and of the best images of a report, worst and best first."""
+    """Return the names of the worst images of a report, the worst first, and of the best ones, the best first."""
     ranked = sorted(
         (name for name in report.images if metric in report.images[name]),
         key=lambda name: report.images[name][metric] * (-1 if lower_is_better else 1),

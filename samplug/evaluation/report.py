@@ -34,7 +34,7 @@ class Report:
     def of(
         cls, protocol: Protocol[Any, Any], results: Mapping[str, ImageResult], skipped: Mapping[str, str] | None = None
     ) -> "Report":
-        """Sum up the results of images by name."""
+        """Sum up the results of images, which are given by name."""
         ordered = dict(sorted(results.items()))
         counted = {name: result for name, result in ordered.items() if result.skipped is None}
         left_out = {name: result.skipped for name, result in ordered.items() if result.skipped is not None}
@@ -87,8 +87,9 @@ def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:
 
 
 def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "", decimals: int = 4) -> str:
-    """Format rows of scores as an aligned Markdown table; columns that no row has are left out, a score that a row
-    lacks is a dash.
+    """Format rows of scores as an aligned Markdown table.
+
+    Columns that no row has are left out; a score that a row lacks is a dash.
     """
     present = [column for column in columns if any(column in scores for scores in rows.values())]
     cells = [[title, *present]]

@@ -1,8 +1,8 @@
-"""Worker processes that score while the model goes on.
+"""Worker processes that score while the model continues.
 
-Workers are fresh interpreters that are driven through pipes. Forks would inherit OpenCV's and CUDA's threads in an
-unknown state and were seen to hang; multiprocessing's spawn and forkserver import the user's main script again in every
-worker.
+Workers are fresh interpreters that get their tasks through pipes. Forks would inherit the threads of OpenCV and CUDA in
+an unknown state, and some of them hung. The methods spawn and forkserver of multiprocessing import the user's main
+script again in every worker.
 """
 
 import contextlib
@@ -104,8 +104,8 @@ class ScoringPool(Generic[Key, Result]):
         except EOFError as error:
             self.close()
             raise ScoringWorkerDied(
-                f"a scoring process died while {key} was waited for, most likely for lack of memory: set workers=0, or "
-                "fewer"
+                f"a scoring process died before it returned {key}, most likely for lack of memory: set workers=0, or "
+                "fewer workers"
             ) from error
 
     def _number(self) -> int:
@@ -123,7 +123,7 @@ class _Processes:
     def __init__(self, number: int) -> None:
         self._number = number
         self._users: WeakSet[ScoringPool[Any, Any]] = WeakSet()
-        self._threads = ThreadPoolExecutor(number)  # one waits for each process
+        self._threads = ThreadPoolExecutor(number)  # a thread waits for each process
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         for _ in range(number):
             self._idle.put(_Worker())
@@ -166,7 +166,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            # Ctrl-C reaches the whole group: the parent says what to do, and closes the pipe.
+            # Ctrl-C reaches the whole process group; workers ignore it, and the parent closes their pipe.
             [
                 sys.executable,
                 "-c",
@@ -186,16 +186,16 @@ class _Worker:
         message = pickle.dumps((task, args), pickle.HIGHEST_PROTOCOL)  # whole, before anything is sent
         try:
             _send(request, message)
-            answer = _receive(reply)
+            received = _receive(reply)
         except BrokenPipeError as error:
             raise EOFError from error
-        failed, value = pickle.loads(answer)  # from our own process
+        failed, value = pickle.loads(received)  # from our own process
         if failed:
             raise value
         return value
 
     def close(self) -> None:
-        """Let the process end."""
+        """Close the pipes, and wait until the process ends."""
         assert self._process.stdin
         assert self._process.stdout
         with contextlib.suppress(BrokenPipeError):
@@ -217,16 +217,14 @@ def serve() -> None:
                 request = _receive(requests)
             except EOFError:
                 return
-            _send(replies, _answer(request))
+            _send(replies, _reply(request))
 
 
-def _answer(request: bytes) -> bytes:
-    """Run a pickled task; return, pickled, whether it failed and its result or exception."""
-    answer: tuple[bool, Any]
+def _reply(request: bytes) -> bytes:
+    """Run a pickled task; return the pickled pair of a flag, True if it failed, and its result or exception."""
     try:
         task, args = pickle.loads(request)
-        answer = (False, task(*args))
-        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((False, task(*args)), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         try:
             message = pickle.dumps((True, error), pickle.HIGHEST_PROTOCOL)

@@ -25,14 +25,14 @@ _FILES = ("out_file", "out_file_path", "outfile_prefix")
 
 @EVALUATOR.register_module()
 class SetsEvaluator(Evaluator):
-    """MMEngine's evaluator that scores each test set by itself: metrics are called ``SET/NAME``, with one set ``NAME``
-    as usual.
+    """MMEngine's evaluator that scores each test set on its own.
 
-    A sample belongs to the set of its ``dataset_name``. Samples without one belong to the part of a concatenated
-    dataset that they come from, if the runner has called :meth:`describe`; it is called as its ``name``, its
-    ``metainfo['dataset_name']``, or else ``set0``, ``set1``, ... Each set has a copy of every metric, with the set's
-    own ``dataset_meta`` and its own file where the metric writes one (``out.SET.json``). Samples that a distributed
-    sampler repeats count once. Where two metrics use one name, the later one's gets its class as a prefix.
+    Metrics are called ``SET/NAME``, or ``NAME`` as usual if there is one set. A sample belongs to the set of its
+    ``dataset_name``. Samples without one belong to the part of a concatenated dataset that they come from, if the
+    runner has called :meth:`describe`. The name of a part is its ``name``, its ``metainfo['dataset_name']``, or else
+    ``set0``, ``set1``, ... Each set has a copy of every metric, with the set's own ``dataset_meta`` and its own file if
+    the metric writes one (``out.SET.json``). Samples that a distributed sampler repeats count once. If two metrics
+    report one name, that of the later metric gets its class as a prefix.
 
     SamplugRunner uses it by default; for MMEngine's Runner: ``test_evaluator=dict(type='samplug.SetsEvaluator',
     metrics=[...])``.
@@ -55,8 +55,9 @@ class SetsEvaluator(Evaluator):
         self._seen: dict[str, set[Hashable]] = {}
 
     def describe(self, dataset: Any, model: Callable[[], Any]) -> None:
-        """Say what is tested: samples find their sets, and metrics learn whether the model hands over logits or
-        probabilities.
+        """Set the tested dataset and model.
+
+        Samples belong to the dataset's parts; metrics must know if the model returns logits or probabilities.
 
         Args:
             dataset: Dataset of the loader; its ``datasets`` are the sets, if it has them.
@@ -130,7 +131,7 @@ class SetsEvaluator(Evaluator):
         return found
 
     def _place(self, sample: Any) -> tuple[str, Hashable]:
-        """Return the set of a sample, and the key that tells it from others of the set (None: there is none)."""
+        """Return the set of a sample, and its key among the samples of the set (None: there is none)."""
         if not isinstance(sample, Mapping):
             return "", None
         seed = sample.get("sample_seed")  # (seed, epoch, index), from SeededDataset
@@ -154,7 +155,7 @@ class SetsEvaluator(Evaluator):
         return self._of_sets[name]
 
     def _sizes(self) -> dict[str, int]:
-        """Return the number of different samples in each set, over all ranks, and begin anew."""
+        """Return the number of different samples in each set, over all ranks, and reset it."""
         keys: dict[str, set[Hashable]] = {}
         for rank, seen in enumerate(all_gather_object(self._seen)):
             for name, own in seen.items():
@@ -213,7 +214,9 @@ def _renamed(scores: Mapping[str, float], taken: Mapping[str, float], owner: str
             new, number = f"{owner}{number if number > 1 else ''}/{name}", number + 1
         if new != name:
             print_log(
-                f"two metrics report {name}: {owner}'s is called {new} (a prefix=... names it)", "current", WARNING
+                f"two metrics report {name}: {owner}'s is called {new} (set its prefix=... to rename it)",
+                "current",
+                WARNING,
             )
         names[name] = new
     return {names[name]: value for name, value in scores.items()}
@@ -225,7 +228,7 @@ def _file_of_set(path: str, name: str) -> str:
 
 
 def _part_of_batch(batch: Any, numbers: Sequence[int], size: int) -> Any:
-    """Return the chosen samples of a collated batch: of every list or tensor with an entry for each sample."""
+    """Return the chosen samples of a collated batch, from every list or tensor with an entry for each sample."""
     if isinstance(batch, Mapping):
         return {key: _part_of_batch(value, numbers, size) for key, value in batch.items()}
     if isinstance(batch, Tensor):

@@ -1,4 +1,4 @@
-"""Reading of kept feature maps in data workers."""
+"""Read stored feature maps in data workers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,11 +47,11 @@ class FeatureReader:
 
 
 def set_maps(sample: BaseDataElement, maps: tuple[Tensor, ...]) -> None:
-    """Put an image's maps (C, h, w) into its sample, with which they go to the device."""
+    """Put an image's maps (C, h, w) into its sample, which takes them to the device."""
     sample.encoder_maps = BaseDataElement(**{f"level{level}": value for level, value in enumerate(maps)})
 
 
 def take_maps(sample: BaseDataElement) -> tuple[Tensor, ...] | None:
-    """Take the maps of :func:`set_maps` out of a sample, lest they stay in memory with it; None: it has none."""
+    """Take the maps of :func:`set_maps` out of a sample, so that memory is freed; None: it has none."""
     maps = sample.pop("encoder_maps", None)
     return None if maps is None else tuple(maps.get(f"level{level}") for level in range(len(maps.keys())))

@@ -21,18 +21,19 @@ _GB = 10**9
 class FeatureStore:
     """Feature maps of images in a folder, a safetensors file for each image.
 
-    The folder belongs to one encoder: its name is derived from the weights, sizes and ``dtype``. Entries are named by
-    a key of the image's pixels and their normalisation (:func:`pixel_key`), so that nothing stale is ever read. Several
+    The folder belongs to one encoder: its name is derived from the weights, sizes and ``dtype``. Entries are named by a
+    key of the image's pixels and their normalisation (:func:`pixel_key`), so that nothing stale is ever read. Several
     processes and runs may read and write at once, and may be killed at any moment: a file is written whole, flushed to
     the disk and renamed. Damaged files are recognised by a checksum, reported, and count as missing. Stores can be
     pickled and used in data workers.
 
-    An image at 1024 px takes 2.1 MB of SAM in bfloat16 (256 x 64 x 64), and 44 MB of SAM 2, whose pyramid also has maps
-    of 256 channels at strides 4 and 8 (256 x 256 x 256 and 256 x 128 x 128). SAM 2's decoder reduces these to 32 and 64
-    channels with its own 1x1 convolutions; they are trained with the decoder, so their output cannot be kept.
+    In bfloat16 the maps of an image at 1024 px take 2.1 MB for SAM (256 x 64 x 64), and 44 MB for SAM 2, whose pyramid
+    also has maps of 256 channels at strides 4 and 8 (256 x 256 x 256 and 256 x 128 x 128). SAM 2's decoder reduces
+    these to 32 and 64 channels by its own 1x1 convolutions; they are trained with the decoder, so their output cannot
+    be kept.
 
     Args:
-        folder: Folder of the entries; made when the first one is written.
+        folder: Folder of the entries; it is made when the first one is written.
         dtype: ``'bfloat16'``, ``'float16'`` or ``'float32'`` in the files.
         limit_gb: Largest number of gigabytes that this process may write.
 
@@ -62,11 +63,11 @@ class FeatureStore:
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
-            print_log(f"features: {path} cannot be read ({error}): computed anew", "current", 30)
+            print_log(f"features: {path} cannot be read ({error}): its maps are computed again", "current", 30)
             return None
         # Files that are older than the checksums have none.
         if expected is not None and expected != _checksum(maps):
-            print_log(f"features: {path} is damaged (its checksum differs): computed anew", "current", 30)
+            print_log(f"features: {path} is damaged (its checksum differs): its maps are computed again", "current", 30)
             return None
         return maps
 
@@ -96,7 +97,7 @@ class FeatureStore:
         if self._written > self.limit_gb * _GB:
             raise ConfigError(
                 f"features: {self._written / _GB:.1f} GB were written to {self.folder} in this run: leave random "
-                "augmentations other than flips out of the pipeline (each picture is an entry of its own), or raise "
+                "augmentations other than flips out of the pipeline (each image has an entry of its own), or raise "
                 f"limit_gb={self.limit_gb:g}"
             )
 

@@ -21,17 +21,17 @@ _KEY_BYTES = 32
 
 
 class VectorStore:
-    """Vectors of one length by key, in one file of fixed-size records: for probes, k-NN and memories of references.
+    """Vectors of one length by key, in one file of fixed-size records: for probes, k-NN and memory banks.
 
-    A record holds a key, the values and a checksum, in float32 4 * dim + 36 bytes: 3.1 GB for a million vectors of 768
+    A record holds a key, the values and a checksum, 4 * dim + 36 bytes in float32: 3.1 GB for a million vectors of 768
     values. Values are memory-mapped; keys are also kept in memory, about 150 bytes each. One process at a time appends;
     others see the records that were there when they opened the file. A last record that was cut by a kill is dropped, a
     damaged one is reported and counts as missing.
 
     Args:
-        path: The file; the first :meth:`append` makes it.
+        path: The file; the first :meth:`append` creates it.
         dim: Length of the vectors.
-        source: Origin of the vectors beyond the key, e.g. a digest of weights and transform; at most 128 characters.
+        source: Origin of the vectors besides the key, e.g. a digest of weights and transform; at most 128 characters.
         dtype: ``'float32'`` or ``'float16'`` in the file.
 
     Raises:
@@ -122,7 +122,7 @@ class VectorStore:
         except BlockingIOError as error:
             writer.close()
             raise DataError(f"features: another process appends to {self.path}: let one process write") from error
-        self._map()  # also what another process has appended since
+        self._map()  # with records that another process has appended since
         writer.truncate(_HEADER_BYTES + len(self._records) * self._record.itemsize)
         writer.seek(0, os.SEEK_END)
         self._writer = writer

@@ -10,9 +10,9 @@ InitCfg = dict[str, Any] | list[dict[str, Any]] | None
 
 
 class StrictInit:
-    """Mixin before a ``BaseModule``: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` is strict under any scope.
+    """Mixin before a ``BaseModule`` that loads ``dict(type='Pretrained', checkpoint=...)`` strictly in any scope.
 
-    MMEngine's own ``Pretrained`` goes on silently when the file's keys do not fit.
+    MMEngine's own ``Pretrained`` continues silently if the file's keys do not fit.
     """
 
     init_cfg: InitCfg

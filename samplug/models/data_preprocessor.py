@@ -19,18 +19,19 @@ with quiet_optional_operators():
 class LetterboxPreProcessor(SegDataPreProcessor):
     """mmseg's ``SegDataPreProcessor`` that pads to one size in training and in tests.
 
-    Images may have any sizes up to ``size``, also within a batch (mmseg's needs equal ones in a test). They are padded
-    at the right and below, after normalisation: images with 0, their mean; in training also the ground truth, with 255
-    = ignore. In a test ``img_padding_size`` of each sample tells the padding, and the ground truth stays as it is.
+    Images may have any size up to ``size``, also within a batch (mmseg's tests need images of one size). After
+    normalisation they are padded with 0, their mean, at the right and at the bottom. In training the ground truth is
+    padded too, with 255 (ignored). In a test it stays as it is, and ``img_padding_size`` of each sample holds the
+    padding.
 
     Args:
         size: (height, width) of the network's input.
-        digest: Give each sample ``pixels``, the key of its image as it came from the loader, see
+        digest: Set ``pixels`` of each sample, the key of its image as it came from the loader, see
             :func:`samplug.features.pixel_key`; a :class:`CachedEncoder` needs it.
-        **kwargs: Other arguments of mmseg's: ``mean``, ``std``, ``bgr_to_rgb``, ...
+        **kwargs: Other arguments of ``SegDataPreProcessor``: ``mean``, ``std``, ``bgr_to_rgb``, ...
 
     Attributes:
-        settings: What the encoder's input depends on beyond the image, as text.
+        settings: Normalisation and padding as text: the encoder's input depends on the image and on these.
     """
 
     def __init__(self, size: tuple[int, int], digest: bool = False, **kwargs: Any) -> None:
@@ -39,7 +40,7 @@ class LetterboxPreProcessor(SegDataPreProcessor):
         self.settings = json.dumps(dict(size=size, **kwargs), sort_keys=True, default=str)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Turn a batch of the loader into a batch of the model.
+        """Convert a batch of the loader to the model's input.
 
         Args:
             data: ``inputs``: N images (3, H, W), BGR in 0..255; ``data_samples``: N samples. In a test they may be
@@ -51,7 +52,7 @@ class LetterboxPreProcessor(SegDataPreProcessor):
         """
         if self.digest:
             for image, sample in zip(data["inputs"], data.get("data_samples") or (), strict=False):
-                if "pixels" not in sample:  # a data worker may have made it
+                if "pixels" not in sample:  # a data worker may have computed it
                     sample.set_metainfo(dict(pixels=pixel_key(image, self.settings)))
         if training:
             return super().forward(data, training)

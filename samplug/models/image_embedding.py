@@ -1,4 +1,4 @@
-"""Encoded image as a value, on which prompts are answered."""
+"""Encoded image as a value, from which masks are predicted for any number of prompts."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,15 +14,14 @@ from samplug.models.input_geometry import InputGeometry
 class ImageEmbedding:
     """Encoded image, made by :meth:`PromptableSAM.embed`: an immutable value that any number of threads may use.
 
-    It can be kept, copied, pickled and moved. It holds for the weights that made it: after training or loading make a
-    new one. :class:`Predictor` notices changed weights of the same model; it cannot notice them in a copy or in another
-    process.
+    It can be kept, copied, pickled and moved. It is valid for the weights that made it: make a new one after training
+    or loading weights. :class:`Predictor` notices changed weights of the same model, but not those of a copy.
 
     Attributes:
         features: Maps of the image as :meth:`PromptableSAM.encode` returns them, (1, C, h, w) each.
-        geometry: How the image lies in the network's input.
+        geometry: Place of the image in the network's input.
         memory: Results of the decoder that depend on the image alone.
-        weights_version: :meth:`PromptableSAM.weights_version` at that time; None in copies.
+        weights_version: :meth:`PromptableSAM.weights_version` when it was made; None in copies.
     """
 
     features: tuple[Tensor, ...]

@@ -20,8 +20,8 @@ class InputGeometry:
     Attributes:
         size: Side S of the input in pixels.
         original: (height, width) of the image.
-        mode: ``'letterbox'`` (SAM): the longer side becomes S, padding follows at the right or below. ``'squash'`` (SAM
-            2): both sides become S.
+        mode: ``'letterbox'`` (SAM): the longer side becomes S, padding follows at the right or the bottom.
+            ``'squash'`` (SAM 2): both sides become S.
     """
 
     size: int
@@ -51,12 +51,11 @@ class InputGeometry:
             resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
             return torch.from_numpy(resized.copy()).permute(2, 0, 1).float()
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float()
-        return F.interpolate(pixels[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)[
-            0
-        ]
+        pixels = F.interpolate(pixels[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+        return pixels[0]
 
     def to_input(self, points: Tensor) -> Tensor:
-        """Convert (..., 2) of (x, y) from pixels of the image to pixels of the input; boxes are given as corners."""
+        """Convert points (..., 2), (x, y), from pixels of the image to pixels of the input; pass boxes as corners."""
         height, width = self.filled
         scale = points.new_tensor([width / self.original[1], height / self.original[0]])
         return points * scale
@@ -96,6 +95,5 @@ def resize_masks(logits: Tensor, size: tuple[int, int]) -> Tensor:
         return logits
     # As images of one channel: torch's path for a few channels is two to four times slower.
     single = logits.flatten(0, 1)[:, None]
-    return F.interpolate(single, size=size, mode="bilinear", align_corners=False).unflatten(0, logits.shape[:2])[
-        :, :, 0
-    ]
+    resized = F.interpolate(single, size=size, mode="bilinear", align_corners=False)
+    return resized.unflatten(0, logits.shape[:2])[:, :, 0]

@@ -24,8 +24,8 @@ def run_interaction(
     Args:
         model: A :class:`samplug.models.PromptableSAM`.
         prompts: Its simulator, e.g. a :class:`PromptSimulator`.
-        features: Maps of the one image.
-        objects: (B, 1, S, S) uint8: 1 = the object, 0 = not, 255 = not known.
+        features: Maps of the image.
+        objects: (B, 1, S, S) uint8: 1 = on the object, 0 = not on it, 255 = not known.
         generator: Source of the random numbers.
     """
     state = first_prompt(prompts, objects, generator)
@@ -38,12 +38,12 @@ def run_interaction(
 
 
 def first_prompt(prompts: Any, objects: Tensor, generator: torch.Generator) -> PromptState:
-    """Make the prompt that needs no prediction; arguments as those of :func:`run_interaction`."""
+    """Make the prompt that needs no prediction; arguments as for :func:`run_interaction`."""
     return prompts.start(objects == 1, generator, objects != IGNORED)
 
 
 def _predict(model: Any, prompts: Any, features: tuple[Tensor, ...], state: PromptState) -> Masks:
-    """Predict masks of B objects, those of Q prompts for an object merged."""
+    """Predict masks of B objects; the masks of Q prompts for one object are merged."""
     shape = state.points.shape[:2]
     # SAM 2 hides objects that it predicts to be absent in training; tests show the mask, as its predictor does.
     hide_absent = model.training and model.decode_head.has_object_score
@@ -59,7 +59,7 @@ def _predict(model: Any, prompts: Any, features: tuple[Tensor, ...], state: Prom
 
 
 def prompt_generator_of(sample: Any) -> torch.Generator:
-    """Return a generator made of a sample's ``sample_seed`` (seed, epoch, sample), else of torch's generator."""
+    """Return a generator seeded by a sample's ``sample_seed`` (seed, epoch, sample), or else by torch's generator."""
     seed = sample.get("sample_seed")
     return prompt_generator(*(seed if seed is not None else torch.randint(2**31, (2,)).tolist()))
 

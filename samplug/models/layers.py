@@ -26,7 +26,7 @@ class MLP(nn.Module):
     Args:
         sizes: Channels of the input, the hidden layers and the output.
         activation: Activation after each layer but the last.
-        last: Activation after the last layer; None: none.
+        last: Activation after the last layer; None: no activation.
     """
 
     def __init__(

@@ -52,30 +52,30 @@ class PromptableSAM(StrictInit, BaseModel):
     wrong (:mod:`samplug.models.prompts`). Nothing of a call is stored on the model.
 
     Args:
-        backbone: Config of an :class:`Encoder`: :class:`SAMViT`, :class:`SAM2Hiera`, or a :class:`CachedEncoder` of one of
-            them. It is frozen unless it says ``frozen=False``, as in all models of samplug.
+        backbone: Config of an :class:`Encoder`: :class:`SAMViT`, :class:`SAM2Hiera`, or a :class:`CachedEncoder` of one
+            of them. It is frozen unless it says ``frozen=False``, as in all models of samplug.
         decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2:
             ``dict(type='SAM2MaskDecoder', prompts=True)``. Its ``threshold`` is the probability above which a pixel is
             foreground.
         train_prompts: Config of the simulator of prompts in training; None: :class:`PromptSimulator`, SAM 2's rules.
         test_prompts: Config of the simulator in tests and validation. None: a click at the object's centre.
         loss: Name or config of a loss. None: ``sam2_prompted``.
-        adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, :class:`LoRAAdapter`; None: none.
+        adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, such as :class:`LoRAAdapter`.
         frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch
             of its own.
         with_cp: Activation checkpointing of an interaction's steps: masks and losses are computed again in the backward
-            pass. For many objects in an image; the encoder has a switch of its own.
-        geometry: How images lie in the input, see :class:`InputGeometry`; ``'letterbox'`` as SAM, ``'squash'`` as SAM
-            2.
+            pass. It is meant for many objects in an image; the encoder has a switch of its own.
+        geometry: Place of images in the input, see :class:`InputGeometry`: ``'letterbox'`` for SAM, ``'squash'`` for
+            SAM 2.
         dynamic_multimask: In evaluation, replace a single mask that is not stable by the best of the three, see
-            :meth:`PromptedMaskDecoder.decode`. None: as the decoder's published predictor, SAM 2 does and SAM does not.
+            :meth:`PromptedMaskDecoder.decode`. None: as in the published predictors, True for SAM 2 and False for SAM.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the
             encoder's statistics.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``: the whole model from one file.
 
     Raises:
-        ConfigError: ``frozen`` names no part, ``geometry`` is unknown, or the adapter has features of its own, which
-            prompts are not made for.
+        ConfigError: ``frozen`` names no part, ``geometry`` is unknown, or the adapter replaces the encoder's maps,
+            which SAM's decoder needs.
     """
 
     @renamed_arguments(frame="geometry")
@@ -101,8 +101,7 @@ class PromptableSAM(StrictInit, BaseModel):
         if self.adapter is not None and self.adapter.tap() is not None:
             raise ConfigError(
                 f"PromptableSAM: {type(self.adapter).__name__} has maps of its own in place of the encoder's, which "
-                f"SAM's "
-                f"decoder is not made for: use LoRAAdapter"
+                "SAM's decoder needs: use LoRAAdapter"
             )
         self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
@@ -119,17 +118,17 @@ class PromptableSAM(StrictInit, BaseModel):
                 self.get_submodule(name).requires_grad_(False)
             except AttributeError as error:
                 raise ConfigError(
-                    f"PromptableSAM: frozen names {name!r}, and there is no such part: {error}"
+                    f"PromptableSAM: frozen names {name!r}, which is no part of the model: {error}"
                 ) from error
 
     def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
-        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        """Return settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
         corrections = getattr(self.train_prompts, "num_correction_points", 0)
         if self.with_cp or not corrections:
             return []
         return [
-            f"model.with_cp=True: of the {corrections + 1} answers of an interaction one at a time is kept, and all are computed again in the "
-            f"backward pass (about a quarter more time after the encoder)"
+            f"model.with_cp=True: activations of one of the {corrections + 1} steps of an interaction are kept at a "
+            "time, and all are computed again in the backward pass (about a quarter more time after the encoder)"
         ]
 
     @property
@@ -174,8 +173,8 @@ class PromptableSAM(StrictInit, BaseModel):
         Args:
             inputs: (N, 3, S, S) normalised images.
             data_samples: N samples with ``gt_instances.masks`` or ``gt_sem_seg``, see :func:`objects_of`, of the images
-                before they were padded, or after it. Random choices depend on their ``sample_seed`` (seed, epoch,
-                sample) alone; without one they come from torch's generator.
+                before or after padding. Random choices depend on their ``sample_seed`` (seed, epoch, sample) alone;
+                without one they come from torch's generator.
 
         Raises:
             ConfigError: A sample has no ground truth, or one of another size than its image.
@@ -202,7 +201,7 @@ class PromptableSAM(StrictInit, BaseModel):
         return {**losses, name: losses[name] + self._zero_of_prompts()}
 
     def _zero_of_prompts(self) -> Tensor | int:
-        """A zero on which all trained parameters of the prompt encoder have a gradient of zero.
+        """Return a zero that depends on all trained parameters of the prompt encoder, with a gradient of zero.
 
         A step embeds only the kinds of prompts that were drawn, and data parallelism waits for a gradient of each
         parameter. Sums of no elements are 0 whatever the values are.
@@ -229,8 +228,7 @@ class PromptableSAM(StrictInit, BaseModel):
               ``gt_sem_seg``.
 
         Raises:
-            ConfigError: A sample has no ground truth, or the pipeline resized its image in another way than
-                ``geometry`` says.
+            ConfigError: A sample has no ground truth, or the pipeline did not resize its image as ``geometry`` demands.
         """
         features = self.encode(inputs, data_samples)
         for index, sample in enumerate(data_samples):
@@ -245,8 +243,7 @@ class PromptableSAM(StrictInit, BaseModel):
         if objects.shape[-2:] != geometry.original:
             raise ConfigError(
                 f"PromptableSAM: the ground truth is {tuple(objects.shape[-2:])}, its image was {geometry.original}: "
-                f"load masks "
-                f"after the resize in the test pipeline, they are scored at the image's size"
+                "load masks after the resize in the test pipeline, since they are scored at the image's size"
             )
         generator = prompt_generator_of(sample)
         clicks: list[list[dict[str, Any]]] = []
@@ -288,7 +285,7 @@ class PromptableSAM(StrictInit, BaseModel):
         )
 
     def _check_place(self, geometry: InputGeometry, sample: Any) -> None:
-        """Stop where clicks would miss: at images that were stretched for a letterbox, or the reverse."""
+        """Raise an error where clicks would miss: for an image that was stretched for a letterbox, or the reverse."""
         padding = sample.get("img_padding_size")
         if padding is None:
             return  # not from a preprocessor
@@ -296,9 +293,8 @@ class PromptableSAM(StrictInit, BaseModel):
         if (left, top) != (0, 0) or (self.img_size - bottom, self.img_size - right) != geometry.filled:
             raise ConfigError(
                 f"PromptableSAM: an image of {geometry.original} fills "
-                f"{(self.img_size - bottom, self.img_size - right)} of the "
-                f"input, but geometry={self.geometry!r} means {geometry.filled}: set keep_ratio="
-                f"{self.geometry == 'letterbox'} in the pipelines"
+                f"{(self.img_size - bottom, self.img_size - right)} of the input, but geometry={self.geometry!r} means "
+                f"{geometry.filled}: set keep_ratio={self.geometry == 'letterbox'} in the pipelines"
             )
 
     def enlarged(self, logits: Tensor) -> Tensor:
@@ -306,7 +302,7 @@ class PromptableSAM(StrictInit, BaseModel):
         return resize_masks(logits, (self.img_size, self.img_size))
 
     def encode(self, images: Tensor, data_samples: Sequence[Any] | None = None) -> tuple[Tensor, ...]:
-        """Encode images for :meth:`decode`: the encoder's maps, for SAM 2 as its decoder prepares them.
+        """Encode images for :meth:`decode`: the encoder's maps; those of SAM 2 after its decoder has prepared them.
 
         Args:
             images: (N, 3, S, S) normalised.
@@ -354,21 +350,21 @@ class PromptableSAM(StrictInit, BaseModel):
         Args:
             features: Result of :meth:`encode` for N images.
             prompts: Prompts of B objects.
-            multimask: Three masks for prompts that may mean several things, in place of one.
+            multimask: Predict three masks for ambiguous prompts in place of one.
             hide_absent: See :meth:`PromptedMaskDecoder.decode`; SAM 2 only.
             dynamic: See :meth:`PromptedMaskDecoder.decode`. None: ``dynamic_multimask``.
-            memory: ``memory`` of the :class:`ImageEmbedding` that ``features`` are of (N = 1), to compute less; None:
-                nothing is reused.
+            memory: ``memory`` of the :class:`ImageEmbedding` that holds ``features`` (N = 1), which saves computation;
+                None: nothing is reused.
 
         Returns:
             ``logits`` (B, M, 4g, 4g), ``iou`` (B, M), ``object_score`` (B, 1) or None.
 
         Raises:
-            ConfigError: It is not clear in which image an object is, ``memory`` comes with several images, or the
-                decoder cannot hide objects.
+            ConfigError: ``image_index`` is missing although there are several images and another number of objects,
+                ``memory`` comes with several images, or the decoder cannot hide objects.
         """
         if memory is not None and len(features[0]) != 1:
-            raise ConfigError(f"decode: memory is of one image, and features are of {len(features[0])}: leave it out")
+            raise ConfigError(f"decode: memory belongs to one image, features to {len(features[0])}: leave memory out")
         chosen = self._of_objects(features, prompts)
         grid = self.img_size // self.backbone.patch_size
         one = {
@@ -393,7 +389,7 @@ class PromptableSAM(StrictInit, BaseModel):
 
 
 def _exclusive_boxes(masks: Tensor) -> Tensor:
-    """Boxes (B, 4) of masks (B, 1, H, W) with exclusive ends, as mmdet's; zeros for empty masks."""
+    """Return boxes (B, 4) of masks (B, 1, H, W) with exclusive ends, as mmdet's; zeros for empty masks."""
     boxes = tight_boxes(masks)
     boxes[:, 2:] += 1
     return boxes * (boxes[:, 2:] > boxes[:, :2]).all(dim=1, keepdim=True)

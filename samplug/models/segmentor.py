@@ -50,7 +50,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
     """
 
     align_corners = False
-    outputs = "logits"  # mmseg's own segmentors with one class hand over probabilities
+    outputs = "logits"  # mmseg's own segmentors with one class return probabilities
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
     def postprocess_result(
         self, seg_logits: Tensor, data_samples: Sequence[SegDataSample] | None = None
     ) -> Sequence[SegDataSample]:
-        """Undo padding and flip, resize to ``ori_shape``, and decide.
+        """Undo padding and flip, resize to ``ori_shape``, and decide the class of each pixel.
 
         Differs from mmseg's in that ``seg_logits`` stay logits in the binary case too: mmseg stores probabilities
         there, and its own test-time augmentation passes them through a sigmoid again.
@@ -130,8 +130,7 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
 
         Returns:
             Samples with ``seg_logits`` (classes, H, W) and ``pred_sem_seg`` (1, H, W) of class indexes; binary ones
-            also with ``frame_logits`` (1, S, S) if the image fills the input without padding, for scores as in the
-            paper.
+            also with ``frame_logits`` (1, S, S) if the image fills the input without padding, for scores at that size.
         """
         height, width = seg_logits.shape[-2:]
         if data_samples is None:

@@ -40,9 +40,10 @@ class TSSAM(SAMSegmentor):
         )
 
     def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
-        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        """Return settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
         if not (self.adapter.feedback and self.backbone.frozen):
             return []
         return [
-            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: scores change)"
+            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another "
+            "method: scores change)"
         ]

@@ -19,10 +19,10 @@ with quiet_optional_operators():
 class SegTTAModel(_SegTTAModel):
     """mmseg's model for test-time augmentation, whose samples hold the mean over the views in ``seg_logits`` too.
 
-    mmseg leaves the logits of the last view there, and metrics and written masks are made of them.
+    mmseg leaves the logits of the last view there, which metrics and written masks would then use.
     """
 
-    outputs = "logits"  # also around a model that hands over probabilities
+    outputs = "logits"  # also around a model that returns probabilities
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:
         """Average the probabilities of each image's views.
@@ -40,10 +40,8 @@ class SegTTAModel(_SegTTAModel):
             logits = torch.stack([as_logits(view.seg_logits.data, outputs) for view in views])
             if self.module.out_channels == 1:
                 mean = logits.sigmoid().mean(dim=0)
-                decision, logits = (
-                    (mean > self.module.decode_head.threshold).long(),
-                    mean.logit(torch.finfo(mean.dtype).eps),
-                )
+                decision = (mean > self.module.decode_head.threshold).long()
+                logits = mean.logit(torch.finfo(mean.dtype).eps)
             else:
                 logits = logits.log_softmax(dim=1).logsumexp(dim=0) - math.log(len(views))
                 decision = logits.argmax(dim=0, keepdim=True)

@@ -402,7 +402,7 @@ def test_memory_is_of_one_image():
     memory = model.embed(pictures()[0]).memory
     with torch.no_grad():
         features = model.encode(torch.randn(2, 3, 64, 64))
-        with pytest.raises(ConfigError, match="memory is of one image, and features are of 2"):
+        with pytest.raises(ConfigError, match="memory belongs to one image, features to 2"):
             model.decode(features, Prompts(boxes=torch.ones(2, 4)), memory=memory)
 
 

@@ -314,7 +314,7 @@ def test_a_run_without_a_seed_is_not_resumed_silently(tmp_path, seed):
         assert ("set randomness=dict(seed=" in log) == (resume and seed is None)
 
 
-def test_advice_on_memory_of_sessions():
+def test_advice_on_memory_of_interactions():
     """Promptable models and datasets of several objects bring their own lines."""
     backbone = tiny_tssam_cfg(backbone=dict(img_size=32))["backbone"]
 
@@ -323,7 +323,7 @@ def test_advice_on_memory_of_sessions():
         loader = dict(batch_size=1, dataset=dict(type="SA1BDataset", max_objects=most))
         return " ".join(memory_advice(dict(train_dataloader=loader), model, 2**30))
 
-    assert "model.with_cp=True: of the 8 answers" in advice(False, 3)
+    assert "model.with_cp=True: activations of one of the 8 steps" in advice(False, 3)
     assert "train_dataloader.dataset.max_objects=1: objects of an image in a step instead of 3" in advice(True, 3)
     assert "train_dataloader.dataset.max_objects=8: objects of an image in a step; now all" in advice(True, None)
     assert "model.with_cp" not in advice(True, 1)

@@ -219,7 +219,7 @@ def test_random_augmentations_stop_at_the_limit(tmp_path, weights):
 
 def test_mistakes(tmp_path, weights):
     path = weights()
-    with pytest.raises(ConfigError, match="without weights its maps mean nothing"):
+    with pytest.raises(ConfigError, match="the encoder has no pretrained weights"):
         MODELS.build(dict(type="CachedEncoder", encoder=dict(type="SAMViT", arch=TINY_ARCH), cache_dir="x"))
     with pytest.raises(ConfigError, match="maps on disk cannot be trained"):
         MODELS.build(cached(tmp_path, path, frozen=False))

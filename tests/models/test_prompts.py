@@ -219,7 +219,7 @@ def test_masks_of_other_kinds():
         center_click(masks.float())
     with pytest.raises(ValueError, match="differ in shape"):
         center_click(masks, masks[..., 1:])
-    with pytest.raises(ValueError, match=r"shape \(2,\), needed"):
+    with pytest.raises(ValueError, match=r"shape \(2,\), expected"):
         uniform_click(masks, None, torch.rand(2))
 
 

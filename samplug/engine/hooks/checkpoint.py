@@ -1,4 +1,4 @@
-"""Save checkpoints in an order that loses none."""
+"""Save checkpoints in an order that never leaves a run without one."""
 
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from samplug.utils.files import write_text
 class CheckpointHook(_CheckpointHook):
     """Save checkpoints and delete an old one only when the new one is complete (MMEngine's deletes first).
 
-    ``last_checkpoint`` is replaced in one step and always names a file that exists. Arguments as MMEngine's; ``rule`` is
-    looked up where it is not given (:func:`samplug.evaluation.directions.rule_of`).
+    ``last_checkpoint`` is replaced in one step and always names a file that exists. Arguments as MMEngine's; a missing
+    ``rule`` is looked up (:func:`samplug.evaluation.directions.rule_of`).
 
     Raises:
         ConfigError: Validation has no metric ``save_best``.
@@ -31,7 +31,7 @@ class CheckpointHook(_CheckpointHook):
     def __init__(self, *args: Any, save_best: str | list[str] | None = None, rule: Any = None, **kwargs: Any) -> None:
         if rule is None and save_best not in (None, "auto"):
             rules = [rule_of(metric) for metric in ([save_best] if isinstance(save_best, str) else save_best or [])]
-            rule = rules if None not in rules else None  # MMEngine knows others
+            rule = rules if None not in rules else None  # MMEngine has rules for others
         super().__init__(*args, save_best=save_best, rule=rule, **kwargs)
         if self.args:  # MMEngine passes them on and fails at the first checkpoint
             raise TypeError(f"CheckpointHook got an unexpected keyword argument '{next(iter(self.args))}'")

@@ -12,7 +12,7 @@ from samplug.registry import HOOKS
 
 
 class DeferredLosses(Hook):
-    """Base of hooks that use the losses of each iteration without making the host wait for the device in each.
+    """Base of hooks that use the losses of each iteration, but do not wait for the device in each.
 
     :meth:`use_losses` gets the losses of all iterations, in order, when a ``LoggerHook`` may write a line, at the end
     of an epoch, before a validation and before a checkpoint is written: no reader of these sees an older value.
@@ -27,7 +27,7 @@ class DeferredLosses(Hook):
 
         Args:
             runner: The Runner.
-            iteration: Its number, from 1.
+            iteration: Number of the iteration, from 1.
             losses: All scalars that the training step returned, by name.
             files: Image files of its batch, as far as the data samples name them.
         """
@@ -59,7 +59,7 @@ class DeferredLosses(Hook):
         self.read_losses(runner)
 
     def read_losses(self, runner: Runner) -> None:
-        """Read all losses that have not been read yet; :class:`samplug.engine.SamplugRunner` calls it before it saves."""
+        """Read all losses that have not been read yet; :class:`SamplugRunner` calls it before it saves."""
         unread, self._unread = self._unread, []
         tensors = [value for _, row, _ in unread for value in row.values() if isinstance(value, torch.Tensor)]
         device = tensors[0].device if tensors else "cpu"
@@ -86,7 +86,7 @@ class RuntimeInfoHook(DeferredLosses, _RuntimeInfoHook):
 
 
 def batch_files(data_batch: Any) -> list[str]:
-    """Image files of a batch, from its data samples."""
+    """Return the image files of a batch, from its data samples."""
     samples = data_batch.get("data_samples") if isinstance(data_batch, Mapping) else None
     paths = (getattr(sample, "metainfo", {}).get("img_path") for sample in samples or ())
     return [str(path) for path in paths if path]

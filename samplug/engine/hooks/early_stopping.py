@@ -73,7 +73,7 @@ class EarlyStoppingHook(Hook):
             )
 
     def _judge(self, score: float) -> str:
-        """Return the reason why training ends, or ''."""
+        """Return the reason why training ends; empty if it continues."""
         if not math.isfinite(score):
             return "which is not finite" if self.check_finite else ""
         improved = score * self.sign > self.best + self.min_delta or self.best == -math.inf

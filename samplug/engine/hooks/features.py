@@ -1,4 +1,4 @@
-"""Reading of kept feature maps in data workers."""
+"""Let data workers read stored feature maps."""
 
 from typing import Any
 

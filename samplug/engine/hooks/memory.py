@@ -14,8 +14,7 @@ from samplug.utils.text import gib
 
 @HOOKS.register_module()
 class MemoryHook(Hook):
-    """Log the peak of memory after the first iterations, when everything that training keeps exists, and after each
-    epoch.
+    """Log the peak of memory after the first iterations, when all that training keeps exists, and after each epoch.
 
     Args:
         first: Number of iterations before the first line.
@@ -50,8 +49,7 @@ class MemoryHook(Hook):
             total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
             text = (
                 f"GPU peak {gib(used_bytes())} in use, {gib(torch.cuda.max_memory_reserved())} held, of {gib(total)}; "
-                f"{fixed}; "
-                f"process {gib(resident_bytes())}"
+                f"{fixed}; process {gib(resident_bytes())}"
             )
         else:
             text = f"process peak {gib(used_bytes())}, now {gib(resident_bytes())}; {fixed}"
@@ -59,7 +57,7 @@ class MemoryHook(Hook):
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process in bytes, without that of loading processes."""
+    """Return the resident memory of this process in bytes, without that of loading processes."""
     import psutil
 
     return psutil.Process().memory_info().rss

@@ -40,8 +40,7 @@ class NonFiniteHook(DeferredLosses):
         raise NonFiniteLoss(
             f"loss: not finite at iteration {iteration} ({terms}), learning rate {_rate(runner)}; files of the batch: "
             f"{listed(files, _LISTED) or 'unknown'}. {_last_checkpoint(runner)} Look at these files; if they are "
-            "sound, lower the learning "
-            f"rate, or set optim_wrapper.clip_grad.max_norm=1.0, and continue with --resume"
+            "sound, lower the learning rate, or set optim_wrapper.clip_grad.max_norm=1.0, and continue with --resume"
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -53,9 +52,8 @@ class NonFiniteHook(DeferredLosses):
         if bad:
             raise NonFiniteLoss(
                 f"weights: {len(bad)} entries are not finite after iteration {runner.iter + 1} (first {bad[0]}), "
-                "learning rate "
-                f"{_rate(runner)}; nothing is saved. {_last_checkpoint(runner)} Lower the learning rate, or set "
-                "optim_wrapper.clip_grad.max_norm=1.0, and continue with --resume"
+                f"learning rate {_rate(runner)}; nothing is saved. {_last_checkpoint(runner)} Lower the learning rate, "
+                "or set optim_wrapper.clip_grad.max_norm=1.0, and continue with --resume"
             )
 
 

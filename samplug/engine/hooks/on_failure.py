@@ -8,8 +8,7 @@ from mmengine.runner import BaseLoop, Runner
 
 
 def on_failure(runner: Runner, act: Callable[[BaseException], None]) -> None:
-    """Call ``act`` with the exception (``KeyboardInterrupt`` included) that ends a run; then it reaches the caller as
-    usual.
+    """Call ``act`` with the exception, ``KeyboardInterrupt`` included, that ends a run, before it reaches the caller.
 
     Call this in ``before_run``. It covers the steps of a Runner after that: reading weights and running loops. A
     validation that fails within a training calls ``act`` twice.

@@ -26,8 +26,8 @@ from samplug.visualization import draw_classes, draw_overlay, number_objects, wr
 class OverlayHook(Hook):
     """Write the predictions of a test: masks to score elsewhere, and overlays to look at.
 
-    A file is called as its image; where two images of a set have one name, as the image's path below their common
-    folder. With several sets, each has a folder of its own.
+    A file has the name of its image, or the image's path below the common folder if two images of a set have one name.
+    With several sets, each has a folder of its own.
 
     Args:
         mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; numbers from 1 in
@@ -72,7 +72,7 @@ class OverlayHook(Hook):
         """Return the file of a sample.
 
         Raises:
-            DataError: Two images, which no dataset listed before the test, would get one file.
+            DataError: Two images that the dataset did not list before the test would get one file.
         """
         image = sample.img_path
         name = self._names.get((sample.get("dataset_name") or "", image), f"{Path(image).stem}.png")
@@ -82,8 +82,9 @@ class OverlayHook(Hook):
 
     @staticmethod
     def _image(sample: Any, inputs: Sequence[Any], index: int) -> np.ndarray:
-        """Return the original image; for generated data, which has no file, the network's input (of its first view) at
-        the original size.
+        """Return the original image.
+
+        Generated data have no file; for them it is the network's input, of its first view, at the original size.
         """
         if Path(sample.img_path).is_file():
             return read_image(sample.img_path)
@@ -94,7 +95,7 @@ class OverlayHook(Hook):
 
 
 class _Shown(NamedTuple):
-    """Pictures of a sample: labels (H, W), and whether they are foreground against background."""
+    """Pictures (H, W) of a sample; ``binary``: they show foreground and background."""
 
     mask: NDArray[Any]
     decision: NDArray[Any]
@@ -128,11 +129,11 @@ def _file_names(dataset: Any) -> dict[tuple[str, str], str]:
     """Decide the names of all files of a test, so that no clash is found in the middle of it.
 
     Args:
-        dataset: Dataset of the loader; parts of it that cannot tell their image paths get no names.
+        dataset: Dataset of the loader; parts without image paths get no names.
 
     Returns:
-        Set and path of the image -> name, in the set's folder where there are several sets. For samples that do not say
-        their set, '' and the path name the first set that has it.
+        Set and path of the image -> name, in the set's folder if there are several sets. For samples without a set, ''
+        and the path stand for the first set that has it.
     """
     sets: dict[str, dict[str, None]] = {}
     for entry in _entries(dataset):
@@ -160,8 +161,9 @@ def _entries(dataset: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _distinct(paths: Sequence[str]) -> list[str]:
-    """Return the shortest names that tell paths apart: stems, else paths below the common folder, else these with their
-    suffixes.
+    """Return the shortest distinct names of paths.
+
+    They are stems, else paths below the common folder without suffixes, else these with suffixes.
     """
     common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     relative = [Path(os.path.relpath(path, common)) for path in paths]

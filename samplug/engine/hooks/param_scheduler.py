@@ -1,4 +1,4 @@
-"""Step schedules that depend on validation scores in agreement with resumed runs."""
+"""Step schedules that depend on validation scores so that resumed runs agree with uninterrupted ones."""
 
 from mmengine.hooks import ParamSchedulerHook as _ParamSchedulerHook
 from mmengine.runner import Runner

@@ -22,11 +22,11 @@ _SECONDS_BETWEEN_DRAWINGS = 0.1
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Show epoch, iterations, last logged loss, rate and remaining time of the train, val and test loop in a line on
-    the terminal.
+    """Show the progress of the train, val and test loop in a line on the terminal.
 
-    Logged and printed lines appear above it. The hook does nothing where neither stdout nor stderr is a terminal, and
-    in all ranks but the first. If the line cannot be drawn, the run continues without it.
+    The line has the epoch, iterations, last logged loss, rate and remaining time. Logged and printed lines appear above
+    it. The hook does nothing where neither stdout nor stderr is a terminal, and in all ranks but the first. If the line
+    cannot be drawn, the run continues without it.
 
     The remaining time assumes the loop's present rate; a training's does not include later validations.
 
@@ -172,7 +172,7 @@ class _ProgressLine:
 
 
 class _Above:
-    """Replacement of a terminal's stream that writes whole lines, unchanged and of any length, above the progress line."""
+    """Replacement of a terminal's stream that writes whole lines, of any length, above the progress line."""
 
     def __init__(self, stream: TextIO, console: Console) -> None:
         self._stream, self._console = stream, console
@@ -198,7 +198,7 @@ class _Above:
 
 
 class _RateColumn(ProgressColumn):
-    """Iterations per second, or seconds per iteration if there is less than one a second."""
+    """Iterations per second, or seconds per iteration if they take more than a second."""
 
     def render(self, task: Task) -> Text:
         if not task.speed:
@@ -207,7 +207,7 @@ class _RateColumn(ProgressColumn):
 
 
 def _terminal() -> TextIO | None:
-    """The stream to draw on: stdout if it is a terminal, else stderr; None if neither is."""
+    """Return the stream to draw on: stdout if it is a terminal, else stderr; None if neither is."""
     if os.environ.get("TERM") == "dumb":
         return None
     return next(filter(_is_terminal, (sys.stdout, sys.stderr)), None)
@@ -218,7 +218,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 
 
 def _stream_handlers() -> list["logging.StreamHandler[Any]"]:
-    """Stream handlers of MMEngine's loggers (``logging`` does not list them) and of the root logger."""
+    """Return the stream handlers of MMEngine's loggers (``logging`` does not list them) and of the root logger."""
     from mmengine.logging import MMLogger
 
     loggers = [*MMLogger._instance_dict.values(), logging.getLogger()]

@@ -92,7 +92,7 @@ class RunRecordHook(Hook):
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Number of values in trained and in frozen parameters."""
+    """Return the number of values in trained and in frozen parameters."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return dict(
         trained=sum(size for size, trained in sizes if trained),

@@ -30,7 +30,7 @@ class SplitLeakageHook(Hook):
 
 
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
-    """Warnings about the sets of a config, from its settings alone: no dataset is built."""
+    """Return warnings about the sets of a config, from its settings alone: no dataset is built."""
     train, val, test = (
         list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
     )
@@ -40,8 +40,8 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
         if _is_published_test(dataset):
             warnings.append(
                 f"data: validation uses {name}, a published test set, so the best checkpoint is chosen by the images "
-                "that it is scored on. "
-                f"Take a part of the training set (part='train' and part='val' of BinarySegDataset)"
+                "that it is scored on. Take a part of the training set (part='train' and part='val' of "
+                "BinarySegDataset)"
             )
         elif any(_overlap(dataset, other) for other in test):
             warnings.append(
@@ -62,7 +62,7 @@ def _is_published_test(dataset: Mapping[str, Any]) -> bool:
 
 
 def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """True if two datasets may read the same samples, judged by their settings."""
+    """Return True if two datasets may read the same samples, judged by their settings."""
     if _source(first) != _source(second):
         return False
     parts = first.get("part"), second.get("part")

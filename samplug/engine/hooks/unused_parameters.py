@@ -20,8 +20,7 @@ class UnusedParametersHook(Hook):
     """Name the trained parameters that the loss does not depend on, after the first step.
 
     In one process this is a warning: these parameters keep their values. In several processes data parallelism would
-    stop at the next step and give only indices. Sharded models (FSDP) are not checked: unused parameters do no harm
-    there.
+    stop at the next step and give only indices. Sharded models (FSDP) are not checked: unused ones do no harm there.
 
     Raises:
         ConfigError: There are such parameters in several processes, and the model's wrapper does not have

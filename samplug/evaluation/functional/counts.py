@@ -1,7 +1,6 @@
 """Exact integer histograms of a prediction, from which nearly every measure of a foreground map is computed.
 
-A prediction has 256 levels, so every sum over pixels is a sum over a histogram: one pass over the image serves all
-measures.
+A prediction has 256 levels, so every sum over pixels is a sum over a histogram: all measures share one pass.
 """
 
 from dataclasses import dataclass

@@ -39,8 +39,7 @@ def overlap_scores(counts: LevelCounts, threshold: float = 0.5, stretch: bool = 
 def dice_curve(counts: LevelCounts) -> NDArray[np.float64]:
     """Compute Dice of the stretched prediction at 256 thresholds: (256,) in [0, 1], 0 for an empty ground truth.
 
-    Its mean is the "mDice" of polyp papers (PraNet), which stays below 1 for a perfect map: at threshold 0 all is
-    foreground.
+    Its mean is the "mDice" of polyp papers (PraNet). It is below 1 for a perfect map: at threshold 0 all is foreground.
     """
     true, false = counts.curves
     return 2 * true / np.maximum(true + false + counts.foreground, 1)
@@ -53,13 +52,12 @@ def iou_curve(counts: LevelCounts) -> NDArray[np.float64]:
 
 
 def boundary_iou(pred: Mask, gt: Mask, dilation_ratio: float = 0.02, valid: Mask | None = None) -> float:
-    """Compute boundary IoU (Cheng et al., CVPR 2021), the IoU of the parts of both masks that lie near their own
-    contours.
+    """Compute boundary IoU (Cheng et al., CVPR 2021): the IoU of the parts of both masks near their own contours.
 
     Args:
         pred: (H, W) bool.
         gt: (H, W) bool.
-        dilation_ratio: Width of the boundary as a fraction of the image's diagonal, at least one pixel.
+        dilation_ratio: Width of the boundary as a fraction of the image's diagonal; it is at least one pixel.
         valid: (H, W) bool: pixels that count; None: all.
 
     Returns:

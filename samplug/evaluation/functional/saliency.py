@@ -18,8 +18,9 @@ EPS = float(np.spacing(1))
 
 @dataclass(frozen=True)
 class SaliencyCounts(LevelCounts):
-    """Pixel counts of a prediction by class and level, also in each quadrant about the foreground's centroid
-    (S-measure).
+    """Pixel counts of a prediction by class and level, in the image and in each quadrant.
+
+    The quadrants meet at the foreground's centroid; the S-measure needs them.
 
     Attributes:
         quadrants: (4, 2, 256) int64: top left, top right, bottom left, bottom right; background, foreground; level.
@@ -71,8 +72,9 @@ def e_curve(counts: LevelCounts) -> NDArray[np.float64]:
 
 
 def e_adaptive(counts: LevelCounts) -> float:
-    """Compute the enhanced-alignment measure at twice the mean of the prediction (an all-zero prediction is all
-    foreground there).
+    """Compute the enhanced-alignment measure at twice the mean of the prediction.
+
+    At this threshold an all-zero prediction is all foreground.
     """
     true, false = counts.adaptive()
     return float(_e_measure(counts, np.array([true]), np.array([false]))[0])
@@ -160,8 +162,9 @@ def _parts(split: tuple[int, int]) -> tuple[tuple[slice, slice], ...]:
 
 
 def _split_point(gt: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the row and column where the quadrants meet: the rounded centroid of the foreground (image centre if
-    none), plus one.
+    """Return the row and column where the quadrants meet.
+
+    They are the rounded centroid of the foreground, or else the image's centre, plus one.
     """
     rows, columns = gt.sum(axis=1), gt.sum(axis=0)
     total = int(rows.sum())
@@ -181,8 +184,9 @@ def _object_score(histogram: NDArray[np.int64], levels: NDArray[np.float64]) -> 
 
 
 def _ssim(quadrant: NDArray[np.int64], counts: SaliencyCounts, part: tuple[slice, slice]) -> float:
-    """Compute the similarity of prediction and ground truth in one quadrant from means, variances and covariance
-    (denominators N - 1).
+    """Compute the similarity of prediction and ground truth in one quadrant.
+
+    Means, variances and covariance have denominators N - 1.
     """
     total = int(quadrant.sum())
     if total == 0:

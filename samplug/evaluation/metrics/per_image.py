@@ -34,13 +34,13 @@ from samplug.utils.model_outputs import Outputs, as_logits, check_logits, check_
 class PerImageMetric(BaseMetric):
     """Base of metrics that score each image with a protocol.
 
-    Images that a distributed sampler repeats count once. Scores are computed in worker processes while the model goes
-    on; an image leaves its scores and curves behind (some kilobytes).
+    Images that a distributed sampler repeats count once. Scores are computed in worker processes while the model
+    continues; only the scores and curves of an image are kept (some kilobytes).
 
     Args:
         protocol: Protocol to score with.
-        out_file: Json of all scores, ``{"protocol", "summary", "images", "skipped"}``; with several sets
-            ``out.SET.json`` each (:class:`samplug.evaluation.sets_evaluator.SetsEvaluator`).
+        out_file: JSON file of all scores, ``{"protocol", "summary", "images", "skipped"}``; one file ``out.SET.json``
+            for each of several sets (:class:`samplug.evaluation.sets_evaluator.SetsEvaluator`).
         workers: Number of worker processes, see :class:`ScoringPool`.
         label: Addition to the name of the row in the printed table; None: the prefix.
         collect_device: Device on which MMEngine gathers the results of all ranks.
@@ -70,8 +70,7 @@ class PerImageMetric(BaseMetric):
         """Score a sample in a worker.
 
         Args:
-            name: Name in the report; a repeated one replaces its result, so what an aborted evaluation left behind does
-                not survive the next.
+            name: Name in the report; it replaces an earlier result of this name, such as that of an aborted run.
             pred: Prediction that the protocol takes.
             ground_truth: Ground truth that the protocol takes.
             protocol: None: the metric's.
@@ -141,9 +140,9 @@ class ForegroundMetric(PerImageMetric):
         source: ``'original'``: ``seg_logits`` at the size of the image. ``'input'``: ``frame_logits`` at the size of
             the model's square input, with the ground truth squashed to it (nearest); images without them (padded
             inputs, test-time augmentation) are not scored.
-        outputs: What the model hands over, ``'logits'`` or ``'probabilities'``. None: what the runner says of its model
-            (:func:`samplug.utils.model_outputs.outputs_of`); in another runner, logits, and values that look like
-            probabilities are an error.
+        outputs: Kind of the model's output, ``'logits'`` or ``'probabilities'``. None: SamplugRunner sets it
+            (:func:`samplug.utils.model_outputs.outputs_of`); in another runner the output must be logits, and values
+            that look like probabilities are an error.
         foreground_class: Index of the foreground among the two classes of a softmax head, whose difference of logits is
             scored; None: the model has one logit per pixel.
         **kwargs: See :class:`PerImageMetric`.
@@ -170,7 +169,7 @@ class ForegroundMetric(PerImageMetric):
         self.source, self.outputs, self.foreground_class = source, outputs, foreground_class
 
     def declare_outputs(self, outputs: Outputs) -> None:
-        """Say what the model hands over; the key ``outputs`` of the metric goes first."""
+        """Set the kind of the model's output; the argument ``outputs`` of the metric takes precedence."""
         self.outputs = self.outputs or outputs
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
@@ -185,15 +184,12 @@ class ForegroundMetric(PerImageMetric):
         if self.source == "input":
             if "frame_logits" in sample:
                 pred = foreground_map(self._logits(sample["frame_logits"], None))
-                self.submit(
-                    name, pred, ground_truth_map(sample), dataclasses.replace(self.protocol, size=pred.shape[0])
-                )
+                protocol = dataclasses.replace(self.protocol, size=pred.shape[0])
+                self.submit(name, pred, ground_truth_map(sample), protocol)
             return
         decision = sample["pred_sem_seg"]["data"] if "pred_sem_seg" in sample else None
-        pred, ground_truth = (
-            foreground_map(self._logits(sample["seg_logits"]["data"], decision)),
-            ground_truth_map(sample),
-        )
+        pred = foreground_map(self._logits(sample["seg_logits"]["data"], decision))
+        ground_truth = ground_truth_map(sample)
         if self.protocol.size is None and pred.shape != ground_truth.shape:
             raise ConfigError(
                 f"{type(self).__name__}: prediction {pred.shape} and ground truth {ground_truth.shape} of {name} "
@@ -248,7 +244,7 @@ class BERMetric(ForegroundMetric):
     Args:
         threshold: Shadow is where the probability exceeds it.
         pooling: ``'dataset'``: rates of all pixels; ``'image'``: means over images.
-        mode: ``'tssam'``: threshold 125/255 and means over images, as TS-SAM, at the size that ``source`` says.
+        mode: ``'tssam'``: threshold 125/255 and means over images, as TS-SAM, at the size given by ``source``.
         **kwargs: See :class:`ForegroundMetric`.
     """
 
@@ -264,8 +260,10 @@ class BERMetric(ForegroundMetric):
 
 @METRICS.register_module()
 class OverlapMetric(ForegroundMetric):
-    """``Dice`` ``IoU`` ``Acc`` ``Sensitivity`` ``Precision`` ``BIoU`` ``mDice`` ``mIoU`` ``maxDice`` ``maxIoU``, see
-    :class:`Overlap`.
+    """Metric of the overlap of foreground maps, see :class:`Overlap`.
+
+    Its scores are ``Dice`` ``IoU`` ``Acc`` ``Sensitivity`` ``Precision`` ``BIoU`` ``mDice`` ``mIoU`` ``maxDice`` and
+    ``maxIoU``.
 
     Args:
         threshold: Foreground is where the probability exceeds it.
@@ -286,17 +284,17 @@ def foreground_map(logits: Tensor) -> Map:
     if logits.shape[0] != 1:
         raise ConfigError(
             f"a foreground metric needs one logit per pixel, got {logits.shape[0]} classes: use mmseg.IoUMetric, or "
-            "for two classes "
-            f"foreground_class=1"
+            "for two classes foreground_class=1"
         )
     if logits.isnan().any():
-        raise DataError("the model's logits hold NaN: its weights, or its precision, are broken")
+        raise DataError("the model's logits hold NaN: check its weights and its precision")
     return (logits[0].float().sigmoid() * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def ground_truth_map(sample: Mapping[str, Any]) -> Labels:
-    """Return the labels (H, W) of a data sample with ``gt_sem_seg`` (1, H, W): uint8, 1 foreground, 0 background, 255
-    ignored.
+    """Return the labels (H, W) uint8 of a data sample with ``gt_sem_seg`` (1, H, W).
+
+    Labels are 1 = foreground, 0 = background, 255 = ignored.
 
     Raises:
         DataError: There are other labels, or there is no ground truth.

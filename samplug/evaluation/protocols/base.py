@@ -34,8 +34,7 @@ def register_protocol(cls: ProtocolType) -> ProtocolType:
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
             f"evaluate: {other.__module__}.{other.__qualname__} and {cls.__module__}.{cls.__qualname__} are both "
-            f"called {cls.name!r}: "
-            f"rename one"
+            f"called {cls.name!r}: rename one"
         )
     PROTOCOLS[cls.name] = cls  # a module that is reloaded registers its classes again
     return cls
@@ -48,7 +47,7 @@ class ImageResult:
     Attributes:
         scores: Metric -> value of the sample; empty if it has none.
         extra: Further values that the summary needs (curves, pixel counts).
-        skipped: Reason why the sample does not count; None: it counts.
+        skipped: Reason why the sample does not count; None if it counts.
     """
 
     scores: Scores
@@ -120,8 +119,8 @@ class Predictions(Generic[Pred, Truth]):
         source: Folder, or another source that the protocol knows.
         name: Name in tables.
         files: Sample -> its files.
-        read: Read the prediction of one sample from its files; the ground truth tells the size that it must have. A
-            function that can be pickled.
+        read: Read the prediction of one sample from its files; its size must be that of the ground truth. A function
+            that can be pickled.
         note: Remark that is printed, e.g. that values were rescaled; may be empty.
     """
 
@@ -134,13 +133,13 @@ class Predictions(Generic[Pred, Truth]):
 
 @dataclass(frozen=True)
 class FileProtocol(Protocol[Pred, Truth]):
-    """Base of protocols that read their samples from folders: ``tools/evaluate_masks.py PROTOCOL`` exists for each one
-    that is registered.
+    """Base of protocols that read their samples from folders.
 
-    A protocol whose samples are one image file each defines ``read_prediction`` and ``read_ground_truth``. Where a
-    sample has several files (``mask_0_NAME.png``, ``mask_1_NAME.png``) or files of another kind (``NAME.json``),
-    override ``find_predictions`` or ``find_ground_truths``. Settings are fields of the dataclass; an argument of the
-    command that is called as a field sets it.
+    ``tools/evaluate_masks.py PROTOCOL`` exists for each registered one. A protocol whose samples are one image file
+    each defines ``read_prediction`` and ``read_ground_truth``. Where a sample has several files (``mask_0_NAME.png``,
+    ``mask_1_NAME.png``) or files of another kind (``NAME.json``), override ``find_predictions`` or
+    ``find_ground_truths``. Settings are fields of the dataclass; an argument of the command that has a field's name
+    sets that field.
     """
 
     @classmethod
@@ -234,8 +233,9 @@ def list_samples(folder: Path, suffix: str | None, recursive: bool) -> dict[str,
 
 
 def score_image(protocol: Protocol[Pred, Truth], name: str, pred: Pred, ground_truth: Truth) -> ImageResult:
-    """Call :meth:`Protocol.score` with errors that name the sample; a module-level function, so that workers can import
-    it.
+    """Call :meth:`Protocol.score` with errors that name the sample.
+
+    It is a function of the module, so that workers can import it.
 
     Raises:
         DataError: The sample cannot be scored.

@@ -23,12 +23,11 @@ Rle = Mapping[str, Any]
 @register_protocol
 @dataclass(frozen=True)
 class Clicks(Protocol[Sequence[Rle], Labels]):
-    """Masks of one object after each of T prompts, where each prompt adds a click to the previous one; means over
-    objects.
+    """Masks of one object after each of T prompts, each of which adds a click to those before; means over objects.
 
     ``IoU@k`` ``Dice@k`` ``BIoU@k`` are taken after prompt k (a box counts as one): for every k in the scores of an
     object, for k = 1, 3, 5, 10, 20 and T in the summary. ``NoC@t`` is the number of clicks until IoU reaches t percent,
-    T where it never does; ``NoF@t`` is the share of objects that never reach it (Sofiiuk et al., ICIP 2022, report
+    or T if it never does; ``NoF@t`` is the share of objects that never reach it (Sofiiuk et al., ICIP 2022, report
     their number). Objects without a pixel do not count.
     """
 
@@ -45,7 +44,7 @@ class Clicks(Protocol[Sequence[Rle], Labels]):
 
         Args:
             pred: T masks of the image's size as COCO RLE.
-            ground_truth: (H, W) labels: 1 or True object, 0 background, 255 ignored.
+            ground_truth: (H, W) labels: 1 or True = object, 0 = background, 255 = ignored.
 
         Raises:
             ValueError: The masks differ in size.

@@ -35,7 +35,7 @@ BASELINE_PREFIX = "baseline:"
 _SAMPLED = 32
 
 Labels = NDArray[np.uint8] | Mask
-"""(H, W) labels: 1 foreground, 0 background, 255 ignored; a bool mask has no ignored pixels."""
+"""(H, W) labels: 1 = foreground, 0 = background, 255 = ignored; a bool mask has no ignored pixels."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ForegroundProtocol(FileProtocol[Map, Labels]):
 
         Args:
             pred: (H, W) uint8, 255 = certain foreground.
-            ground_truth: (H, W) labels: 1 or True foreground, 0 background, 255 ignored.
+            ground_truth: (H, W) labels: 1 or True = foreground, 0 = background, 255 = ignored.
 
         Raises:
             ValueError: The maps differ in size (unless ``size`` is set), or no pixel counts.
@@ -219,8 +219,7 @@ def _read_map(files: Files, ground_truth: Labels, scale: int, resize: bool, any_
         (height, width), (gt_height, gt_width) = values.shape, ground_truth.shape
         raise DataError(
             f"the prediction {path} is {width}x{height}, its ground truth {gt_width}x{gt_height}: save predictions at "
-            "the ground truth's "
-            f"size, or pass --resize"
+            "the ground truth's size, or pass --resize"
         )
     return cv2.resize(values, ground_truth.shape[::-1], interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
@@ -233,7 +232,7 @@ def _predict_baseline(files: Files, ground_truth: Labels, baseline: str) -> Map:
 
 
 def _scale(samples: Mapping[str, Files]) -> int:
-    """255 for folders of 0/1 maps, decided by a part of the files, whose highest value is 1; otherwise 1."""
+    """Return 255 for folders of 0/1 maps, whose highest value in a part of the files is 1; otherwise 1."""
     highest = 0
     for (path,) in list(samples.values())[:: max(1, len(samples) // _SAMPLED)]:
         try:
@@ -252,7 +251,7 @@ def _parse_size(text: str) -> int | None:
 
 
 def _parse_mask_values(text: str) -> Any:
-    """Return a rule's name as it is, and the literal ``dict(...)`` or ``{...}`` as a dict."""
+    """Return the name of a rule as it is, and a literal ``dict(...)`` or ``{...}`` as a dict."""
     if not text.startswith(("dict(", "{")):
         return text
     try:
@@ -273,7 +272,7 @@ class Saliency(ForegroundProtocol):
     mean of each prediction.
 
     Args:
-        size: See :class:`ForegroundProtocol`, for the further arguments too.
+        size: See :class:`ForegroundProtocol`, also for the other arguments.
         wf_beta2: beta squared of the weighted F-measure; 1 in the literature, 0.3 in TS-SAM.
         mode: Value of the S-measure where it is not defined, see :func:`samplug.evaluation.functional.s_measure`.
     """
@@ -302,9 +301,8 @@ class Saliency(ForegroundProtocol):
     def _score(self, pred: Map, gt: Mask, valid: Mask | None) -> ImageResult:
         if valid is not None and not valid.all():
             raise ValueError(
-                "the ground truth has ignored pixels, which saliency measures do not know: list the value as "
-                "background or foreground "
-                "in mask_values, or use the overlap protocol"
+                "the ground truth has ignored pixels, which saliency measures do not allow: list the value as "
+                "background or foreground in mask_values, or use the overlap protocol"
             )
         counts = F.SaliencyCounts.of(pred, gt)
         e, f = F.e_curve(counts), F.f_curve(counts)
@@ -334,7 +332,7 @@ class Shadow(ForegroundProtocol):
     other class's rate.
 
     Args:
-        size: See :class:`ForegroundProtocol`, for the further arguments too.
+        size: See :class:`ForegroundProtocol`, also for the other arguments.
         threshold: Shadow is where the prediction exceeds it.
         pooling: ``'dataset'``: rates of all pixels of the set. ``'image'``: means of the images' rates.
         mode: ``'tssam'``: TS-SAM's threshold 125/255 and mean over images. Images without shadow, or all shadow, for
@@ -397,7 +395,7 @@ class Overlap(ForegroundProtocol):
     ``mIoU`` of polyp papers and the maximum ``maxDice`` ``maxIoU`` of the averaged curve.
 
     Args:
-        size: See :class:`ForegroundProtocol`, for the further arguments too.
+        size: See :class:`ForegroundProtocol`, also for the other arguments.
         threshold: Foreground is where the prediction exceeds it.
     """
 

@@ -34,16 +34,14 @@ class Adapter(SamplugModule):
         features = encoder(images, tap=tap)
         logits = decode_head(features if tap is None else tap.features)
 
-    Trained layers are registered in the adapter, also those that act inside the encoder: the encoder's parameters keep
-        their official
-    names, so that its files fit, and checkpoints hold the adapter under ``adapter.``.
+    Trained layers are registered in the adapter, also those that act inside the encoder. The encoder's parameters keep
+    their official names, so that its files fit, and checkpoints hold the adapter under ``adapter.``.
     """
 
     checkpoint_part = "adapter"
 
     def attach(self, encoder: Encoder) -> None:
-        """Build the adapter's layers for an encoder, whose sizes are read here, and change the encoder where the method
-        does.
+        """Build the adapter's layers with the encoder's sizes, and change the encoder if the method does.
 
         Raises:
             ConfigError: The adapter cannot work with this encoder.

@@ -18,15 +18,14 @@ _NAME = "default"  # peft keeps several adapters in a layer, by name
 
 @MODELS.register_module()
 class LoRAAdapter(Adapter):
-    """Low-rank updates of the encoder's linear layers: ``W x + (alpha / r) B A x``. B starts at zero, and so does the
-    update.
+    """Low-rank updates of the encoder's linear layers: ``W x + (alpha / r) B A x``.
 
-    The updates are registered here, ``adapter.layers.blocks-0-attn-qkv.lora_A...``: the encoder's parameters keep their
-    names.
+    B starts at zero, and so does the update. The updates are registered in the adapter, under
+    ``adapter.layers.blocks-0-attn-qkv.lora_A...``: the encoder's parameters keep their names.
 
     Args:
         r: Rank of the updates.
-        alpha: Their scale, divided by ``r``.
+        alpha: Scale of the updates, which is divided by ``r``.
         dropout: Probability with which an element of an update's input is dropped in training.
         target_modules: Last parts of the names of linear layers: any of ``'qkv'``, ``'proj'``, ``'lin1'``, ``'lin2'``,
             ...; other kinds of layers, such as the patch embedding's convolution ``proj``, are left as they are.
@@ -52,7 +51,7 @@ class LoRAAdapter(Adapter):
         """Put the updates into the encoder.
 
         Raises:
-            ConfigError: peft is not installed, the encoder is not frozen, or has no such linear layers.
+            ConfigError: peft is not installed, the encoder is not frozen, or it has no such linear layers.
         """
         try:
             from peft import LoraConfig, inject_adapter_in_model
@@ -74,8 +73,7 @@ class LoRAAdapter(Adapter):
         for name, layer in wrapped.items():
             owner, _, attribute = name.rpartition(".")
             block = encoder.get_submodule(owner)
-            # The encoder's code calls peft's layer, which calls the encoder's own; only the encoder's own is registered
-            # there.
+            # The encoder's code calls peft's layer, which calls the original one; the encoder registers the original.
             base = move_out(layer, "base_layer")
             setattr(block, attribute, base)
             aliases = [name for name, value in vars(block).items() if value is base]  # names before a renaming
@@ -96,7 +94,7 @@ class LoRAAdapter(Adapter):
 
     @torch.no_grad()
     def updates(self) -> dict[str, Tensor]:
-        """Return ``alpha / r B A`` by the name of the encoder's weight; added there, they replace the adapter."""
+        """Return ``alpha / r B A`` by the name of the encoder's weight; added to it, they replace the adapter."""
         return {
             f"{name.replace('-', '.')}.weight": layer.get_delta_weight(_NAME)  # type: ignore[operator]
             for name, layer in self.layers.items()

@@ -13,7 +13,7 @@ from samplug.utils.errors import ConfigError
 
 @MODELS.register_module()
 class SAMAdapter(Adapter):
-    """Task features of the patch embedding and the high-pass image, projected anew for each block.
+    """Task features of the patch embedding and the high-pass image, with a projection for each block.
 
     With D = embed_dims and d = D / reduction, the input of block i becomes ``tokens + up(gelu(tune_i(e + h)))``: ``e``
     (D -> d) embeds the patches, ``h`` the high-pass image, ``tune_i`` (d -> d) is the block's own, ``up`` (d -> D) is

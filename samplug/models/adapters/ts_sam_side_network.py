@@ -37,9 +37,9 @@ class TSSAMSideNetwork(Adapter):
         feedback: True, the released code: each fused stream replaces the tokens, so gradients pass through the frozen
             blocks. False, a true side network: tokens are only read, the encoder needs no gradients and keeps no
             activations.
-        spatial_embedding: False, the released code: the first embedding reads the memory of (g, g, D) tokens as (D, g,
-            g), which mixes positions and channels (published weights depend on it). True: it reads the token of each
-            position.
+        spatial_embedding: False, the released code: the first embedding reads the memory of tokens (g, g, D) as a map
+            (D, g, g), which mixes positions and channels (published weights depend on it). True: it reads the token of
+            each position.
         init_cfg: Passed to MMEngine's ``BaseModule``.
     """
 
@@ -145,7 +145,7 @@ class SidePass(AdapterTap):
 
 
 class CSABlock(nn.Module):
-    """Fuses a side map with the token map and derives the next side map; 1x1 convolutions only."""
+    """Fuse a side map with the token map and derive the next side map; 1x1 convolutions only."""
 
     def __init__(self, stream_channels: int, side_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class CSABlock(nn.Module):
 
 
 class Gate(nn.Module):
-    """Scales every position's vector by a signed gate of itself: z * tanh(W2 relu(W1 z))."""
+    """Scale every position's vector by a signed gate of itself: z * tanh(W2 relu(W1 z))."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ def _positions(name: str, blocks: Sequence[int], depth: int) -> dict[int, int]:
     """Map each encoder block to its position in the list of side modules.
 
     Raises:
-        ConfigError: An index outside the encoder, or one twice.
+        ConfigError: An index is outside the encoder, or occurs twice.
     """
     order = sorted(set(blocks))
     if len(order) != len(blocks) or any(not 0 <= index < depth for index in order):

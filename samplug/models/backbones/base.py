@@ -17,8 +17,8 @@ from samplug.utils.text import gib
 class TokenTap(Protocol):
     """Hooks of an adapter into one forward pass of an encoder: they read the token stream and may replace it.
 
-    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. Each method returns the tokens with which the encoder
-    goes on: the same tensor to leave the stream as it is.
+    Tokens are (N, g, g, embed_dims), g = img_size / patch_size. The encoder continues with the tokens that a method
+    returns: the same tensor leaves the stream as it is.
     """
 
     def after_embed(self, images: Tensor, patches: Tensor, tokens: Tensor) -> Tensor:
@@ -52,22 +52,22 @@ class Encoder(SamplugModule):
 
     Args:
         img_size: Side of the square input in pixels.
-        frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
+        frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         init_cfg: Passed to MMEngine's ``BaseModule``; ``Pretrained`` is strict.
 
     Attributes:
         mean, std: RGB statistics of the training images, in 0..255.
         interpolation: Interpolation with which the training images were resized.
-        patch_size: Stride of the (coarsest) map in pixels.
-        embed_dims: Width of the tokens (of the first block).
+        patch_size: Stride of the map in pixels, of the coarsest if there are several.
+        embed_dims: Width of the tokens, of the first block if it changes.
         out_channels: Channels of each map that :meth:`forward` returns.
         has_final_norm: True if a norm follows the last block.
         no_taps: Reason why no adapter can tap the tokens; None: ``forward`` accepts a :class:`TokenTap`.
     """
 
     checkpoint_part = "backbone"
-    # ImageNet's.
+    # Statistics of ImageNet.
     mean: Sequence[float] = (123.675, 116.28, 103.53)
     std: Sequence[float] = (58.395, 57.12, 57.375)
     interpolation: str = "bilinear"
@@ -85,7 +85,7 @@ class Encoder(SamplugModule):
 
     @property
     def store(self) -> FeatureStore | None:
-        """Maps of this encoder on disk; None: none are kept."""
+        """Maps of this encoder on disk; None: they are not kept."""
         return None
 
     @property
@@ -112,15 +112,16 @@ class Encoder(SamplugModule):
             Maps (N, out_channels, h, w), the finest first; the last one has h = H / patch_size.
 
         Raises:
-            ConfigError: The encoder does not accept this input size, or no tap.
+            ConfigError: The encoder does not accept this input size, or taps.
         """
         raise NotImplementedError
 
     def stored_or_computed(
         self, images: Tensor, data_samples: Sequence[Any] | None = None, tap: TokenTap | None = None
     ) -> tuple[Tensor, ...]:
-        """Return the maps of the samples' images as :meth:`forward` does; encoders with a :attr:`store` read them from
-        disk.
+        """Return the maps of the samples' images as :meth:`forward` does.
+
+        Encoders with a :attr:`store` read them from disk.
 
         Args:
             images: As for :meth:`forward`.
@@ -132,12 +133,12 @@ class Encoder(SamplugModule):
     def tokens(
         self, images: Tensor, blocks: Sequence[int] = (-1,), norm: bool | None = None
     ) -> tuple[BlockTokens, ...]:
-        """Compute the outputs of chosen blocks; blocks behind the last chosen one are not run.
+        """Compute the outputs of chosen blocks; blocks after the last chosen one are not run.
 
         Args:
             images: As for :meth:`forward`.
             blocks: Indexes of blocks; negative ones count from the last block.
-            norm: Apply the encoder's final norm to each output. None: where the encoder has one.
+            norm: Apply the encoder's final norm to each output. None: if the encoder has one.
 
         Returns:
             The outputs in the order of ``blocks``.
@@ -158,8 +159,9 @@ class Encoder(SamplugModule):
         return tuple(self.block_tokens(outputs[index], size, norm) for index in chosen)
 
     def block_tokens(self, tokens: Tensor, size: tuple[int, int], norm: bool) -> BlockTokens:
-        """Split the output of a block into patch map and class token; here tokens (N, h, w, C) without class token and
-        norm.
+        """Split the output of a block into patch map and class token.
+
+        This method is for tokens (N, h, w, C) without a class token and a final norm.
 
         Args:
             tokens: Output of a block.
@@ -169,7 +171,7 @@ class Encoder(SamplugModule):
         return BlockTokens(tokens.permute(0, 3, 1, 2), None)
 
     def check_input_size(self, height: int, width: int) -> None:
-        """Raise a ConfigError if the encoder does not accept this input size in pixels; here any but ``img_size``."""
+        """Raise a ConfigError unless the encoder accepts this input size in pixels; by default ``img_size`` alone."""
         if (height, width) != (self.img_size, self.img_size):
             raise ConfigError(
                 f"{type(self).__name__} was built for {self.img_size}x{self.img_size} inputs and got {height}x{width}: "
@@ -181,7 +183,7 @@ class Encoder(SamplugModule):
         """Raise a ConfigError if the tokens cannot be tapped.
 
         Args:
-            adapter: Name of what wants to tap them, for the message.
+            adapter: Name of the adapter, for the message.
         """
         if self.no_taps is not None:
             raise ConfigError(
@@ -199,12 +201,12 @@ class Encoder(SamplugModule):
         )
 
     def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
-        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        """Return settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
         lines = []
         if not self.with_cp:
             lines.append(
-                f"model.backbone.with_cp=True: the encoder keeps the inputs of its {self.depth} blocks and computes the rest again in the "
-                f"backward pass (about a third more time)"
+                f"model.backbone.with_cp=True: the encoder keeps the inputs of its {self.depth} blocks and computes "
+                "the rest again in the backward pass (about a third more time)"
             )
         if self.img_size % 32 == 0 and self.img_size > 256:
             lines.append(f"img_size={self.img_size // 2}: about {gib(activations * 3 / 4)} less, scores change")

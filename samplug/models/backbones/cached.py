@@ -27,15 +27,15 @@ _RELEASE_AFTER = 100  # images in a row that were in the store
 class CachedEncoder(Encoder):
     """Read a frozen encoder's maps from a :class:`samplug.features.FeatureStore`; compute and write missing ones.
 
-    An entry belongs to the image's pixels as they come out of the pipeline and to their normalisation. A changed image
-    or another transform is another entry, a mirrored image a second one; random colours or crops never repeat. The
-    store's folder within ``cache_dir`` is named by the encoder's weights and sizes, so that several encoders, processes
-    and runs may share one ``cache_dir``.
+    An entry belongs to the image's pixels as they come out of the pipeline and to their normalisation. A changed image,
+    another transform and a mirrored image have entries of their own; random colours or crops never repeat. The store's
+    folder within ``cache_dir`` is named after the encoder's weights and sizes, so that several encoders, processes and
+    runs may share one ``cache_dir``.
 
-    The encoder is in memory only while entries are missing. Maps that were just computed are returned as they will be
-    read, rounded to ``dtype``: all epochs are alike. They are computed in float32, also in mixed precision.
+    The encoder is in memory only while entries are missing. It computes in float32, also in mixed precision, and maps
+    are rounded to ``dtype`` before they are returned, so that all epochs are alike.
 
-    Where the runner has samplug's ``FeatureReaderHook``, data workers hash the images and read the maps. Otherwise the
+    If the runner has samplug's ``FeatureReaderHook``, data workers hash the images and read the maps. Otherwise the
     preprocessor hashes (:class:`LetterboxPreProcessor` with ``digest=True``, which :meth:`preprocessor` sets) and the
     encoder reads.
 
@@ -44,10 +44,11 @@ class CachedEncoder(Encoder):
 
     Args:
         encoder: Config of an :class:`Encoder` with ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
-        cache_dir: Folder of the stores; may be deleted at any time.
+        cache_dir: Folder of the stores; it may be deleted at any time.
         dtype: Precision in the files, see :class:`samplug.features.FeatureStore`, which also states the disk space.
-        limit_gb: Gigabytes that a run may write before it stops; more mean that images differ from epoch to epoch.
-        frozen: True.
+        limit_gb: Gigabytes that a run may write before it stops; a larger need is a sign that images differ from epoch
+            to epoch.
+        frozen: Must be True.
         init_cfg: Not used; the encoder has its own.
 
     Raises:
@@ -80,7 +81,7 @@ class CachedEncoder(Encoder):
         pretrained = pretrained_config(model)
         if pretrained is None:
             raise ConfigError(
-                "CachedEncoder: without weights its maps mean nothing: set encoder.init_cfg=dict(type='Pretrained', "
+                "CachedEncoder: the encoder has no pretrained weights: set encoder.init_cfg=dict(type='Pretrained', "
                 "checkpoint=...), and leave init_cfg out of the whole model (give it to decode_head)"
             )
         self.checkpoint: str = pretrained["checkpoint"]
@@ -161,7 +162,7 @@ class CachedEncoder(Encoder):
         found = [take_maps(sample) or self.store.read(key) for sample, key in zip(data_samples, keys, strict=True)]
         missing = [index for index, maps in enumerate(found) if maps is None]
         if missing:
-            # An entry does not depend on the run's precision: other runs read it too.
+            # An entry must not depend on the run's precision, since other runs read it too.
             with torch.autocast(images.device.type, enabled=False):
                 computed = self(images[missing])
             for row, index in enumerate(missing):
@@ -173,7 +174,7 @@ class CachedEncoder(Encoder):
         return tuple(_stacked(maps, images) for maps in levels)
 
     def outside_state(self) -> dict[str, Tensor]:
-        """Return the encoder's weights, read anew.
+        """Read the encoder's weights again and return them.
 
         They are no part of the model, but checkpoints that were made without a store have them.
         """
@@ -187,7 +188,9 @@ class CachedEncoder(Encoder):
         self._in_a_row = 0 if missing else self._in_a_row + number
         if self._loaded and self._in_a_row >= _RELEASE_AFTER:
             self._loaded.clear()
-            print_log(f"features: all are there, {self.read} images read; the encoder leaves the memory", "current")
+            print_log(
+                f"features: no image is missing, {self.read} were read; the encoder is removed from memory", "current"
+            )
 
     def _encoder(self, device: torch.device) -> Encoder:
         if not self._loaded:

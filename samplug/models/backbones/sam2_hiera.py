@@ -39,7 +39,7 @@ _LEVELS = 4  # stages, at strides 4, 8, 16 and 32
 class SAM2Hiera(Encoder):
     """Image encoder of SAM 2 and 2.1 with the official parameter names, ``trunk.*`` and ``neck.*``.
 
-    Stage i has ``2 ** i`` times the first one's width and heads. No table belongs to the input size: positions are
+    Stage i has ``2 ** i`` times the width and heads of the first. No table belongs to the input size: positions are
     interpolated at run time, as in the original.
 
     Args:
@@ -51,7 +51,7 @@ class SAM2Hiera(Encoder):
         out_channels: Channels of the pyramid's maps; :class:`SAM2MaskDecoder` reads 256.
         drop_path_rate: Probability with which an image skips a branch of the last block in training; it rises linearly
             from 0 at the first.
-        frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
+        frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam2.1_hiera_small.pt')``.
 
@@ -114,8 +114,7 @@ class SAM2Hiera(Encoder):
             tap: None; the tokens cannot be tapped.
 
         Returns:
-            Three maps, the finest first: (N, out_channels, S / 4, S / 4), (N, out_channels, S / 8, S / 8) and
-            (N, out_channels, S / 16, S / 16), S = img_size.
+            Three maps (N, out_channels, h, w), the finest first: h = w = S / 4, S / 8 and S / 16, S = img_size.
 
         Raises:
             ConfigError: The input has another size than the encoder was built for, or there is a tap.
@@ -136,7 +135,7 @@ class SAM2Hiera(Encoder):
 
 
 class FeaturePyramid(nn.Module):
-    """SAM 2's neck: projects the maps of all stages to one width and adds the coarsest to the one before it.
+    """SAM 2's neck: project the maps of all stages to one width and add the coarsest to the one before it.
 
     Transformers' module has other parameter names and computes position encodings that only video needs.
     """

@@ -37,7 +37,7 @@ class SAMViT(Encoder):
             and ``patch_size`` (16).
         img_size: Side of the square input in pixels, a multiple of the patch size.
         out_channels: Channels of the neck's output.
-        frozen: No gradients for any parameter, and eval mode whatever ``train()`` says.
+        frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         attention: Form of the attention, one of ``auto``, ``biased``, ``folded`` (:mod:`.attention`); equal results.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
@@ -88,7 +88,7 @@ class SAMViT(Encoder):
         self.apply_frozen()
 
     def init_weights(self) -> None:
-        """Load ``init_cfg``'s file; without one draw ViT's usual truncated normal positions and projections."""
+        """Load the file of ``init_cfg``; without one draw positions and projections from ViT's truncated normal."""
         if not self.init_cfg:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
             for module in self.modules():
@@ -100,15 +100,14 @@ class SAMViT(Encoder):
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Fit position tables made for another input size; :func:`samplug.checkpoints.load_weights` calls it.
 
-        Rule: absolute positions (1, g, g, C) are resized bicubically in both directions, relative tables of global
-            blocks
-        (2g - 1, d) linearly along their rows (as SAM does at run time); windows keep theirs.
+        Absolute positions (1, g, g, C) are resized bicubically in both directions, relative tables (2g - 1, d) of
+        global blocks linearly along their rows, as SAM does at run time. Tables of windows stay as they are.
 
         Args:
             state: Entries under this module's own names, of any shape.
 
         Returns:
-            The same entries, resized ones replaced.
+            The same entries, with resized tables in place of those that did not fit.
         """
         fitted = dict(state)
         positions = state.get("pos_embed")

@@ -36,7 +36,7 @@ class Masks(NamedTuple):
 class ImageMemory(NamedTuple):
     """Results of the decoder that depend on one image alone, reused by every prompt on it.
 
-    They hold for the weights that made them and for prompts without a mask.
+    They are valid for the weights that made them and for prompts without a mask.
 
     Attributes:
         positions: Position encoding of the coarsest map, (1, 256, g, g) float32.
@@ -56,7 +56,7 @@ class PromptedMaskDecoder(SamplugModule):
     """Base of the mask decoders: prompt encoder, two-way transformer, and masks from its output tokens.
 
     As a ``decode_head`` it takes no prompts: the dense input is the learned no-mask vector, and the first mask is the
-    output. :meth:`embed_prompts` and :meth:`decode` are the whole prompted decoder.
+    output. :meth:`embed_prompts` and :meth:`decode` together are the prompted decoder.
 
     Nothing of a call is stored on the module, so that one decoder serves several threads.
 
@@ -73,7 +73,7 @@ class PromptedMaskDecoder(SamplugModule):
         ConfigError: ``num_classes`` is not 1.
 
     Attributes:
-        has_object_score: The decoder predicts if there is an object.
+        has_object_score: The decoder predicts whether there is an object.
         pads_boxes: A padding point follows the corners of a box, as in SAM 2.
         dynamic_multimask: Default of ``dynamic`` in the published predictor.
     """
@@ -126,17 +126,17 @@ class PromptedMaskDecoder(SamplugModule):
         return self.decode(self.image_features(features)).logits[:, 0]
 
     def image_features(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Prepare the encoder's maps for :meth:`decode`, once for all prompts on an image; SAM's need nothing."""
+        """Prepare the encoder's maps for :meth:`decode`, once for all prompts on an image; SAM's stay as they are."""
         return tuple(features)
 
     def image_memory(self, features: Sequence[Tensor]) -> ImageMemory:
-        """Compute what :meth:`decode` can reuse for every prompt on one image.
+        """Compute the results that :meth:`decode` can reuse for every prompt on one image.
 
         Args:
             features: Result of :meth:`image_features` for one image (N = 1).
 
         Returns:
-            A value for ``memory`` of :meth:`decode`, by the present weights.
+            Value for ``memory`` of :meth:`decode`, valid for the present weights.
         """
         image = features[-1]
         positions = self.image_positions(*image.shape[-2:])
@@ -154,7 +154,7 @@ class PromptedMaskDecoder(SamplugModule):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Embed prompts of P objects in each of N images; each of them may be absent, points need labels.
+        """Embed prompts of P objects in each of N images; each kind may be absent, and points need labels.
 
         Args:
             img_size: Side S of the network's input in pixels.
@@ -163,7 +163,7 @@ class PromptedMaskDecoder(SamplugModule):
             labels: (N, P, K): 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = no
                 point (padding).
             boxes: (N, P, 4) float, (x0, y0, x1, y1) in pixels of the input.
-            masks: (N, 1, 4g, 4g) logits, one mask for an image: with several objects give each one its own copy of the
+            masks: (N, 1, 4g, 4g) logits, one mask for each image; give each of several objects its own copy of the
                 features.
 
         Returns:
@@ -171,7 +171,7 @@ class PromptedMaskDecoder(SamplugModule):
             without masks.
 
         Raises:
-            ValueError: Masks of another size.
+            ValueError: The masks have another size.
         """
         if masks is not None and masks.shape[-3:] != (1, 4 * grid, 4 * grid):
             raise ValueError(f"prompts: masks are (N, 1, {4 * grid}, {4 * grid}), these are {tuple(masks.shape)}")
@@ -195,8 +195,7 @@ class PromptedMaskDecoder(SamplugModule):
         layers, labels = self.prompt_layers, labels[..., None]
         places = layers.pe_layer(points + 0.5, (img_size, img_size))
         embedded = torch.where(labels == -1, layers.not_a_point_embed.weight, places)
-        # A sum over all labels, not a choice: an exported graph is the same for each, and no embedding lacks a
-        # gradient.
+        # A sum over all labels, not a choice: the exported graph is the same, and each embedding gets a gradient.
         for label, embedding in enumerate(layers.point_embeddings):
             embedded = embedded + (labels == label) * embedding.weight
         return embedded
@@ -211,7 +210,7 @@ class PromptedMaskDecoder(SamplugModule):
         hide_absent: bool = False,
         memory: ImageMemory | None = None,
     ) -> Masks:
-        """Predict masks, their quality and, if the decoder has that output, if there is an object.
+        """Predict masks, their IoU and, if the decoder has that output, whether there is an object.
 
         Args:
             features: Result of :meth:`image_features`; the coarsest map (N, 256, g, g) last.
@@ -221,16 +220,14 @@ class PromptedMaskDecoder(SamplugModule):
             dynamic: Replace a single mask that is not stable (its areas above +0.05 and above -0.05 have an IoU below
                 0.98) by the best of the three by predicted IoU, as SAM 2's predictor does. It concerns single masks in
                 evaluation mode.
-            hide_absent: Set the logits of objects whose score is not positive to -1024, as SAM 2 does in training and
-                tracking.
-            memory: Result of :meth:`image_memory` for the one image that all rows of ``features`` hold; None: computed
-                here.
+            hide_absent: Set the logits of objects without a positive score to -1024, as SAM 2 in training and tracking.
+            memory: Result of :meth:`image_memory` for the one image in all rows of ``features``; None: none is reused.
 
         Returns:
             M = 3 or 1 masks of P objects in each image.
 
         Raises:
-            ConfigError: ``hide_absent`` is asked of a decoder without an object score.
+            ConfigError: ``hide_absent`` is set, and the decoder has no object score.
         """
         if hide_absent and not self.has_object_score:
             raise ConfigError(
@@ -264,11 +261,11 @@ class PromptedMaskDecoder(SamplugModule):
     def encode_tokens(
         self, image: Tensor, sparse: Tensor | None, dense: Tensor | None, memory: ImageMemory | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Run the two-way transformer; arguments as those of :meth:`decode`.
+        """Run the two-way transformer; arguments as for :meth:`decode`.
 
         Returns:
-            Tokens (N, P, T, 256) in the order object score (SAM 2), IoU, masks, sparse prompts; image (N * P, 256, g,
-            g).
+            Tokens (N, P, T, 256) in the order object score (SAM 2), IoU, masks, sparse prompts; and the image
+            (N * P, 256, g, g).
         """
         layers = self.mask_layers
         names = (
@@ -316,7 +313,7 @@ def _stable_or_best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class PositionEncoding(nn.Module):
-    """Random Fourier features of places, with a matrix that is stored and never trained."""
+    """Random Fourier features of points, with a matrix that is stored and never trained."""
 
     positional_encoding_gaussian_matrix: Tensor
 
@@ -325,9 +322,9 @@ class PositionEncoding(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, dim // 2))
 
     def forward(self, points: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Encode (..., 2) of (x, y) in a map or input of (height, width) as (..., dim) float32."""
+        """Encode points (..., 2), (x, y), in a map or input of ``shape`` (height, width) as (..., dim) float32."""
         height, width = shape
-        with torch.autocast(points.device.type, enabled=False):  # half precision would move places by pixels
+        with torch.autocast(points.device.type, enabled=False):  # half precision would move points by pixels
             unit = points.float() / points.new_tensor([width, height], dtype=torch.float32)
             angles = 2 * math.pi * ((2 * unit - 1) @ self.positional_encoding_gaussian_matrix.float())
             return torch.cat([angles.sin(), angles.cos()], dim=-1)

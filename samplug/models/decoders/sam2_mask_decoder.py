@@ -20,7 +20,7 @@ from samplug.registry import MODELS
 
 @MODELS.register_module()
 class SAM2MaskDecoder(PromptedMaskDecoder):
-    """Decode the maps of :class:`SAM2Hiera`, with or without prompts, to masks at the resolution of the finest.
+    """Decode the maps of :class:`SAM2Hiera`, with or without prompts, to masks at the resolution of the finest one.
 
     See :class:`PromptedMaskDecoder`. Entries have the official names, ``sam_prompt_encoder.*``, ``sam_mask_decoder.*``
     and ``no_mem_embed``; ``init_cfg=dict(type='Pretrained', checkpoint=...)`` takes its part of a SAM 2 file.
@@ -28,7 +28,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
     Args:
         num_classes: 1; SAM 2's masks are of one object.
         threshold: Probability above which a pixel is foreground.
-        prompts: Train the parameters that only prompts use as well. False: they are frozen (embeddings of points, boxes
+        prompts: Also train the parameters that only prompts use. False: they are frozen (embeddings of points, boxes
             and masks, heads of the other masks, of the predicted IoU and of the object score), so that data parallelism
             finds no parameter without a gradient.
         add_no_mem_embed: Add the vector that stands for "no memory" to the coarsest map, as SAM 2 does with single

@@ -29,7 +29,7 @@ class SAMMaskDecoder(PromptedMaskDecoder):
     Args:
         num_classes: 1; SAM's masks are of one object.
         threshold: Probability above which a pixel is foreground.
-        prompts: Train the parameters that only prompts use as well. False: they are frozen (embeddings of points, boxes
+        prompts: Also train the parameters that only prompts use. False: they are frozen (embeddings of points, boxes
             and masks, heads of the other masks and of the predicted IoU), so that data parallelism finds no parameter
             without a gradient.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.

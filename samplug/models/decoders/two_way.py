@@ -21,7 +21,7 @@ class ImageProjections(NamedTuple):
 
 
 class TwoWayTransformer(nn.Module):
-    """Tokens and an image attend to each other (Kirillov et al., 2023): the layers of transformers' module.
+    """Attention between tokens and an image in both directions (Kirillov et al., 2023), with transformers' layers.
 
     Args:
         original: ``SamTwoWayTransformer`` or ``Sam2TwoWayTransformer`` with official names, see
@@ -89,8 +89,8 @@ def _run_layer(
     tokens = layer.norm1(tokens)
     to_image, to_tokens = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
     query = to_image.q_proj(tokens + positions)
-    # Kept projections may have another precision than this call, and one row for all objects. (An export makes a
-    # constant of len().)
+    # Stored projections may have another precision than this call, and one row for all objects. shape[0], not len():
+    # an export would make a constant of it.
     known = ImageProjections(*(value.to(query.dtype).expand(image.shape[0], -1, -1) for value in projections))
     tokens = layer.norm2(tokens + _attend_projected(to_image, query, known.key, known.value))
     tokens = layer.norm3(tokens + layer.mlp(tokens))

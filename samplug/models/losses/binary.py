@@ -18,7 +18,7 @@ def soft_iou_loss(logits: Tensor, target: Tensor, valid: Tensor, eps: float) -> 
         logits: (N, C, H, W) float.
         target: (N, C, H, W) float in {0, 1}.
         valid: (N, C, H, W) float in {0, 1}, 0 where the pixel does not count.
-        eps: Keeps an empty target with vanishing predictions finite; 0 is the released TS-SAM.
+        eps: Keeps the loss of an empty target with vanishing predictions finite; 0 in the released TS-SAM.
     """
     probability = logits.sigmoid() * valid
     intersection = (probability * target).sum(dim=(2, 3))
@@ -100,7 +100,7 @@ class BalancedBCELoss(nn.Module):
     """Class-balanced binary cross-entropy (TS-SAM's ``bbce``), see :func:`balanced_bce`.
 
     Args:
-        sync: Count the classes over all ranks instead of this rank's batch (the released code).
+        sync: Count the classes over all ranks; False: in this rank's batch, as the released code.
     """
 
     def __init__(self, sync: bool = False) -> None:

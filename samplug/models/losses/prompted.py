@@ -14,8 +14,7 @@ from samplug.models.losses.multi_class import IGNORE_INDEX
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 
-# Logits of M masks for each of N objects (N, M, h, w), predicted IoU (N, M), logit of "there is an object" (N, 1) or
-# None.
+# Logits of M masks of each of N objects (N, M, h, w), predicted IoU (N, M), object score (N, 1) or None.
 Step: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
 
 
@@ -132,8 +131,7 @@ class SAM2PromptedLoss(nn.Module):
                 differ. Logits are resized to the target's size; the aspect is the same.
             target: (N, 1, H, W) bool or int: 1 = object, 0 = not, 255 = no ground truth; no term counts such pixels.
             objects: Objects of each step, where each image has its own interaction. None: all of them.
-            with_cp: Activation checkpointing of each step: maps of the target's size are computed again in the backward
-                pass.
+            with_cp: Activation checkpointing: maps of the target's size are computed again in the backward pass.
 
         Returns:
             ``loss_mask``, ``loss_dice``, ``loss_iou``, and ``loss_class`` if there are scores.
@@ -202,6 +200,5 @@ def _check(logits: Tensor, iou: Tensor, score: Tensor | None, target: Tensor) ->
         found = None if score is None else tuple(score.shape)
         raise ValueError(
             f"sam2_prompted: logits {tuple(logits.shape)}, predicted IoU {tuple(iou.shape)}, object score {found} and "
-            f"target "
-            f"{tuple(target.shape)} do not fit: they are (N, M, h, w), (N, M), (N, 1) or None, and (N, 1, H, W)"
+            f"target {tuple(target.shape)} do not fit: they are (N, M, h, w), (N, M), (N, 1) or None, and (N, 1, H, W)"
         )

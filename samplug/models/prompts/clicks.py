@@ -83,8 +83,8 @@ def center_click(
 def spread_points(regions: Tensor, count: int, random: Random, spread: bool = True) -> tuple[Tensor, Tensor]:
     """Draw points uniformly from regions, each at a distance from those before it that adapts to the region's size.
 
-    The least distance in a region of A pixels is ``sqrt(A / (pi * count))``: discs of that radius around all points
-    have together the region's area, so that there is nearly always room for the next point. Without room it is drawn
+    The least distance in a region of A pixels is ``sqrt(A / (pi * count))``: together, discs of that radius around
+    all points have the region's area, so that there is nearly always room for the next point. Without room it is drawn
     from the pixels not taken yet; a region with fewer pixels than points repeats its last one.
 
     Args:
@@ -97,7 +97,7 @@ def spread_points(regions: Tensor, count: int, random: Random, spread: bool = Tr
         Points (B, n, 2), and (B, n) bool: True if the point exists, False, with the point (0, 0), for an empty region.
 
     Raises:
-        ValueError: The argument is no mask.
+        ValueError: Another type or shape.
     """
     _check(regions)
     batch, _, height, width = regions.shape
@@ -131,7 +131,7 @@ def erode(masks: Tensor, radius: int) -> Tensor:
         radius: Distance in pixels; 0 changes nothing.
 
     Raises:
-        ValueError: The argument is no mask.
+        ValueError: Another type or shape.
     """
     _check(masks)
     grown = (~masks).float()
@@ -156,7 +156,7 @@ def choose_pixel(candidates: Tensor, numbers: Tensor) -> Tensor:
     up_to_row = in_row.cumsum(dim=1, dtype=torch.int32)
     total = up_to_row[:, -1]
     rank = (numbers * total).to(torch.int32)[:, None] + 1
-    # Without candidates the search ends behind the last row.
+    # Without candidates the search ends after the last row.
     row = torch.searchsorted(up_to_row, rank).clamp(max=candidates.shape[1] - 1)
     rank = rank - (up_to_row - in_row).gather(1, row)
     chosen = candidates[torch.arange(len(candidates), device=candidates.device), row[:, 0]]
@@ -173,8 +173,7 @@ def _errors(ground_truth: Tensor, prediction: Tensor | None, valid: Tensor | Non
     if prediction.shape != ground_truth.shape:
         raise ValueError(
             f"prompts: prediction {tuple(prediction.shape)} and ground truth {tuple(ground_truth.shape)} differ in "
-            f"shape: resize the "
-            f"prediction first"
+            "shape: resize the prediction first"
         )
     missed, excess = ground_truth & ~prediction, prediction & ~ground_truth
     return (missed, excess) if valid is None else (missed & valid, excess & valid)

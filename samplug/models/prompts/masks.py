@@ -14,7 +14,7 @@ def mask_prompt(masks: Tensor, size: tuple[int, int], logit: float = 10.0) -> Te
         logit: Absolute value of the prompt's logits; larger means more confident.
 
     Returns:
-        (B, 1, h, w) float32, between ``-logit`` and ``logit``; between them at borders.
+        (B, 1, h, w) float32; values at borders lie between ``-logit`` and ``logit``.
     """
     logits = (2 * masks.float() - 1) * logit
     return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)

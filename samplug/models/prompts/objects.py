@@ -26,21 +26,20 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
 
     Args:
         sample: Sample with ``gt_instances.masks``, mmdet's ``BitmapMasks`` or a tensor (B, H, W), or with
-            ``gt_sem_seg`` (1, H, W), which is one object: 1 = the object, 0 = not, 255 = ignored.
+            ``gt_sem_seg`` (1, H, W), which is one object: 1 = on the object, 0 = not on it, 255 = ignored.
         device: Device of the result.
 
     Returns:
-        (B, 1, H, W) uint8: 1 = the object, 0 = not, 255 = not known.
+        (B, 1, H, W) uint8: 1 = on the object, 0 = not on it, 255 = not known.
 
     Raises:
-        ConfigError: There is no ground truth, its masks are of another kind, or have other values, such as 0 and 255
-            for off and on the object.
+        ConfigError: There is no ground truth, or its masks are of another kind or have other values, such as 0 off and
+            255 on the object.
     """
     if not has_objects(sample):
         raise ConfigError(
-            "PromptableSAM: prompts are made from the ground truth, and the samples have none: add masks and a "
-            "transform that loads them "
-            "to the pipeline, or give prompts of your own to samplug.apis.Predictor"
+            "PromptableSAM: prompts are made from the ground truth, and the samples have none: add masks to the "
+            "dataset and a transform that loads them, or give prompts of your own to samplug.apis.Predictor"
         )
     if not has_instances(sample):
         labels = sample.gt_sem_seg.data.to(device)
@@ -51,8 +50,7 @@ def objects_of(sample: Any, device: torch.device | str = "cpu") -> Tensor:
     if not isinstance(masks, Tensor) or masks.ndim != 3:
         raise ConfigError(
             f"PromptableSAM: gt_instances.masks is a {type(masks).__name__}, expected BitmapMasks or a tensor (B, H, "
-            f"W): set "
-            f"poly2mask=True in mmdet.LoadAnnotations"
+            "W): set poly2mask=True in mmdet.LoadAnnotations"
         )
     _check_values(masks, sample)  # on the CPU: reading values on a GPU would wait for it
     return masks.to(device, torch.uint8)[:, None]
@@ -68,8 +66,7 @@ def _check_values(masks: Tensor, sample: Any) -> None:
         found = f"{others[0].item():g}" if len(others) else "255, which means not known, and no 1"
         raise ConfigError(
             f"PromptableSAM: gt_instances.masks of {sample.get('img_path', 'a sample')} hold {found}: they are 1 on "
-            f"the object and 0 off it; "
-            f"divide masks of 0 and 255 by 255"
+            "the object and 0 off it; divide masks of 0 and 255 by 255"
         )
 
 
@@ -96,8 +93,7 @@ def training_objects(sample: Any, size: int, device: torch.device | str = "cpu")
     if not (found == (size, size) and padded) and (found != image or max(found) > size):
         raise ConfigError(
             f"PromptableSAM: the ground truth is {found}, its image is {image} in an input of {(size, size)}: load "
-            f"masks before the "
-            f"resize in the training pipeline, so that they are resized with the image"
+            "masks before the resize in the training pipeline, so that they are resized with the image"
         )
     height, width = found
     return F.pad(objects, (0, size - width, 0, size - height), value=IGNORED)

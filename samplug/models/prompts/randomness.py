@@ -11,7 +11,7 @@ Random: TypeAlias = torch.Generator | Tensor
 
 
 def prompt_generator(*entropy: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Make a generator that is a function of numbers, e.g. ``prompt_generator(seed, epoch, sample)``.
+    """Make a generator that is seeded by numbers, e.g. ``prompt_generator(seed, epoch, sample)``.
 
     Args:
         entropy: Numbers of at least 0; all of them and their order count.
@@ -33,7 +33,7 @@ def uniform(random: Random, shape: Sequence[int], device: torch.device, dtype: t
     if isinstance(random, torch.Generator):
         return torch.rand(*shape, generator=random, device=random.device, dtype=dtype).to(device)
     if random.shape != tuple(shape):
-        raise ValueError(f"prompts: random numbers have the shape {tuple(random.shape)}, needed are {tuple(shape)}")
+        raise ValueError(f"prompts: random numbers have the shape {tuple(random.shape)}, expected {tuple(shape)}")
     return random.to(device, dtype)
 
 

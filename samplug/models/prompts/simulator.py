@@ -48,16 +48,15 @@ class PromptSimulator:
     ``click='center'``, ``correction_from_truth_prob=0``.
 
     All objects of one call get the same kind of prompt, as in SAM 2. Random numbers come from the generator of the call
-    alone: one call for each image, with :func:`prompt_generator` of (seed, epoch, sample), makes prompts independent of
-        batches.
+    alone: with one call for each image and :func:`prompt_generator` of (seed, epoch, sample), prompts do not depend on
+    batches.
 
     Args:
         box_prob: Probability that the first prompt is a box.
         mask_prob: Probability that the first prompt is the ground truth as a mask prompt, see :func:`mask_prompt`; the
             rest are clicks.
-        num_correction_points: Number of clicks after the first prompt, that is of calls of :meth:`correct`.
-        correction_from_truth_prob: Probability that a correction is drawn from the ground truth as if nothing had been
-            predicted.
+        num_correction_points: Number of clicks after the first prompt, one for each call of :meth:`correct`.
+        correction_from_truth_prob: Probability that a correction ignores the prediction, as if it were empty.
         click: ``'uniform'``, or ``'center'`` of the object or the error.
         box_noise: Largest shift of a box's sides as a share of its width and height; None: ``box_noise_limit`` alone.
         box_noise_limit: Largest shift of a box's sides in pixels.
@@ -158,7 +157,7 @@ class PromptSimulator:
 
 @MODELS.register_module()
 class PointPrompts:
-    """Simulate several points on each object at once, as for fine-tuning on rivers.
+    """Simulate several points on each object at once.
 
     Args:
         num_positive: Number of points on the object.
@@ -174,6 +173,8 @@ class PointPrompts:
     Raises:
         ConfigError: A setting is out of range.
     """
+
+    num_correction_points = 0  # a single round
 
     @renamed_arguments(multi_mask="merge_mode")
     def __init__(
@@ -208,7 +209,8 @@ class PointPrompts:
             valid: (B, 1, H, W) bool, True where the ground truth is known; None: everywhere.
 
         Returns:
-            Q = ``num_positive`` prompts of K = 1 + ``num_negative`` points, or Q = 1 of K = both numbers together.
+            Separate points: Q = ``num_positive`` prompts of K = 1 + ``num_negative`` points. Joint points: Q = 1 prompt
+            of K = ``num_positive + num_negative`` points.
         """
         points, labels = self._points(masks, self.num_positive, 1, generator)
         background = ~masks if valid is None else ~masks & valid
@@ -225,8 +227,6 @@ class PointPrompts:
             multimask=self.multimask,
             valid=valid,
         )
-
-    num_correction_points = 0  # a single round
 
     def merge(self, logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
         """Merge the masks of Q prompts: (B, Q, M, h, w) and (B, Q, M) to (B, M, h, w) and (B, M)."""

@@ -16,10 +16,10 @@ class Prompts:
         labels: (B, K): 1 = on the object, 0 = not on it, -1 = no click (fills up shorter rows).
         boxes: (B, 4) float, (x0, y0, x1, y1).
         masks: (B, 1, 4g, 4g) logits, e.g. of an earlier prediction.
-        image_index: (B,) int, index of each object's image. None: one object in each image, or all in the only one.
+        image_index: (B,) int, index of each object's image. None: one object in each image, or all in a single image.
 
     Raises:
-        ConfigError: Numbers of objects differ, or points and labels do not come together.
+        ConfigError: Numbers of objects differ, or points and labels differ in shape or come alone.
     """
 
     points: Tensor | None = None
