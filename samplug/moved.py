@@ -67,7 +67,7 @@ class _MovedModules:
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         for old, new in MODULES.items():
             if name == old or name.startswith(f"{old}."):
-                raise ModuleNotFoundError(f"{old} is {new} now: import it from there", name=name)
+                raise ImportError(f"{old} is {new} now: import it from there", name=name)
         return None
 
 

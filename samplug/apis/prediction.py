@@ -14,7 +14,7 @@ from samplug.imaging.sources import Source
 from samplug.utils.files import replace_file
 from samplug.utils.imports import quiet_optional_operators
 from samplug.utils.rle import encode_rle
-from samplug.visualization import draw_classes, draw_overlay, encode_picture
+from samplug.visualization import draw_classes, draw_overlay, write_picture
 
 with quiet_optional_operators():
     from mmseg.structures import SegDataSample
@@ -110,14 +110,10 @@ class Prediction:
             if where:
                 replace_file(files[-1], partial(write_geotiff, values=values, where=where))
             else:
-                _write_picture(files[-1], values)
+                write_picture(files[-1], values)
             # An earlier run, with or without rasterio, may have left the other file; only one of the two may stay.
             (Path(folder) / kind / f"{self.name}{other}").unlink(missing_ok=True)
         if overlay:
             files.append(Path(folder) / OVERLAYS / f"{self.name}.jpg")
-            _write_picture(files[-1], self.overlay())
+            write_picture(files[-1], self.overlay())
         return files
-
-
-def _write_picture(path: Path, picture: NDArray[Any]) -> None:
-    replace_file(path, lambda temporary: temporary.write_bytes(encode_picture(picture, path.suffix)))

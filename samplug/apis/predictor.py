@@ -128,12 +128,14 @@ class Predictor:
                 it encoded the image.
         """
         embedding = embedding or self._current()
-        version, present = embedding.weights_version, self.model.weights_version()
-        if version is not None and version[0] == present[0] and version != present:
+        geometry, version, present = embedding.geometry, embedding.weights_version, self.model.weights_version()
+        other_model = version is not None and version[0] != present[0]
+        if other_model or (geometry.size, geometry.mode) != (self.model.img_size, self.model.geometry):
+            raise DataError("predictor: another model made this embedding: make one with this predictor's embed")
+        if version is not None and version != present:
             raise DataError(
                 "predictor: the model's weights have changed since it encoded the image: call set_image or embed again"
             )
-        geometry = embedding.geometry
         points = _array("point_coords", point_coords, (2, 3), 2)
         labels = _array("point_labels", point_labels, (1, 2), None)
         boxes = _array("box", box, (1, 2), 4)

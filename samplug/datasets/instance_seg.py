@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from samplug.datasets.base import CheckedDataset
+from samplug.datasets.configs import datasets_of
 from samplug.datasets.scan_cache import examine_files
 from samplug.imaging.files import read_image, read_size
 from samplug.utils.errors import ConfigError, DataError
@@ -117,7 +118,8 @@ class InstanceSegDataset(CheckedDataset):
     @staticmethod
     def memory_advice(cfg: Mapping[str, Any], activations: int) -> list[str]:
         """Return settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
-        most = cfg["train_dataloader"]["dataset"].get("max_objects")
+        datasets = datasets_of(cfg["train_dataloader"]["dataset"])
+        most = next((own["max_objects"] for own in datasets if "max_objects" in own), None)
         if most == 1:
             return []
         now = f" instead of {most}" if most else "; now all of them are"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.runner import Runner
 
+from samplug.datasets.configs import datasets_of
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
 from samplug.utils.text import gib, listed
@@ -105,11 +106,11 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
         activations: Bytes of the activations in use.
     """
     loader, optim_wrapper = cfg.get("train_dataloader") or {}, cfg.get("optim_wrapper") or {}
-    kind = (loader.get("dataset") or {}).get("type")
+    kinds = [dataset.get("type") for dataset in datasets_of(loader.get("dataset"))]
     with DATASETS.switch_scope_and_registry(None) as registry:  # of the config's default scope
-        dataset = registry.get(kind) if isinstance(kind, str) else kind
+        datasets = [registry.get(kind) if isinstance(kind, str) else kind for kind in kinds]
     lines: dict[str, None] = {}
-    for part in (*model.modules(), dataset):
+    for part in (*model.modules(), *datasets):
         advise: Any = getattr(part, "memory_advice", None)
         if advise is not None:
             lines |= dict.fromkeys(advise(cfg, activations))

@@ -58,7 +58,7 @@ class FeatureStore:
         path = self.path(key)
         try:
             with safe_open(path, framework="pt") as file:
-                maps = tuple(file.get_tensor(name) for name in sorted(file.keys()))
+                maps = tuple(file.get_tensor(name) for name in sorted(file.keys(), key=int))
                 expected = (file.metadata() or {}).get(_CHECKSUM)
         except FileNotFoundError:
             return None

@@ -5,6 +5,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -31,7 +32,7 @@ class VectorStore:
     Args:
         path: The file; the first :meth:`append` creates it.
         dim: Length of the vectors.
-        source: Origin of the vectors besides the key, e.g. a digest of weights and transform; at most 128 characters.
+        source: Origin of the vectors besides the key, e.g. a digest of weights and transform.
         dtype: ``'float32'`` or ``'float16'`` in the file.
 
     Raises:
@@ -41,8 +42,6 @@ class VectorStore:
 
     def __init__(self, path: str | Path, dim: int, source: str, dtype: str = "float32") -> None:
         check_choice("features", "dtype", dtype, ("float32", "float16"))
-        if len(source.encode()) > 128:
-            raise ConfigError(f"features: source={source!r} is longer than 128 characters: use a digest")
         self.path = Path(path)
         self.dim = dim
         self._record = np.dtype(
@@ -50,6 +49,8 @@ class VectorStore:
         )
         header = json.dumps(dict(samplug_vectors=1, dim=dim, dtype=dtype, source=source), ensure_ascii=False)
         self._header = header.encode().ljust(_HEADER_BYTES)
+        if len(self._header) > _HEADER_BYTES:
+            raise ConfigError(f"features: source={source!r} is too long for the file's header: use a digest")
         self._writer: BinaryIO | None = None
         self._records: NDArray[Any] = np.empty(0, self._record)
         self._rows: dict[bytes, int] = {}
@@ -94,6 +95,7 @@ class VectorStore:
             writer.write(records.tobytes())
             writer.flush()
         except OSError as error:
+            self._drop_writer()  # the next call cuts the part of a record that was written
             raise DataError(f"features: {self.path} cannot be written: {error.strerror or error}") from error
         self._map()
 
@@ -102,6 +104,12 @@ class VectorStore:
         if self._writer is not None:
             os.fsync(self._writer.fileno())
             self._writer.close()
+            self._writer = None
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            with suppress(OSError):  # closing flushes, and fails for the same reason
+                self._writer.close()
             self._writer = None
 
     def __enter__(self) -> "VectorStore":

@@ -37,21 +37,26 @@ class InputGeometry:
         height, width = (max(1, int(side * scale + 0.5)) for side in self.original)
         return height, width
 
-    def fit(self, image: NDArray[np.uint8]) -> Tensor:
+    def fit(self, image: NDArray[np.uint8], interpolation: str = "bilinear") -> Tensor:
         """Resize an image as the published models' own code does, without padding.
 
         Args:
             image: (H, W, 3) uint8.
+            interpolation: ``'bilinear'`` or ``'bicubic'``, the encoder's :attr:`Encoder.interpolation`.
 
         Returns:
             (3, *filled) float32 in 0..255; whole numbers for ``'letterbox'``.
         """
         height, width = self.filled
         if self.mode == "letterbox":
-            resized = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+            resized = np.asarray(
+                Image.fromarray(image).resize((width, height), Image.Resampling[interpolation.upper()])
+            )
             return torch.from_numpy(resized.copy()).permute(2, 0, 1).float()
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float()
-        pixels = F.interpolate(pixels[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+        pixels = F.interpolate(
+            pixels[None], size=(height, width), mode=interpolation, antialias=True, align_corners=False
+        )
         return pixels[0]
 
     def to_input(self, points: Tensor) -> Tensor:

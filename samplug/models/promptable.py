@@ -1,11 +1,14 @@
 """Promptable segmentation: an encoder for the image, a decoder for each set of prompts (Kirillov et al., 2023)."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.dist import is_distributed
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData, PixelData
 from numpy.typing import NDArray
@@ -95,6 +98,12 @@ class PromptableSAM(StrictInit, BaseModel):
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
         encoder = build_encoder(backbone)
+        if adapter is None and "frozen" not in backbone and next(encoder.parameters(), None) is not None:
+            print_log(
+                "PromptableSAM: the encoder is frozen, as in all models now; frozen=False in its config trains it",
+                "current",
+                logging.WARNING,
+            )
         super().__init__(data_preprocessor=data_preprocessor or encoder.preprocessor(), init_cfg=init_cfg)
         self.backbone = encoder
         self.adapter = build_adapter(adapter, encoder)
@@ -197,8 +206,10 @@ class PromptableSAM(StrictInit, BaseModel):
             logits, iou, score = self.decode(features, Prompts(image_index=images))
             steps, chosen = [(logits[:0], iou[:0], None if score is None else score[:0])], [slice(0, 0)]
         losses = self.loss_fn(steps, torch.cat(objects), chosen, **(dict(with_cp=True) if self.with_cp else {}))
-        name = next(iter(losses))
-        return {**losses, name: losses[name] + self._zero_of_prompts()}
+        if is_distributed():
+            name = next(iter(losses))
+            losses = {**losses, name: losses[name] + self._zero_of_prompts()}
+        return losses
 
     def _zero_of_prompts(self) -> Tensor | int:
         """Return a zero that depends on all trained parameters of the prompt encoder, with a gradient of zero.
@@ -327,7 +338,7 @@ class PromptableSAM(StrictInit, BaseModel):
             )
         geometry = InputGeometry(self.img_size, (image.shape[0], image.shape[1]), self.geometry)
         version = self.weights_version()
-        pixels = geometry.fit(image).to(next(self.parameters()).device)
+        pixels = geometry.fit(image, self.backbone.interpolation).to(next(self.parameters()).device)
         features = self.encode(self.normalise(pixels))
         return ImageEmbedding(features, geometry, self.decode_head.image_memory(features), version)
 

@@ -1,6 +1,5 @@
 """TS-SAM: a frozen SAM encoder, a side network and a fusion decoder; no prompts (Yu et al., 2024, arXiv 2408.01835)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from samplug.models.segmentor import SAMSegmentor
@@ -38,12 +37,3 @@ class TSSAM(SAMSegmentor):
             decode_head or dict(type="FeatureFusionDecoder"),
             **kwargs,
         )
-
-    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
-        """Return settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
-        if not (self.adapter.feedback and self.backbone.frozen):
-            return []
-        return [
-            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another "
-            "method: scores change)"
-        ]

@@ -22,6 +22,12 @@ def check_choice(owner: str, name: str, value: object, choices: Sequence[object]
         raise ConfigError(f"{owner}: {name}={value!r} is unknown: use one of {', '.join(map(str, choices))}")
 
 
+def check_threshold(owner: str, threshold: float) -> None:
+    """Raise a ConfigError if a threshold of probabilities is not in [0, 1]."""
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"{owner}: threshold={threshold} is not a probability: use a number from 0 to 1")
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return ``; did you mean a or b?`` with up to three similar names, or an empty text if none is similar."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=cutoff)

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.utils.files import replace_file
+
 _RED, _GREEN, _GREY = (60, 60, 230), (90, 200, 60), (128, 128, 128)
 _IGNORED = 255
 _GAP = 4
@@ -141,11 +143,12 @@ def add_caption(picture: NDArray[np.uint8], lines: Sequence[str]) -> NDArray[np.
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write an image, (H, W) or (H, W, 3) uint8 BGR, in the format of the suffix; its folder is made.
 
+    It is written whole or not at all.
+
     Raises:
-        OSError: The file cannot be written (``cv2.imwrite`` would not raise an error).
+        DataError: The file cannot be written (``cv2.imwrite`` would not raise an error).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_picture(picture, path.suffix))
+    replace_file(path, lambda partial: partial.write_bytes(encode_picture(picture, path.suffix)))
 
 
 def encode_picture(picture: NDArray[Any], suffix: str) -> bytes:

@@ -1,7 +1,8 @@
 """TS-SAM's side network (Yu et al., 2024, arXiv 2408.01835): trained layers beside the frozen encoder of SAM."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,7 @@ class TSSAMSideNetwork(Adapter):
                 "TSSAMSideNetwork: feedback=False only reads the encoder, which would never be trained: set "
                 "frozen=True in the backbone (or leave it out), or feedback=True in the adapter"
             )
+        self.encoder_frozen = encoder.frozen
         depth, embed_dims, width = encoder.depth, encoder.embed_dims, self.side_channels
         csa = range(depth) if self.csa_indexes is None else self.csa_indexes
         mrm = range(max(0, depth - _PUBLISHED_MRM_BLOCKS), depth) if self.mrm_indexes is None else self.mrm_indexes
@@ -88,6 +90,15 @@ class TSSAMSideNetwork(Adapter):
         self.mrm_blocks.append(MRMBlock(encoder.out_channels))
         _init_conv_and_gates(self.csa_blocks)
         _init_conv_and_gates(self.mrm_blocks)
+
+    def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
+        """Settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
+        if not (self.feedback and self.encoder_frozen):
+            return []
+        return [
+            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: "
+            "scores change)"
+        ]
 
     def tap(self) -> "SidePass":
         """Return hooks for one forward pass of the encoder."""

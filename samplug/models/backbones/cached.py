@@ -187,21 +187,22 @@ class CachedEncoder(Encoder):
         self.read += number - missing
         self._in_a_row = 0 if missing else self._in_a_row + number
         if self._loaded and self._in_a_row >= _RELEASE_AFTER:
-            self._loaded.clear()
+            self._loaded = []
             print_log(
                 f"features: no image is missing, {self.read} were read; the encoder is removed from memory", "current"
             )
 
     def _encoder(self, device: torch.device) -> Encoder:
-        if not self._loaded:
+        loaded = self._loaded  # another thread may release the encoder
+        if not loaded:
             print_log(
                 f"features: {self.encoder_cfg['type']} is loaded for images that are not in {self.cache_dir}", "current"
             )
             encoder = MODELS.build(self.encoder_cfg)
             encoder.init_weights()
-            self._loaded.append(encoder)
+            self._loaded = loaded = [encoder]
         # It is no part of the model and does not move with it.
-        return self._loaded[0].to(device)
+        return loaded[0].to(device)
 
 
 def _stacked(maps: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class SAM2Hiera(Encoder):
         drop_path_rate: Probability with which an image skips a branch of the last block in training; it rises linearly
             from 0 at the first.
         frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
+            Models of samplug set it unless the config says ``frozen=False``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam2.1_hiera_small.pt')``.
 

@@ -38,6 +38,7 @@ class SAMViT(Encoder):
         img_size: Side of the square input in pixels, a multiple of the patch size.
         out_channels: Channels of the neck's output.
         frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
+            Models of samplug set it unless the config says ``frozen=False``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
         attention: Form of the attention, one of ``auto``, ``biased``, ``folded`` (:mod:`.attention`); equal results.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from samplug.models.base import SamplugModule
 from samplug.models.decoders.two_way import ImageProjections, TwoWayTransformer
 from samplug.models.layers import move_out, rename
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, check_threshold
 
 # SAM 2 replaces the logits of an object that it predicts to be absent by this value.
 NO_OBJECT_LOGIT = -1024.0
@@ -70,7 +70,7 @@ class PromptedMaskDecoder(SamplugModule):
         init_cfg: Passed to MMEngine's ``BaseModule``.
 
     Raises:
-        ConfigError: ``num_classes`` is not 1.
+        ConfigError: ``num_classes`` is not 1, or ``threshold`` is not in [0, 1].
 
     Attributes:
         has_object_score: The decoder predicts whether there is an object.
@@ -94,6 +94,7 @@ class PromptedMaskDecoder(SamplugModule):
                 f"{type(self).__name__}: num_classes={num_classes}, but SAM's decoder tells one object from the rest: "
                 f"use num_classes=1, or another decode_head"
             )
+        check_threshold(type(self).__name__, threshold)
         self.num_classes = num_classes
         self.threshold = threshold
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from samplug.models.base import SamplugModule
 from samplug.registry import MODELS
+from samplug.utils.errors import check_threshold
 
 _WIDTH = 128
 
@@ -32,6 +33,7 @@ class FeatureFusionDecoder(SamplugModule):
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        check_threshold("FeatureFusionDecoder", threshold)
         self.num_classes = num_classes
         self.threshold = threshold
         self.conv1 = _conv(256, _WIDTH)
