@@ -13,6 +13,12 @@ from samplug import moved
 from samplug.utils.errors import ConfigError
 
 
+class RenamedTypeError(ConfigError, KeyError):
+    """A config asks for a component by a name that it had before. A KeyError, as for any name that a registry lacks."""
+
+    __str__ = ConfigError.__str__  # KeyError's puts the message in quotes
+
+
 class _Child(Registry):
     """Registry that looks up samplug's own names first, whatever ``default_scope`` a config has.
 
@@ -27,7 +33,7 @@ class _Child(Registry):
         """
         scope, _, name = key.rpartition(".")
         if name in moved.TYPES and scope in ("", self.scope) and name not in self.module_dict:
-            raise ConfigError(f"config: {name} is {moved.TYPES[name]} now: use that name")
+            raise RenamedTypeError(f"config: {name} is {moved.TYPES[name]} now: use that name")
         return super().get(key)
 
     def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
