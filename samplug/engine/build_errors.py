@@ -20,6 +20,7 @@ from mmengine.registry import root as roots
 
 from samplug.config import RUNNER_KEYS
 from samplug.moved import TYPES
+from samplug.registry import RenamedTypeError
 from samplug.utils.errors import ConfigError, chain, did_you_mean
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
@@ -44,7 +45,11 @@ class _Build(NamedTuple):
             return self
         kind = self.cfg.get("type", self.defaults.get("type"))
         with self.registry.switch_scope_and_registry(self.cfg.get("_scope_")) as registry:
-            return self._replace(kind=registry.get(kind) if isinstance(kind, str) else kind, registry=registry)
+            try:
+                found = registry.get(kind) if isinstance(kind, str) else kind
+            except RenamedTypeError:
+                found = None
+            return self._replace(kind=found, registry=registry)
 
 
 _being_built: ContextVar[tuple[_Build, ...]] = ContextVar("being_built", default=())

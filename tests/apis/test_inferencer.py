@@ -176,7 +176,7 @@ def test_channels_are_chosen(model, inferencer):
     pixels = np.dstack([scene(30, 30), scene(30, 30)[..., ::-1]])
     chosen = Inferencer(model, bands=(5, 2, 4))(pixels)[0]
     np.testing.assert_array_equal(chosen.logits, inferencer(np.ascontiguousarray(pixels[..., [3, 1, 4]]))[0].logits)
-    with pytest.raises(DataError, match="6 bands, and 7, 1, 2"):
+    with pytest.raises(DataError, match="6 bands, not all of 7, 1, 2"):
         Inferencer(model, bands=(7, 1, 2))(pixels)
 
 

@@ -89,4 +89,4 @@ def test_mistakes(filled, tmp_path):
     with pytest.raises(ConfigError, match="dtype='int8'"):
         store(tmp_path, dtype="int8")
     with pytest.raises(ConfigError, match="longer than 128"):
-        store(tmp_path, source="x" * 129)
+        store(tmp_path, source="x" * 300)
