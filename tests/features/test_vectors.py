@@ -88,5 +88,5 @@ def test_mistakes(filled, tmp_path):
             store(tmp_path, **other)
     with pytest.raises(ConfigError, match="dtype='int8'"):
         store(tmp_path, dtype="int8")
-    with pytest.raises(ConfigError, match="longer than 128"):
+    with pytest.raises(ConfigError, match="too long for the file"):
         store(tmp_path, source="x" * 300)
