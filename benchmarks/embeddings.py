@@ -1,6 +1,7 @@
 #!/usr/bin/env python
-"""Time of an epoch of decoder-only training with the encoder run in every epoch, and with its maps read from disk (CachedEncoder); and what
-reading them costs the training process, if it hashes and reads itself and if data workers do.
+"""Time an epoch of decoder-only training with the encoder run in every epoch, and with its maps on disk (CachedEncoder).
+
+It also prints the processor time that reading the maps costs the training process, with and without data workers.
 
 python benchmarks/embeddings.py [--arch vit_b] [--img-size 1024] [--images 4] [--threads N]
 """
@@ -139,7 +140,7 @@ class _Scenes:
 
 
 def _lookup_ms(model: Any, args: argparse.Namespace, in_workers: bool) -> float:
-    """Processor time of the training process, from a worker's batch to the maps on the device: milliseconds for an image."""
+    """Return milliseconds of processor time of the training process, from a worker's batch to the maps on the device."""
     dataset = SeededDataset(_Scenes(args), 0)
     if in_workers:
         dataset.set_step(FeatureReader(model.backbone.store, model.data_preprocessor.settings))

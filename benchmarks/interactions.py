@@ -3,9 +3,10 @@
 
 python benchmarks/interactions.py [--objects 1 4 16] [--corrections 7] [--img-size 1024] [--runs 3] [--threads N]
 
-Clicks are drawn by one random number for each object, and, for comparison, by one for each pixel. In the training step SAM's
-mask decoder is trained; the encoder is one small block, so that the interactions dominate. Memory is what the loss keeps for
-the backward pass, and on a GPU the peak of the whole step. --objects without a number: draw clicks only.
+Clicks are drawn by one random number for each object, and, for comparison, by one for each pixel. The training step
+trains SAM's mask decoder; the encoder is one small block, so that the interactions dominate. Memory is the size of the
+tensors that the loss keeps for the backward pass, and on a GPU the peak of the whole step. --objects without a number
+measures the draw of clicks only.
 """
 
 import argparse

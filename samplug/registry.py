@@ -29,7 +29,7 @@ class _Child(Registry):
         """Return the object of a name, as MMEngine does.
 
         Raises:
-            ConfigError: The component has another name now.
+            RenamedTypeError: The component has another name now.
         """
         scope, _, name = key.rpartition(".")
         if name in moved.TYPES and scope in ("", self.scope) and name not in self.module_dict:

@@ -96,8 +96,8 @@ class TSSAMSideNetwork(Adapter):
         if not (self.feedback and self.encoder_frozen):
             return []
         return [
-            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another method: "
-            "scores change)"
+            "model.adapter.feedback=False: a true side network; the frozen encoder keeps no activations (another "
+            "method: scores change)"
         ]
 
     def tap(self) -> "SidePass":

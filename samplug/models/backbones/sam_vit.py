@@ -208,7 +208,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads, window_size or grid, attend)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = MLP(dim, int(dim * mlp_ratio))
+        self.mlp = BlockMLP(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x
@@ -243,7 +243,7 @@ class Attention(nn.Module):
         return self.proj(x.transpose(1, 2).reshape(batch, height, width, dim))
 
 
-class MLP(nn.Module):
+class BlockMLP(nn.Module):
     """Two linear layers with exact GELU between them."""
 
     def __init__(self, dim: int, hidden: int) -> None:
