@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time an epoch of decoder-only training with the encoder run in every epoch, and with its maps on disk (CachedEncoder).
+"""Time an epoch of decoder-only training with the encoder run in every epoch, and its maps on disk (CachedEncoder).
 
 It also prints the processor time that reading the maps costs the training process, with and without data workers.
 
@@ -140,7 +140,7 @@ class _Scenes:
 
 
 def _lookup_ms(model: Any, args: argparse.Namespace, in_workers: bool) -> float:
-    """Return milliseconds of processor time of the training process, from a worker's batch to the maps on the device."""
+    """Return the milliseconds of the training process, from a worker's batch to the maps on the device."""
     dataset = SeededDataset(_Scenes(args), 0)
     if in_workers:
         dataset.set_step(FeatureReader(model.backbone.store, model.data_preprocessor.settings))

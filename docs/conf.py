@@ -1,4 +1,4 @@
-"""Sphinx settings: ``make docs`` builds the site from the repository's root, so that its links are those of the files."""
+"""Sphinx settings: ``make docs`` builds the site from the repository's root, so that links are those of the files."""
 
 import warnings
 
