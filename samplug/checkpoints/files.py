@@ -8,6 +8,8 @@ import re
 import time
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPException
@@ -15,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag, urlparse
 
-import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 
 from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
+from samplug.checkpoints.numpy_values import STAND_INS
 from samplug.utils.cache import cache_dir
 
 
@@ -30,15 +32,11 @@ def _statistic(owner: Any, name: str) -> Any:
     raise pickle.UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}, {name!r}")
 
 
-# Types in MMEngine's checkpoints besides tensors and plain containers: log histories and NumPy values.
+# Types in MMEngine's checkpoints besides tensors and plain containers: log histories and plain NumPy values.
 _ALLOWED: list[Any] = [
     HistoryBuffer,
     (_statistic, "builtins.getattr"),
-    np.ndarray,
-    np.dtype,
-    np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")),
+    *STAND_INS,
 ]
 _CHUNK = 1 << 20
 _ATTEMPTS = 4
@@ -94,6 +92,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     _refuse_text(path)
+    _compare_checksums(path)
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -128,6 +127,20 @@ def _refuse_text(path: Path) -> None:
         if head.startswith(b"version https://git-lfs"):
             raise WeightsError(
                 f"weights: {path} is a pointer of git-lfs, not a checkpoint: fetch its content with git lfs pull"
+            )
+
+
+def _compare_checksums(path: Path) -> None:
+    """Raise a WeightsError if a zip file, torch's format, differs from its CRC-32, which torch does not compare."""
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # torch.load tells what is wrong
+        try:
+            damaged = archive.testzip()
+        except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise WeightsError(f"weights: {path} is damaged: {error}; copy or download it again") from error
+        if damaged is not None:
+            raise WeightsError(
+                f"weights: {path} is damaged: the checksum of {damaged} in it differs from its content; copy or "
+                "download it again"
             )
 
 
