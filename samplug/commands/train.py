@@ -34,5 +34,7 @@ def execute(args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume:
         cfg.resume = True
+        # MMEngine reads load_from as the checkpoint to resume; the runner starts from this one if there is none.
+        cfg.start_from = cfg.get("load_from") if args.resume == "auto" else None
         cfg.load_from = None if args.resume == "auto" else args.resume
     build_runner(cfg).train()

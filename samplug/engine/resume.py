@@ -13,8 +13,8 @@ from samplug.checkpoints import WeightsError, read_checkpoint
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
     """Find the newest readable checkpoint of a work folder.
 
-    ``last_checkpoint`` names the newest one. Its path may be that of another machine, so the file is also looked for
-    beside it. Unfinished files of a killed run have other names and are ignored.
+    ``last_checkpoint`` names the newest one. A file of this name beside it comes first, since the folder may be a copy,
+    whose record still has the path of the original. Unfinished files of a killed run have other names and are ignored.
 
     Args:
         work_dir: The run's folder.
@@ -49,7 +49,8 @@ def _newest_first(work_dir: Path) -> Iterator[Path]:
     record = work_dir / "last_checkpoint"
     named: list[Path] = []
     if record.is_file() and (text := record.read_text().strip()):
-        named = [path for path in (Path(text), work_dir / Path(text).name) if path.exists()][:1]
+        places = (work_dir / Path(text).name, Path(text))
+        named = [path for path in places if path.suffix == ".pth" and path.is_file()][:1]
     numbered: list[tuple[int, Path]] = []
     for path in work_dir.glob("*.pth"):
         if found := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name):

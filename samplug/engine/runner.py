@@ -197,7 +197,11 @@ class SamplugRunner(Runner):
     def _resume_latest(self) -> None:
         found = latest_checkpoint(self.work_dir, self.cfg.get("resume_fall_back", True))
         if found is None:
-            self.logger.info(f"resume: {self.work_dir} has no checkpoint, training starts at the beginning")
+            weights = self.cfg.get("start_from")
+            start = f"with the weights of load_from={weights}" if weights else "at the beginning"
+            self.logger.info(f"resume: {self.work_dir} has no checkpoint, training starts {start}")
+            if weights:
+                self.load_checkpoint(str(weights))
             return
         path, self._opened = found
         self.resume(str(path))

@@ -1,7 +1,10 @@
 """Weights in SamplugRunner: safe, strict, and from init_cfg and the checkpoint."""
 
 import os
+import shutil
 from functools import partial
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from mmengine.config import Config
 from samplug.checkpoints import UnsafeCheckpointError, WeightsError
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
+from samplug.engine.resume import latest_checkpoint
 from samplug.registry import MODELS
 from tests.builders import tiny_tssam_cfg
 from tests.checkpoints.test_loading import _Touch, official_sam, randomised, released_ts_sam
@@ -171,6 +175,27 @@ def test_resume_equals_unbroken(cfg):
     states = runner.optim_wrapper.state_dict()["state"], whole["optimizer"]["state"]
     for index, state in states[1].items():
         torch.testing.assert_close(states[0][index]["exp_avg"], state["exp_avg"])
+
+
+def test_resume_without_a_checkpoint_starts_from_load_from(cfg, tmp_path):
+    """As a job does that always passes --resume and starts for the first time."""
+    with pytest.raises(WeightsError, match=r"nowhere\.pth does not exist"):
+        build_runner(cfg(resume=True, start_from=str(tmp_path / "nowhere.pth"))).train()
+    first = Path(trained(cfg)).rename(tmp_path / "first.pth")
+    runner = build_runner(cfg(resume=True, start_from=str(first), work_dir=str(tmp_path / "new")))
+    with patch.object(runner, "load_checkpoint", wraps=runner.load_checkpoint) as load:
+        runner.train()
+    load.assert_called_once_with(str(first))
+    assert runner.iter == 2
+
+
+def test_resume_in_a_copied_folder_stays_in_it(cfg, tmp_path):
+    newest = Path(trained(cfg))
+    copy = Path(shutil.copytree(newest.parent, tmp_path / "copy"))
+    assert latest_checkpoint(copy)[0] == copy / newest.name
+    (copy / "last_checkpoint").write_text(str(tmp_path / "pipe.pth"))
+    os.mkfifo(tmp_path / "pipe.pth")
+    assert latest_checkpoint(copy)[0] == copy / newest.name
 
 
 def test_nothing_to_train_is_an_error(cfg):
