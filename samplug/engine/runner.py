@@ -40,6 +40,8 @@ from samplug.registry import MODEL_WRAPPERS, RUNNERS
 from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
 
+_TIMESTAMPS: set[str] = set()
+
 
 @RUNNERS.register_module()
 class SamplugRunner(Runner):
@@ -103,6 +105,7 @@ class SamplugRunner(Runner):
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
         super().setup_env(env_cfg)
+        self._timestamp = _unused(self.timestamp)
         self._strategy = build_strategy(self.cfg.get("strategy"))
 
     def dump_config(self) -> None:
@@ -333,3 +336,12 @@ class SamplugRunner(Runner):
                 "the strategy"
             )
         self._strategy.shard(self.model, self.optim_wrapper)
+
+
+def _unused(timestamp: str) -> str:
+    """Return a name that no other runner of this process has, since runners of one name share log and message hub."""
+    name, number = timestamp, 1
+    while name in _TIMESTAMPS:
+        name, number = f"{timestamp}_{number}", number + 1
+    _TIMESTAMPS.add(name)
+    return name

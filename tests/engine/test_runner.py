@@ -225,3 +225,11 @@ def test_a_test_leaves_the_config_of_the_training(cfg):
     (file,) = (name for name in os.listdir(work) if name.endswith(".py"))
     build_runner(cfg(test=True, load_from=checkpoint)).test()
     assert "optim_wrapper" in Config.fromfile(os.path.join(work, file))
+
+
+def test_runners_of_one_second_share_nothing(cfg, tmp_path):
+    """MMEngine names logs and message hubs by the second."""
+    runners = [build_runner(cfg(work_dir=str(tmp_path / name))) for name in ("a", "b", "c")]
+    assert len({runner.timestamp for runner in runners}) == 3
+    assert len({id(runner.message_hub) for runner in runners}) == 3
+    assert [len(list((tmp_path / name).glob("*/*.log"))) for name in ("a", "b", "c")] == [1, 1, 1]
