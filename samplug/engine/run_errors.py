@@ -50,7 +50,7 @@ def explained(runner: Runner) -> Iterator[None]:
         # torch reports a lost worker in a signal handler, which raises at whatever line the main process executes. Code
         # there may catch that error and raise another one (for example MMEngine's bare except around the text of a
         # config), so all causes are searched.
-        for cause in chain(error):
+        for cause in (*chain(error), *_lost_worker(error)):
             if isinstance(cause, torch.OutOfMemoryError | MemoryError) or (
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
             ):
@@ -58,6 +58,16 @@ def explained(runner: Runner) -> Iterator[None]:
             if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
                 raise LoaderDied(_worker_message(runner, died["signal"])) from error
         raise
+
+
+def _lost_worker(error: Exception) -> list[RuntimeError]:
+    """Ask torch for a dead loading process, if a connection broke before the signal came."""
+    if isinstance(error, EOFError | ConnectionError):
+        try:
+            torch._C._error_if_any_worker_fails()
+        except RuntimeError as lost:
+            return [lost]
+    return []
 
 
 def out_of_memory_message(runner: Runner, error: BaseException) -> str:

@@ -33,7 +33,7 @@ from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_op
 from samplug.engine.launch import join_on_cpu
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
-from samplug.engine.run_errors import SaveError, save_message
+from samplug.engine.run_errors import SaveError, explained, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.evaluation.sets_evaluator import SetsEvaluator
 from samplug.registry import MODEL_WRAPPERS, RUNNERS
@@ -80,17 +80,18 @@ class SamplugRunner(Runner):
         with named_in(cfg):
             return super().from_cfg(cfg)
 
-    # Loaders, loops, optimisers and schedules are built when the phase that needs them begins.
+    # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their
+    # failures; the loss of a loading process may be reported outside them, while hooks record another failure.
     def train(self) -> nn.Module:
-        with named_in(self.cfg):
+        with named_in(self.cfg), explained(self):
             return super().train()
 
     def val(self) -> dict[str, float]:
-        with named_in(self.cfg):
+        with named_in(self.cfg), explained(self):
             return super().val()
 
     def test(self) -> dict[str, float]:
-        with named_in(self.cfg):
+        with named_in(self.cfg), explained(self):
             return super().test()
 
     @property

@@ -3,10 +3,12 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from mmengine.config import Config
@@ -17,6 +19,7 @@ from samplug.commands.common import build_runner
 from samplug.engine.hooks import EarlyStoppingHook
 from samplug.engine.hooks.deferred_losses import DeferredLosses
 from samplug.engine.hooks.non_finite import NonFiniteLoss
+from samplug.engine.hooks.on_failure import on_failure
 from samplug.engine.hooks.split_leakage import selection_warnings
 from samplug.engine.run_errors import LoaderDied, OutOfMemory, SaveError, memory_advice
 from samplug.registry import HOOKS, MODELS, OPTIM_WRAPPERS
@@ -330,25 +333,55 @@ def test_advice_on_memory_of_interactions():
     assert "max_objects" not in advice(True, 1)
 
 
-@pytest.mark.parametrize("where", ["anywhere", "in code that makes another error of it"])
+def kill_children():
+    for child in psutil.Process().children(recursive=True):
+        if child.ppid() == os.getpid():
+            child.kill()
+
+
+class KillingRecord(Hook):
+    """Records a failure, during which the loading processes die."""
+
+    def before_run(self, runner):
+        on_failure(runner, self.record)
+
+    def record(self, error):
+        kill_children()
+        time.sleep(60)  # until the signal comes
+
+
+@pytest.mark.parametrize(
+    "where", ["anywhere", "in code that makes another error of it", "while a failure is recorded", "nowhere"]
+)
 def test_killed_loading_process(tmp_path, where):
     """The news of it is an exception of a signal's handler, which comes wherever the training process is by then."""
-    import psutil
+    handler = None
 
     def kill(_):
-        for child in psutil.Process().children(recursive=True):
-            if child.ppid() == os.getpid():
-                child.kill()
-        if where != "anywhere":
+        nonlocal handler
+        handler = signal.getsignal(signal.SIGCHLD)
+        if where == "while a failure is recorded":
+            raise ValueError("broken batch")
+        if where == "nowhere":
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        kill_children()
+        if where == "in code that makes another error of it":
             try:
                 time.sleep(60)
             except:  # noqa: E722 (as in MMEngine's Config.pretty_text)
                 raise SyntaxError("failed to format the config file")  # noqa: B904
+        elif where == "nowhere":
+            time.sleep(0.5)
+            raise EOFError  # of a connection to it
 
     cfg = config(tmp_path, False, num_workers=2)
     cfg.train_cfg.max_iters = 40
-    with pytest.raises(LoaderDied, match=r"(?s)a process that loads data .*num_workers=1 instead of 2.*--resume"):
-        run(cfg, At(3, kill))
+    hooks = [KillingRecord()] if where == "while a failure is recorded" else []
+    try:
+        with pytest.raises(LoaderDied, match=r"(?s)a process that loads data .*num_workers=1 instead of 2.*--resume"):
+            run(cfg, At(3, kill), *hooks)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
     assert (tmp_path / "iter_2.pth").is_file()
 
 
