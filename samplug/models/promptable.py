@@ -215,8 +215,7 @@ class PromptableSAM(StrictInit, BaseModel):
         """Return a zero that depends on all trained parameters of the prompt encoder, with a gradient of zero.
 
         A step embeds only the kinds of prompts that were drawn, and data parallelism waits for a gradient of each
-        parameter. Sums of no elements are 0 whatever the values are. In a single process unused parameters have no
-        gradient, so that AdamW's weight decay leaves them as they are.
+        parameter. Sums of no elements are 0 whatever the values are.
         """
         parameters = self.decode_head.prompt_layers.parameters()
         return sum(parameter.flatten()[:0].sum() for parameter in parameters if parameter.requires_grad)
