@@ -17,7 +17,8 @@ from samplug.utils.regular_files import read_bytes
 _Read = TypeVar("_Read")
 _ROWS = 256
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Endings, in small letters, of the files that are read; the format itself is recognised by the content."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
