@@ -11,6 +11,7 @@ from samplug.datasets.scan import PairFacts, by_suspicion, describe_pairs, scan_
 from samplug.imaging.listing import list_files, walk
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.text import printable
 
 
 @DATASETS.register_module()
@@ -108,7 +109,8 @@ class BinarySegDataset(CheckedDataset):
 
     def remarks(self) -> list[str]:
         return [
-            f"look at {len(names)} masks, {suspicion}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            f"look at {len(names)} masks, {suspicion}: {', '.join(map(printable, names[:5]))}"
+            f"{', ...' if len(names) > 5 else ''}"
             for suspicion, names in by_suspicion(self.facts).items()
         ]
 

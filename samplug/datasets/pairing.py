@@ -98,7 +98,19 @@ def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[
                     heads.setdefault(plain[:at], path.name)
     for name, path in sorted(files.items()):
         near = heads.get(_plain(Path(name).name))
-        yield name, f" ({near!r} does not count)" if near and near != path.name else ""
+        yield name, _hint(Path(name).name, near) if near and near != path.name else ""
+
+
+def _hint(name: str, near: str) -> str:
+    """Return why a file with a similar name is not the partner."""
+    if not near.startswith(name) and unicodedata.normalize("NFC", near).startswith(unicodedata.normalize("NFC", name)):
+        # They look alike, so say what differs.
+        one, other = ("NFC" if unicodedata.is_normalized("NFC", text) else "NFD" for text in (name, near))
+        return (
+            f" ({near!r} looks alike, but one name is in Unicode's form {one} and one in {other}, as macOS writes it: "
+            "rename one of the two)"
+        )
+    return f" ({near!r} does not count)"
 
 
 def _plain(name: str) -> str:
