@@ -253,8 +253,9 @@ def size_error(found: Size, size: Size, annotation: str | Path, image: Path) -> 
     rotated = ""
     if found == size[::-1]:
         rotated = ", or the image has an EXIF rotation that the annotation lacks: save both upright"
+    height, width = map(shorten, found)
     return DataError(
-        f"data: {annotation} is for {shorten(found[1])}x{shorten(found[0])}, its image {image} is {size[1]}x{size[0]} (width x height): "
+        f"data: {annotation} is for {width}x{height}, its image {image} is {size[1]}x{size[0]} (width x height): "
         f"annotations must have the size of their images{rotated}"
     )
 

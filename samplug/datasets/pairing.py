@@ -91,11 +91,11 @@ def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[
     """
     heads: dict[str, str] = {}
     for folder in sorted({path.parent for path in others.values()}) if files else ():
-        for path in walk(folder):
-            plain = _plain(path.name)
+        for entry in walk(folder):
+            plain = _plain(entry.name)
             for at in range(1, len(plain) + 1):
                 if not plain[at : at + 1].isalnum():
-                    heads.setdefault(plain[:at], path.name)
+                    heads.setdefault(plain[:at], entry.name)
     for name, path in sorted(files.items()):
         near = heads.get(_plain(Path(name).name))
         yield name, _hint(Path(name).name, near) if near and near != path.name else ""
@@ -145,7 +145,7 @@ def read_list(
         if len(fields) == 2 and all(part.strip("/") for part in fields):
             image, mask = (root / part.lstrip("/") for part in fields)
             name = Path(fields[0].lstrip("/")).with_suffix("").as_posix()
-            missing = [str(file) for file in (image, mask) if not file.is_file()]
+            missing = [str(file) for file in (image, mask) if not os.path.isfile(file)]
         elif len(fields) == 1:
             name = _bare(fields[0].lstrip("/"), img_suffix)
             missing = [
@@ -201,7 +201,7 @@ def _fields(line: str, root: Path) -> list[str]:
     for separator in ("\t", ","):
         if separator in line:
             return [part.strip() for part in line.split(separator)]
-    return [line] if (root / line.lstrip("/")).is_file() else line.split()
+    return [line] if os.path.isfile(root / line.lstrip("/")) else line.split()
 
 
 def _bare(name: str, suffix: str | None) -> str:

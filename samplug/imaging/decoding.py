@@ -50,6 +50,8 @@ _TEXT = {
 _AGAIN = "download or copy it again"
 _DEFLATE = 1032  # most bytes that one byte of compressed data stands for
 _MOST_RUN_LENGTH_PIXELS = 2**24  # Pillow decodes BMP's compression in Python
+
+
 @dataclass(frozen=True)
 class Picture:
     """The pixels of a file, turned upright.
@@ -201,9 +203,10 @@ def _open(content: bytes, kind: str) -> Any:
 
 def _header(image: Any, content: bytes) -> Header:
     """Read the header of an opened PNG, BMP or GIF file."""
+    width, height = image.size
     if image.format == "PNG":
-        return Header(*image.size, getattr(image, "n_frames", 1), _png_orientation(image.info, content))
-    return Header(*image.size, gif_frames(content) if image.format == "GIF" else 1)
+        return Header(width, height, getattr(image, "n_frames", 1), _png_orientation(image.info, content))
+    return Header(width, height, gif_frames(content) if image.format == "GIF" else 1)
 
 
 def _png_orientation(metadata: dict[Any, Any], content: bytes) -> int | None:

@@ -20,9 +20,8 @@ from samplug.utils.text import listed, printable
 
 _OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"})
 _UNREAD_PICTURES = frozenset(
-    ".arw .avif .cr2 .cr3 .czi .dcm .dib .dng .exr .hdr .heic .heif .ico .j2k .jp2 .jpf .jpx .jxl .mpo .nd2 .ndpi .nef .nii "
-    ".npy .npz .orf .pbm .pcx .pfm .pgm .pnm .ppm .psd .ras .raw .rw2 .svg .svs .tga .xcf".split()
-)
+    {".arw", ".avif", ".cr2", ".cr3", ".czi", ".dcm", ".dib", ".dng", ".exr", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".mpo", ".nd2", ".ndpi", ".nef", ".nii", ".npy", ".npz", ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".ras", ".rw2", ".svg", ".svs", ".tga", ".xcf"}
+)  # fmt: skip
 # Links may multiply folders: two in each of thirty folders that lead to the next one make a billion paths.
 _MOST_WAYS = 16
 
@@ -96,6 +95,7 @@ def walk(folder: Path, recursive: bool = False) -> Iterator[os.DirEntry[str]]:
     """
     check_folder(folder)
     ways: Counter[tuple[int, int]] = Counter()
+    waiting: list[tuple[os.DirEntry[str], tuple[tuple[int, int], ...]]]
     waiting = [(entry, (_identity(folder),)) for entry in _entries(folder)]
     while waiting:
         entry, above = waiting.pop()

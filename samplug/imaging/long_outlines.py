@@ -1,8 +1,8 @@
 """Draw outlines of very many points as COCO's API draws them, in time linear in the columns that their sides cross.
 
-pycocotools visits every fifth of a pixel along the outline and sorts all crossings. For an outline of 60,000 points that
-run across the image, a thousand of which are in one column, that takes most of the time. The crossings of one place can
-be counted instead: a pixel is inside where the number of crossings before it, down the columns, is odd.
+pycocotools visits every fifth of a pixel along the outline, and sorts all places at which it crosses a column. That is
+slow where 60,000 points run across a small image. Here only the crossings are computed, and counted instead of sorted:
+a pixel is inside where the number of crossings up to it, down the columns, is odd.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,9 @@ def fill(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_
     return inside.view(np.bool_).reshape(size, order="F")
 
 
-def _crossings(begin: NDArray[np.int64], end: NDArray[np.int64], height: int, width: int) -> Iterator[NDArray[np.int64]]:
+def _crossings(
+    begin: NDArray[np.int64], end: NDArray[np.int64], height: int, width: int
+) -> Iterator[NDArray[np.int64]]:
     """Yield the places, counted down the columns, at which sides cross the middle of a column."""
     extent = abs(end - begin)
     for steep in (False, True):
@@ -80,7 +82,7 @@ def _flat_rows(
 def _steep_rows(
     x: NDArray[np.int64], y: NDArray[np.int64], slope: NDArray[np.float64], edge: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return where sides that step in y go from one fifth, ``edge``, to the next: at the step before the first there."""
+    """Return where sides that step in y go from one fifth, ``edge``, to the next: the last step before."""
     step = np.floor((edge + 0.5 - x) / slope).astype(np.int64)
     for _ in range(2):  # the first step there is this one or one of the next two
         step += ((x + slope * step + 0.5).astype(np.int64) > edge) != (slope > 0)

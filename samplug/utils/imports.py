@@ -18,3 +18,12 @@ def quiet_optional_operators() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
+        _forget_levels()
+
+
+def _forget_levels() -> None:
+    """Clear what MMEngine's loggers remember of the time without warnings; ``logging`` does not know these loggers."""
+    from mmengine.logging import MMLogger
+
+    for logger in MMLogger._instance_dict.values():
+        logger._cache.clear()

@@ -28,7 +28,10 @@ def folder(tmp_path):
     rng = np.random.default_rng(0)
     for index in range(10):
         write(tmp_path / "images" / f"a{index}.jpg", picture(index))
-        write(tmp_path / "masks" / f"a{index}.png", rng.choice([0, 90, 127, 200, 255], SHAPE, p=[0.5, 0.03, 0.04, 0.03, 0.4]))
+        write(
+            tmp_path / "masks" / f"a{index}.png",
+            rng.choice([0, 90, 127, 200, 255], SHAPE, p=[0.5, 0.03, 0.04, 0.03, 0.4]),
+        )
     return tmp_path
 
 

@@ -67,7 +67,9 @@ def files():
     progressive = jpeg(progressive=True)
     scan = progressive[progressive.rindex(b"\xff\xda") : -2]
     canvas = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (16382).to_bytes(3, "little") * 2
-    raw_profile = b"Raw profile type exif\0\0" + zlib.compress(b"\n\n\n" + overlapping_tags(30_000, 450_000).hex().encode())
+    raw_profile = b"Raw profile type exif\0\0" + zlib.compress(
+        b"\n\n\n" + overlapping_tags(30_000, 450_000).hex().encode()
+    )
     tile = [tag for tag in grey_tags(compression=(259, 3, 1, 5)) if tag[0] not in (273, 278, 279)]
     tile += [(322, 4, 1, 2**19), (323, 4, 1, 2**19), (324, 4, 1, 300), (325, 4, 1, 100)]
     return {

@@ -42,6 +42,7 @@ def test_memory_and_time_are_bounded(outcomes, name):
     assert memory < MEMORY, f"{memory >> 20} MiB"
     assert seconds < SECONDS
     assert len(result) < 500
+    assert "not named" not in result
 
 
 @pytest.fixture
