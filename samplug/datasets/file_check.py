@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from samplug.imaging.listing import collected_notes
 from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
 
@@ -36,7 +37,8 @@ def check_files(settings: Mapping[str, Any]) -> FileCheck:
     dataset: CheckedDataset = DATASETS.build(settings)
     result = FileCheck(dataset.name)
     try:
-        dataset.full_init()
+        with collected_notes() as notes:
+            dataset.full_init()
     except DataError as error:
         result.problems.append(str(error).removeprefix("data: "))
         return result
@@ -45,7 +47,7 @@ def check_files(settings: Mapping[str, Any]) -> FileCheck:
     if len(dataset.skipped) > _LISTED:
         result.problems.append(f"and {len(dataset.skipped) - _LISTED} more")
     result.problems += _differences(dataset)
-    result.remarks = dataset.remarks()
+    result.remarks = [note.removeprefix("data: ") for note in notes] + dataset.remarks()
     return result
 
 

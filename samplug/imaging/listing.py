@@ -9,6 +9,8 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -16,14 +18,20 @@ from mmengine.logging import print_log
 
 from samplug.imaging.files import IMAGE_SUFFIXES
 from samplug.utils.errors import DataError
-from samplug.utils.text import listed, printable
+from samplug.utils.text import listed, one_line
 
 _OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"})
 _UNREAD_PICTURES = frozenset(
-    {".arw", ".avif", ".cr2", ".cr3", ".czi", ".dcm", ".dib", ".dng", ".exr", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".mpo", ".nd2", ".ndpi", ".nef", ".nii", ".npy", ".npz", ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".ras", ".rw2", ".svg", ".svs", ".tga", ".xcf"}
+    {
+        ".arw", ".avif", ".cr2", ".cr3", ".czi", ".dcm", ".dib", ".dng", ".exr", ".hdr", ".heic", ".heif",
+        ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".mpo", ".nd2", ".ndpi", ".nef", ".nii", ".npy", ".npz",
+        ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".ras", ".rw2", ".svg", ".svs", ".tga",
+        ".xcf",
+    }
 )  # fmt: skip
 # Links may multiply folders: two in each of thirty folders that lead to the next one make a billion paths.
 _MOST_WAYS = 16
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
 def is_passed_over(name: str) -> bool:
@@ -130,10 +138,30 @@ def _identity(folder: str | Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-@cache
+@contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """Collect what listing says about left out files inside the block, instead of logging it."""
+    notes: list[str] = []
+    token = _COLLECTED.set(notes)
+    try:
+        yield notes
+    finally:
+        _COLLECTED.reset(token)
+
+
 def _note(text: str) -> None:
+    text = one_line(text)
+    notes = _COLLECTED.get()
+    if notes is None:
+        _log_once(text)
+    elif text not in notes:
+        notes.append(text)
+
+
+@cache
+def _log_once(text: str) -> None:
     """Log a text once: the parts of a data set list the same folder."""
-    print_log(printable(text), "current", logging.WARNING)
+    print_log(text, "current", logging.WARNING)
 
 
 def check_folder(folder: Path) -> None:

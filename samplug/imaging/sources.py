@@ -72,7 +72,7 @@ def _in_folder(folder: Path, recursive: bool) -> list[Source]:
     if problems:
         raise DataError(
             f"predict: {len(problems)} problems in {folder}:\n"
-            + indented((f"{path} {problem}" for path, problem in problems.items()), len(problems))
+            + indented(f"{path} {problem}" for path, problem in problems.items())
         )
     if not files:
         below = any(entry.is_dir() for entry in walk(folder)) and not recursive

@@ -23,7 +23,7 @@ def touch(*paths):
 def notes(monkeypatch):
     found = []
     monkeypatch.setattr(listing, "print_log", lambda text, *_: found.append(text))
-    listing._note.cache_clear()
+    listing._log_once.cache_clear()
     return found
 
 
@@ -104,7 +104,19 @@ def test_notes_are_short_and_printable(tmp_path, notes):
     assert "99 pictures" in notes[0]
     notes[0].encode()
     assert len(notes[0].splitlines()) == 1
-    assert len(notes[0]) < 1600
+    assert len(notes[0]) <= 800
+
+
+def test_a_check_remarks_what_is_left_out(tmp_path, notes):
+    """Its logger shows errors alone."""
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / "a.png"), np.eye(8, dtype=np.uint8) * 255)
+    touch(tmp_path / "images" / "b.heic")
+    for _ in range(2):
+        found = BinarySegDataset.check_files(dict(type="BinarySegDataset", data_root=str(tmp_path)))
+        assert any("b.heic" in remark for remark in found.remarks)
+    assert not notes
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "JFIF"])
