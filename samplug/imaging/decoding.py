@@ -205,6 +205,8 @@ def _header(image: Any, content: bytes) -> Header:
     """Read the header of an opened PNG, BMP or GIF file."""
     width, height = image.size
     if image.format == "PNG":
+        if content[16:24] != width.to_bytes(4) + height.to_bytes(4):  # OpenCV takes the first of several headers
+            raise ValueError("it has two headers")
         return Header(width, height, getattr(image, "n_frames", 1), _png_orientation(image.info, content))
     return Header(width, height, gif_frames(content) if image.format == "GIF" else 1)
 

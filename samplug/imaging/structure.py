@@ -92,13 +92,24 @@ def webp_header(content: bytes) -> Header:
 
 def png_exif(content: bytes) -> bytes:
     """Return the EXIF data of a PNG file, which may stand behind the pixels; empty without them."""
-    at = 8 if b"eXIf" in content else len(content)
-    while at + 8 <= len(content):
-        length = int.from_bytes(content[at : at + 4])
-        if content[at + 4 : at + 8] == b"eXIf":
-            return content[at + 8 : at + 8 + length]
-        at += 12 + length
+    if b"eXIf" in content:
+        for name, start, end in _png_chunks(content):
+            if name == b"eXIf":
+                return content[start:end]
     return b""
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of the chunks of a PNG file, as far as they are whole."""
+    at = 8
+    while (end := at + 12 + int.from_bytes(content[at : at + 4])) <= len(content):
+        yield content[at + 4 : at + 8], at + 8, end - 4
+        at = end
+
+
+def _png_is_whole(content: bytes) -> bool:
+    """Return True if no chunk is longer than the file: OpenCV takes memory for the length that a chunk claims."""
+    return any(name == b"IEND" for name, _, _ in _png_chunks(content))
 
 
 def gif_frames(content: bytes) -> int:
@@ -179,7 +190,7 @@ HEADERS: dict[str, Callable[[bytes], Header]] = {"JPEG": jpeg_header, "WEBP": we
 
 IS_WHOLE: dict[str, Callable[[bytes], bool]] = {
     "JPEG": _jpeg_is_whole,
-    "PNG": lambda content: content.rfind(b"IEND\xaeB`\x82") >= 0,
+    "PNG": _png_is_whole,
     "WEBP": lambda content: len(content) >= 8 + int.from_bytes(content[4:8], "little"),
 }
 """Format -> function that returns False for a truncated file."""

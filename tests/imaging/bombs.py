@@ -88,6 +88,13 @@ def files():
         "tiff_channels": (tiff(grey_tags(9999, 9999, samples=(277, 3, 1, 60_000))), "60000 channels"),
         "png_size": (png(100_000, 100_000), "too large"),
         "png_without_pixels": (png(SIDE, SIDE, 16, 6), "truncated PNG"),
+        "png_two_headers": (
+            png(30_000, 30_000, rows=bytes(9_000_000), extra=[(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0))]),
+            "two headers",
+        ),
+        "png_chunk": (
+            png(4, 4, rows=bytes(20)).replace(b"\0\0\0\x0bIDAT", b"\x7f\xff\xff\xf0IDAT"), "truncated PNG",
+        ),
         "png_text": (png(4, 4, rows=bytes(20), extra=[(b"zTXt", b"a\0\0" + text)] * 9), "too large"),
         "png_profile": (png(4, 4, rows=bytes(20), extra=[(b"iCCP", b"a\0\0" + text)]), "too large"),
         "png_exif": (png(4, 4, rows=bytes(20), extra=[(b"eXIf", overlapping_tags(30_000, 400_000))]), "read"),
