@@ -67,11 +67,15 @@ def test_lists_in_messages():
     assert listed_lines({"x": "one", "y": "two"}, 1) == "  x: one\n  and 1 more"
 
 
-def test_warnings_are_logged_again_after_quiet_imports(capsys):
-    """MMEngine's loggers remember which levels are on."""
-    logger = MMLogger.get_current_instance()
+@pytest.mark.parametrize("first", ["before", "inside"])
+def test_warnings_are_logged_again_after_quiet_imports(capsys, first):
+    """MMEngine's loggers remember which levels are on, and where they write."""
+    if first == "before":
+        MMLogger.get_instance("quiet-before").setLevel("INFO")
     with quiet_optional_operators():
+        logger = MMLogger.get_instance(f"quiet-{first}")
         logger.warning("not this one")
+    capsys.readouterr()
     logger.warning("this one")
     text = "".join(capsys.readouterr())
     assert "this one" in text

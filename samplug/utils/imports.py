@@ -2,6 +2,7 @@
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -10,20 +11,23 @@ from contextlib import contextmanager, redirect_stdout
 @contextmanager
 def quiet_optional_operators() -> Iterator[None]:
     """Silence import warnings of mmseg and mmdet about mmcv's operators and other packages that samplug never uses."""
-    previous = logging.root.manager.disable
+    previous, silent = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(silent):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(previous)
-        _forget_levels()
+        _end_silence(silent)
 
 
-def _forget_levels() -> None:
-    """Clear what MMEngine's loggers remember of the time without warnings; ``logging`` does not know these loggers."""
+def _end_silence(silent: io.StringIO) -> None:
+    """Let MMEngine's loggers forget the time without warnings and output, which ``logging`` does not do for them."""
     from mmengine.logging import MMLogger
 
     for logger in MMLogger._instance_dict.values():
         logger._cache.clear()
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is silent:
+                handler.setStream(sys.stdout)
