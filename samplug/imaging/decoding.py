@@ -108,6 +108,15 @@ def upright_size(content: bytes) -> tuple[int, int]:
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
+def file_kind(content: bytes) -> str:
+    """Return the format of an image file by its content: ``'JPEG'``, ``'PNG'``, ``'WEBP'``, ``'TIFF'`` and so on.
+
+    Raises:
+        UndecodableError: It is none that :func:`decode` reads.
+    """
+    return _kind(content)
+
+
 def _header(content: bytes, kind: str, tags: dict[int, "_Tag"]) -> tuple[Any, bytes, Any]:
     """Open a file with Pillow without decoding it; return the image, its bytes and the orientation, if any."""
     orientation = tags[_ORIENTATION].values[0] if _ORIENTATION in tags else None

@@ -96,6 +96,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise DataError(f"data: {path} is JSON nested too deeply to be read: export it again") from error
     except ValueError as error:  # also for bytes that are not text
         start = path.read_bytes()[:40]
         raise DataError(
