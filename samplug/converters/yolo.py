@@ -138,18 +138,22 @@ def _are_poses(labels: list[Any]) -> bool:
         marked = points[..., :2].any(axis=2)
         beside = np.abs(points[..., :2] - table[:, None, :2]) > table[:, None, 2:4] / 2 + 0.01
         inside = ~(beside.any(axis=2) & marked).any(axis=1) & marked.any(axis=1)
-        if (values == 3 and (points[..., 2] == 2).any()) or (inside & _centred(points, marked, table)).mean() >= _POSES:
+        if (values == 3 and (points[..., 2] == 2).any()) or (inside & _fits(points, marked, table)).mean() >= _POSES:
             return True
     return False
 
 
-def _centred(points: Any, marked: Any, table: Any) -> Any:
-    """Return which boxes have their middle well inside the extent of their points; a corner of an outline is not."""
+def _fits(points: Any, marked: Any, table: Any) -> Any:
+    """Return which boxes fit their points: the middle of the box is well inside their extent, its sides are similar.
+
+    A corner of an outline lies at the edge of the extent, and the next corner is no size.
+    """
     places = np.where(marked[..., None], points[..., :2], np.nan)
     with np.errstate(invalid="ignore"):
         low, high = np.fmin.reduce(places, axis=1), np.fmax.reduce(places, axis=1)
-    share = np.divide(table[:, :2] - low, high - low, out=np.zeros_like(low), where=high > low)
-    return (np.abs(share - 0.5) < 0.4).all(axis=1)
+    extent = high - low
+    share = np.divide(table[:, :2] - low, extent, out=np.zeros_like(low), where=extent > 0)
+    return ((np.abs(share - 0.5) < 0.4) & (table[:, 2:4] < 3 * extent)).all(axis=1)
 
 
 def _names(config: dict[str, Any], given: Path, root: Path) -> dict[int, str]:

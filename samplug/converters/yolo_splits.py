@@ -133,6 +133,8 @@ def _of_files(files: list[Path], target: PurePosixPath) -> Iterator[Split]:
     for path in files:
         at = _images_part(path.parent)
         folder = path.parent if at is None else Path(*path.parts[: at + 1])
+        if path.is_relative_to(folder / target):  # images/train/a.jpg of train: as of the folder images/train
+            folder /= target
         labels = _labels(folder) or folder
         split = splits.setdefault(folder, Split(folder, labels, target, complete=False))
         split.images[path.relative_to(folder).with_suffix("").as_posix()] = path
