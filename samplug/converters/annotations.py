@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeGuard
 
 from samplug.imaging.encodings import bytes_from_base64
-from samplug.imaging.shapes import RegionShape, Size, shorten
+from samplug.imaging.shapes import RegionShape, Size
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
+from samplug.utils.text import shorten
 
 _FLAGS = {"0": False, "0.0": False, "false": False, "": False, "1": True, "1.0": True, "true": True}
 # Folders of a path of another computer that are compared with those here.

@@ -11,11 +11,12 @@ from rich.progress import track
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
 from samplug.converters.text_files import naming
-from samplug.imaging.decoding import UndecodableError, decode
+from samplug.imaging.decoding import decode
 from samplug.imaging.files import IMAGE_SUFFIXES, read_image
-from samplug.imaging.shapes import Size, shorten
+from samplug.imaging.limits import UndecodableError
+from samplug.imaging.shapes import Size
 from samplug.utils.errors import ConfigError, DataError, check_choice, did_you_mean
-from samplug.utils.text import listed
+from samplug.utils.text import listed, shorten
 
 Role = Literal["foreground", "ignored"]
 Crowd = Literal["ignore", "foreground", "skip", "auto"]

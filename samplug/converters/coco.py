@@ -16,10 +16,10 @@ from samplug.converters.annotations import (
     stated_size,
 )
 from samplug.converters.text_files import naming
-from samplug.imaging.shapes import segmentation_shape, shorten
+from samplug.imaging.shapes import segmentation_shape
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
-from samplug.utils.text import listed
+from samplug.utils.text import listed, shorten
 
 # Number of file names by which the folder of images is found.
 _TRIED_IMAGES = 20

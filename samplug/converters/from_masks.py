@@ -14,10 +14,10 @@ import yaml
 from numpy.typing import NDArray
 
 from samplug.converters.outlines import connected_parts, outline_polygon
-from samplug.converters.text_files import json_text
+from samplug.converters.text_files import write_json
 from samplug.utils.errors import DataError
 from samplug.utils.extensions import Extensions
-from samplug.utils.files import replacing_folder
+from samplug.utils.files import replacing_folder, write_text
 from samplug.utils.rle import encode_rle
 
 # Largest distance in pixels between a polygon and the border that it outlines.
@@ -143,7 +143,7 @@ def write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[
                 }
             )
     categories = [{"id": index, "name": name} for index, name in enumerate(classes) if index]
-    _write_json(folder / "annotations.json", {"images": entries, "annotations": annotations, "categories": categories})
+    write_json(folder / "annotations.json", {"images": entries, "annotations": annotations, "categories": categories})
     return len(annotations)
 
 
@@ -165,7 +165,7 @@ def write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Sequen
             "imageData": None,
             **size,
         }
-        _write_json(path, content)
+        write_json(path, content)
         number += len(shapes)
     return number
 
@@ -184,10 +184,10 @@ def write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[
             for label, ring in image.polygons(edges=True)
         ]
         text = "".join(f"{line}\n" for line in lines)
-        _write_text(folder / "labels" / f"{image.name}.txt", text)
+        write_text(folder / "labels" / f"{image.name}.txt", text)
         number += len(lines)
     content: dict[str, Any] = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(classes[1:]))}
-    _write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return number
 
 
@@ -227,12 +227,3 @@ def _warn(text: str) -> None:
     from mmengine.logging import print_log  # imports torch
 
     print_log(text, "current", logging.WARNING)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    _write_text(path, json_text(content))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")

@@ -15,13 +15,14 @@ from samplug.converters.annotations import (
     stated_size,
 )
 from samplug.converters.text_files import naming
-from samplug.imaging.decoding import UndecodableError, file_kind
+from samplug.imaging.decoding import file_kind
 from samplug.imaging.files import IMAGE_SUFFIXES
+from samplug.imaging.limits import UndecodableError
 from samplug.imaging.listing import list_files
-from samplug.imaging.shapes import LabelmeMask, LabelmeShape, RegionShape, ShapeUnion, shorten
+from samplug.imaging.shapes import LabelmeMask, LabelmeShape, RegionShape, ShapeUnion
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
-from samplug.utils.text import listed
+from samplug.utils.text import listed, shorten
 
 # labelme's names for unjudged pixels and for holes.
 _UNJUDGED = "__ignore__"

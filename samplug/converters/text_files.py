@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from samplug.imaging.shapes import shorten
 from samplug.utils.errors import DataError, UserError
 from samplug.utils.files import write_text
+from samplug.utils.regular_files import read_bytes
+from samplug.utils.text import shorten
 
 # No label file or data.yaml of a real dataset comes near these.
 _LABEL_BYTES = 64 * 2**20
@@ -36,21 +37,16 @@ def naming(path: Path) -> Iterator[None]:
         raise DataError(f"data: {path} has content that cannot be used: {reason}") from error
 
 
-def read_text(path: Path, limit: int = _LABEL_BYTES) -> str:
+def read_text(path: Path, most: int = _LABEL_BYTES) -> str:
     """Read UTF-8 text with or without a byte order mark, or UTF-16 text with one.
 
     Raises:
-        DataError: ``path`` is not a regular file, is larger than ``limit`` bytes, or is other text.
+        DataError: ``path`` is not a regular file, is larger than ``most`` bytes, or is other text.
     """
-    if path.exists() and not path.is_file():  # a pipe or device could block or never end
-        raise DataError(f"data: {path} is not a regular file: remove it")
     try:
-        with open(path, "rb") as file:
-            content = file.read(limit + 1)
+        content = read_bytes(path, most)
     except OSError as error:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
-    if len(content) > limit:
-        raise DataError(f"data: {path} is larger than {limit // 2**20} MiB: not a file of this format")
     try:
         return content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -93,16 +89,9 @@ def _expanded(node: yaml.Node, sizes: dict[int, float]) -> float:
     return sizes[id(node)]
 
 
-def json_text(content: Any, indent: int | None = None) -> str:
-    """Format JSON readably; names of files that are not UTF-8 are escaped, so that they can be read back."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(content, indent=indent)
-    return text + "\n"
-
-
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json_text(content, indent))
+    """Write a JSON file, whole or not at all.
+
+    Names of files that are not UTF-8 are escaped by :func:`write_text` as JSON escapes them, so they can be read back.
+    """
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")

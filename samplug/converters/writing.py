@@ -40,13 +40,13 @@ def usable_drawings(
     if problems and not skip_problems:
         raise DataError(
             f"{command}: {len(problems)} problems in {annotations.source}, nothing was written:\n"
-            f"{_lines(problems)}\n"
+            f"{listed_lines(problems, _LISTED)}\n"
             "correct them, or leave out the images that have one with --on-error skip"
         )
     if not drawings:
         raise DataError(
             f"{command}: none of the {len(annotations.images)} images of {annotations.source} can be used, nothing was "
-            f"written\n{_lines(problems)}".rstrip()
+            f"written\n{listed_lines(problems, _LISTED)}".rstrip()
         )
     left_out = sum((selection.left_out(drawing.image.regions) for drawing in drawings), Counter())
     usable = sum(len(drawing.image.regions) for drawing in drawings)
@@ -71,17 +71,6 @@ def _check_crowds(command: str, annotations: Annotations, selection: Selection) 
             "CVAT marks its brush masks, nothing was written: convert them as objects with --crowd foreground, or "
             "leave them out with --crowd skip"
         )
-
-
-def _lines(problems: Sequence[Problem]) -> str:
-    """List the first problems, a line of bounded length each."""
-    return listed_lines(((_shortened(where, 160), _shortened(what, 240)) for where, what in problems), _LISTED)
-
-
-def _shortened(text: str, limit: int) -> str:
-    """Shorten the middle of a text, and keep it on one line."""
-    text = " ".join(text.splitlines())
-    return text if len(text) <= limit else f"{text[: limit // 2 - 3]} ... {text[2 - limit // 2 :]}"
 
 
 def check_sources(command: str, annotations: Annotations, drawings: Sequence[Drawing], link: Link) -> None:

@@ -15,8 +15,9 @@ from samplug.converters.annotations import AnnotatedImage, Annotations, Problem,
 from samplug.converters.text_files import naming, read_text, read_yaml
 from samplug.converters.yolo_splits import Split, find_splits
 from samplug.imaging.listing import list_files
-from samplug.imaging.shapes import Polygons, shorten
+from samplug.imaging.shapes import Polygons
 from samplug.utils.errors import DataError
+from samplug.utils.text import shorten
 
 # Class numbers above this are damaged lines; the largest datasets have some 20,000 classes.
 _CLASSES = 10**6

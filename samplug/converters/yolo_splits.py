@@ -10,8 +10,8 @@ from samplug.converters.annotations import Problem, found_path
 from samplug.converters.text_files import read_text
 from samplug.imaging.files import IMAGE_SUFFIXES
 from samplug.imaging.listing import list_files
-from samplug.imaging.shapes import shorten
 from samplug.utils.errors import DataError
+from samplug.utils.text import shorten
 
 _SPLITS = ("train", "val", "test")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from samplug.imaging.files import IMAGE_SUFFIXES
 from samplug.imaging.listing import list_files
 from samplug.utils.errors import DataError
+from samplug.utils.regular_files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -163,15 +164,18 @@ def read_lines(path: Path, item: str) -> list[str]:
         item: Word for the item of a line, in messages.
 
     Raises:
-        DataError: The file is missing, not UTF-8 text, or empty.
+        DataError: The file is missing or cannot be read, is not UTF-8 text, or empty.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each {item}")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        text = read_bytes(path).decode("utf-8-sig")
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise DataError(
+            f"data: the list {path} {reason}: set ann_file to a text file with a line for each {item}"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"data: the list {path} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise DataError(f"data: the list {path} is empty: it needs a line for each {item}")

@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.imaging.decoding import UndecodableError, decode, upright_size
+from samplug.imaging.decoding import decode, upright_size
+from samplug.imaging.limits import UndecodableError, most_bytes
 from samplug.utils.errors import DataError
+from samplug.utils.regular_files import read_bytes
 
 _Read = TypeVar("_Read")
+_ROWS = 256
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -73,7 +76,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
 def _read(path: str | Path, read: Callable[[bytes], _Read]) -> _Read:
     try:
-        return read(Path(path).read_bytes())
+        return read(read_bytes(path, most_bytes()))
     except FileNotFoundError as error:
         if Path(path).is_symlink():
             raise DataError(
@@ -91,7 +94,11 @@ def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Scale values of 16 bits from 0..65535 to 0..255 and round them; return values of 8 bits unchanged."""
     if pixels.dtype == np.uint8:
         return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    scaled = np.empty(pixels.shape, np.uint8)
+    for start in range(0, len(pixels), _ROWS):  # large images need no copy of 32 bits
+        rows = slice(start, start + _ROWS)
+        scaled[rows] = (pixels[rows].astype(np.uint32) + 128) // 257
+    return scaled
 
 
 def _is_constant(values: NDArray[Any]) -> bool:

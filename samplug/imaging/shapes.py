@@ -18,6 +18,7 @@ from pycocotools import mask as coco_mask
 
 from samplug.imaging.encodings import image_from_base64, runs_from_string
 from samplug.utils.rle import RLE, as_text, from_runs
+from samplug.utils.text import shorten
 
 Size = tuple[int, int]
 
@@ -242,12 +243,6 @@ def is_numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in values
     )
-
-
-def shorten(value: Any) -> str:
-    """Format a value for a message, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _stray_point(points: NDArray[np.float64], size: Size) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from samplug.utils.errors import DataError
+from samplug.utils.regular_files import MOST_TEXT, read_bytes
 
 
 @contextmanager
@@ -80,26 +81,29 @@ def replace_file(path: str | Path, write: Callable[[Path], Any]) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all.
 
+    Names with bytes that are not UTF-8 are written with escapes (``caf\\udce9.jpg``), so that the file stays UTF-8.
+
     Raises:
         DataError: It cannot be written.
     """
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
-def read_json(path: Path) -> Any:
-    """Read the content of a JSON file.
+def read_json(path: Path, most: int = MOST_TEXT) -> Any:
+    """Read the content of a JSON file, a regular file of at most ``most`` bytes.
 
     Raises:
-        DataError: The file cannot be read, or is not JSON.
+        DataError: The file cannot be read, is no regular file, is larger, or is not JSON.
     """
+    content = b""
     try:
-        return json.loads(path.read_bytes())
+        content = read_bytes(path, most)
+        return json.loads(content)
     except OSError as error:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
     except RecursionError as error:
-        raise DataError(f"data: {path} is JSON nested too deeply to be read: export it again") from error
+        raise DataError(f"data: {path} is nested too deeply for JSON that people write: remove it") from error
     except ValueError as error:  # also for bytes that are not text
-        start = path.read_bytes()[:40]
         raise DataError(
-            f"data: {path} is not JSON: {error}; it starts with {start!r}: download or export it again"
+            f"data: {path} is not JSON: {error}; it starts with {content[:40]!r}: download or export it again"
         ) from error

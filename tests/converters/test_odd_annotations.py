@@ -9,7 +9,6 @@ from PIL import Image
 
 from samplug.commands.run import main
 from samplug.converters import Selection, read_annotations, to_masks, to_sa1b
-from samplug.converters.text_files import json_text
 from samplug.converters.writing import usable_drawings
 from samplug.datasets import DataError
 from samplug.utils.errors import UserError
@@ -65,7 +64,7 @@ def outcome(source):
         for drawing in drawings:
             for region, _ in drawing.regions:
                 region.shape.raster(drawing.size)
-        json_text([problem._asdict() for problem in problems])
+        json.dumps([problem._asdict() for problem in problems]).encode()
     except UserError as error:
         text = str(error)
     else:
@@ -234,7 +233,7 @@ def test_an_embedded_image_has_the_limits_of_files(tmp_path, monkeypatch):
     path = labelme_json(tmp_path / "scan.json", [shape([[2, 1], [5, 3]], "rectangle")], image="gone.png")
     embedded = png_base64(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     path.write_text(path.read_text().replace('"imageData": null', f'"imageData": "{embedded}"'))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH // 3)
+    monkeypatch.setenv("SAMPLUG_MAX_PIXELS", str(HEIGHT * WIDTH - 1))
     with pytest.raises(DataError, match=r"scan\.json: embeds imageData that is not an image: it is too large"):
         convert(tmp_path, tmp_path / "out")
 

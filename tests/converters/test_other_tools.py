@@ -18,7 +18,6 @@ from samplug.converters import (
     to_sa1b,
     to_videos,
 )
-from samplug.converters.text_files import json_text
 from samplug.datasets import DataError
 from samplug.utils.errors import ConfigError
 from tests.converters.test_to_masks import HEIGHT, WIDTH, box, coco_json, convert, write_image, yolo_folder
@@ -181,7 +180,7 @@ def test_files_of_other_systems_beside_labels(tmp_path):
     assert convert(source, tmp_path / "out")["objects"] == 1
     os.mkfifo(source / "labels" / "b.txt")
     write_image(source / "images" / "b.jpg")
-    with pytest.raises(DataError, match=r"b\.jpg: .*b\.txt is not a regular file"):
+    with pytest.raises(DataError, match=r"b\.jpg: .*b\.txt cannot be read: it is a pipe, not a file"):
         convert(source, tmp_path / "again")
 
 
@@ -286,7 +285,6 @@ def test_names_that_are_not_utf8(tmp_path):
     assert summary["objects"] == 1
     content = json.loads((tmp_path / "out" / "images" / "caf\udce9.json").read_text())
     assert content["image"]["file_name"] == "caf\udce9.jpg"
-    assert json_text({"a": "é"}) == '{"a": "é"}\n'
     for kind in ("coco", "labelme", "yolo"):
         image = LabelledImage("caf\udce9", tmp_path / "caf\udce9.jpg", box(1, 2, 4, 6, 1))
         assert export_annotations([image], tmp_path / kind, kind, ("background", "cat")) == 1
