@@ -107,7 +107,7 @@ def check_images(annotations: Annotations, selection: Selection) -> tuple[list[D
     problems = list(annotations.problems)
     checked = in_parallel(lambda image: _check(image, selection), images, "checking")
     for index, (image, outcome) in enumerate(zip(images, checked, strict=True)):
-        found = [*clashes.get(index, []), *([] if isinstance(outcome, Drawing) else outcome)]
+        found = [*([clashes[index]] if index in clashes else []), *([] if isinstance(outcome, Drawing) else outcome)]
         problems += (Problem(str(image.source), what) for what in found)
         if isinstance(outcome, Drawing) and not found:
             drawings.append(outcome)
@@ -128,23 +128,21 @@ def in_parallel(work: Callable[[_In], _Out], items: Sequence[_In], doing: str) -
         pool.shutdown(cancel_futures=True)
 
 
-def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
-    """Find images whose names would share a mask or JSON file: problems by index of the image."""
+def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, str]:
+    """Find images whose names would share a mask or JSON file: problem by index of the image."""
     by_mask = defaultdict(list)
     for index, image in enumerate(images):
         by_mask[image.mask_name].append(index)
-    return {
-        index: [
-            "is annotated twice: put all of its objects into one entry"
-            if images[other].name == images[index].name
-            else f"differs only in its suffix from {images[other].source}: rename one"
-            for other in same
-            if other != index
-        ]
-        for same in by_mask.values()
-        if len(same) > 1
-        for index in same
-    }
+    problems = {}
+    for same in by_mask.values():
+        for index in same if len(same) > 1 else ():
+            other = same[1] if index == same[0] else same[0]
+            problems[index] = (
+                "is annotated twice: put all of its objects into one entry"
+                if images[other].name == images[index].name
+                else f"differs only in its suffix from {images[other].source}: rename one"
+            )
+    return problems
 
 
 def _check(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]:

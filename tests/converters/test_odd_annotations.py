@@ -123,6 +123,15 @@ def test_json_of_any_text(tmp_path, text):
 # COCO
 
 
+def test_one_name_of_many_images_is_one_problem_each(tmp_path):
+    source = coco_json(tmp_path, [(1, [SQUARE], {})])
+    content = json.loads(source.read_text())
+    content["images"] = [dict(content["images"][0], id=number) for number in range(60)]
+    source.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"60 problems in .*\n.*a\.jpg: is annotated twice"):
+        convert(source, tmp_path / "out")
+
+
 def brush_masks(folder, *crowds):
     runs = dict(counts=[0, 10 * HEIGHT, 20 * HEIGHT], size=[HEIGHT, WIDTH])
     return coco_json(folder, [(1, runs, dict(iscrowd=crowd)) for crowd in crowds])
