@@ -25,6 +25,7 @@ from samplug.utils.text import listed, shorten
 _TRIED_IMAGES = 20
 
 _Entry = dict[str, Any]
+_Key = int | str | None
 
 
 def read_coco(source: Path, images: Path | None = None) -> Annotations:
@@ -46,32 +47,33 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
             _section(source, content, name) for name in ("images", "annotations", "categories")
         )
         categories = _categories(source, category_entries)
-        folder = _image_folder(source, images, [name for entry in image_entries if (name := _file_name(entry))])
+        folder = _image_folder(source, images, [text for entry in image_entries if (text := _file_name(entry))])
         problems: list[Problem] = []
         by_id = _images(source, image_entries, folder, problems)
         for index, entry in enumerate(annotations):
             label = f"annotation {shorten(entry['id']) if 'id' in entry else f'number {index}'}"
-            image_id = entry.get("image_id")
-            owner = by_id.get(image_id) if isinstance(image_id, int | str) else None
+            owner = by_id.get(_key(entry.get("image_id")))
             if owner is None:
-                problems.append(Problem(f"{source}: {label}", f"has the unknown image_id {shorten(image_id)}"))
+                what = f"has the unknown image_id {shorten(entry.get('image_id'))}"
+                problems.append(Problem(f"{source}: {label}", what))
             else:
                 _add_region(owner, label, entry, categories)
     return Annotations(source, "coco", frozenset(categories.values()), list(by_id.values()), problems)
 
 
 def _section(source: Path, content: Any, name: str) -> list[_Entry]:
+    """Return a list of the file; an element that is no object is an empty one, which lacks all that it needs."""
     entries = content.get(name) if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list):
         raise DataError(f"data: {source} is not COCO JSON: it has no list of {name}")
-    return entries
+    return [entry if isinstance(entry, dict) else {} for entry in entries]
 
 
-def _categories(source: Path, entries: Sequence[_Entry]) -> dict[int | str, str]:
-    names: dict[int | str, str] = {}
+def _categories(source: Path, entries: Sequence[_Entry]) -> dict[_Key, str]:
+    names: dict[_Key, str] = {}
     for index, entry in enumerate(entries):
-        key, name = entry.get("id"), entry.get("name")
-        if not isinstance(key, int | str) or not is_text_name(name):
+        key, name = _key(entry.get("id")), entry.get("name")
+        if key is None or not is_text_name(name):
             raise DataError(f"data: {source}: categories[{index}] lacks an id or a name: {shorten(entry)}")
         if names.setdefault(key, name) != name:
             raise DataError(
@@ -82,15 +84,15 @@ def _categories(source: Path, entries: Sequence[_Entry]) -> dict[int | str, str]
 
 def _images(
     source: Path, entries: Sequence[_Entry], folder: Path, problems: list[Problem]
-) -> dict[int | str, AnnotatedImage]:
+) -> dict[_Key, AnnotatedImage]:
     """Make the images by id; entries that cannot be used are added to ``problems``."""
-    by_id: dict[int | str, AnnotatedImage] = {}
+    by_id: dict[_Key, AnnotatedImage] = {}
     for index, entry in enumerate(entries):
         where = f"{source}: images[{index}]"
-        image_id, text = entry.get("id"), _file_name(entry)
+        image_id, text = _key(entry.get("id")), _file_name(entry)
         name = found_path(text, folder) if text else None
-        if not isinstance(image_id, int | str):
-            problems.append(Problem(where, f"has the id {shorten(image_id)}: neither a number nor a string"))
+        if image_id is None:
+            problems.append(Problem(where, f"has the id {shorten(entry.get('id'))}: neither a number nor a string"))
         elif image_id in by_id:
             problems.append(Problem(where, f"has the id {shorten(image_id)} of {by_id[image_id].name} too"))
             by_id[image_id].problems.append(f"has the id {shorten(image_id)} of images[{index}] too")
@@ -106,18 +108,27 @@ def _images(
     return by_id
 
 
-def _add_region(image: AnnotatedImage, label: str, entry: _Entry, categories: Mapping[int | str, str]) -> None:
+def _add_region(image: AnnotatedImage, label: str, entry: _Entry, categories: Mapping[_Key, str]) -> None:
     """Add the object of an annotation to its image, or the reason why it cannot be used."""
-    category_id = entry.get("category_id")
-    if not isinstance(category_id, int | str) or category_id not in categories:
-        image.problems.append(f"{label} has the unknown category_id {shorten(category_id)}")
+    category = categories.get(_key(entry.get("category_id")))
+    if category is None:
+        image.problems.append(f"{label} has the unknown category_id {shorten(entry.get('category_id'))}")
         return
     try:
         crowd = stated_flag(entry.get("iscrowd"))
     except ValueError as error:
         image.problems.append(f"{label} has the iscrowd {error}")
         return
-    image.regions.append(Region(label, categories[category_id], segmentation_shape(entry.get("segmentation")), crowd))
+    image.regions.append(Region(label, category, segmentation_shape(entry.get("segmentation")), crowd))
+
+
+def _key(value: Any) -> _Key:
+    """Return an id; tables of home-made converters make 7.0 and ``"7"`` of 7. None if it is no id."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and value == (value.lstrip("0")[:18] or "0"):
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
 def _file_name(entry: _Entry) -> str | None:

@@ -12,11 +12,13 @@ from samplug.converters.annotations import AnnotatedImage, Annotations, Problem
 from samplug.converters.checking import CROWD, IN_BAD_IMAGES, NOT_CHOSEN, Crowd, Drawing, Selection, check_images
 from samplug.utils.errors import DataError, check_choice
 from samplug.utils.files import replace_file
-from samplug.utils.text import listed_lines
+from samplug.utils.text import listed_lines, shorten
 
 Link = Literal["copy", "symlink", "none"]
 
 _LISTED = 50
+# Of nearly all file systems, in bytes.
+_LONGEST_NAME = 255
 
 
 def usable_drawings(
@@ -103,8 +105,13 @@ def check_destination(
         overwrite: Allow files of an earlier run to be replaced.
 
     Raises:
-        DataError: A file to write is a source or exists, or ``folder`` contains other files.
+        DataError: A file to write is a source or exists, its name is too long, or ``folder`` contains other files.
     """
+    if long := [path for path in planned if len(os.fsencode(path.name)) > _LONGEST_NAME]:
+        raise DataError(
+            f"{command}: {len(long)} names of files to write have more than {_LONGEST_NAME} bytes, the first is "
+            f"{shorten(long[0].name)}: rename the images"
+        )
     read = {path.resolve() for path in sources}
     for path in planned:
         if not path.is_symlink() and path.resolve() in read:  # a link to a source can be replaced without harm

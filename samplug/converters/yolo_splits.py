@@ -11,7 +11,7 @@ from samplug.converters.text_files import read_text
 from samplug.imaging.files import IMAGE_SUFFIXES
 from samplug.imaging.listing import list_files
 from samplug.utils.errors import DataError
-from samplug.utils.text import shorten
+from samplug.utils.text import printable, shorten
 
 _SPLITS = ("train", "val", "test")
 
@@ -97,9 +97,9 @@ def _named(config: dict[str, Any], given: Path, problems: list[Problem]) -> Iter
                 files += _listed(found, [found.parent, *roots], problems)
             else:
                 hint = ": download it first, and name its folder" if "://" in str(text) else ""
+                named = printable(roots[0] / str(text))[:160]
                 raise DataError(
-                    f"data: {given}: {split} names {str(roots[0] / str(text))[:160]}, which is not a folder, a list of "
-                    f"images or an image{hint}"
+                    f"data: {given}: {split} names {named}, which is not a folder, a list of images or an image{hint}"
                 )
         yield from _of_files(files, PurePosixPath(split))
 

@@ -24,6 +24,7 @@ from tests.converters.test_to_masks import (
     read,
     shape,
     write_image,
+    yolo_folder,
 )
 
 
@@ -96,13 +97,36 @@ def test_any_value_of_labelme_may_be_odd(tmp_path, in_one_thread):
 
 
 def test_any_value_of_coco_may_be_odd(tmp_path, in_one_thread):
-    source = coco_json(tmp_path, [(1, [SQUARE], dict(iscrowd=0))], images=("a.jpg", "sound.jpg"))
+    source = coco_json(tmp_path, [(1, [SQUARE], dict(iscrowd=0))] * 2, images=("a.jpg", "sound.jpg"))
     base = json.loads(source.read_text())
+    base["annotations"][1]["image_id"] = 1
+    untouched = [base["images"][1:], base["annotations"][1:], base["categories"]]
     names = set()
     for content in mutations(base):
         source.write_text(json.dumps(content))
-        names |= outcome(source) or set()
+        found = outcome(source) or set()
+        names |= found
+        lists = [content.get("images"), content.get("annotations")]
+        if all(isinstance(entries, list) for entries in lists):
+            others = [*(entries[1:] for entries in lists), content.get("categories")]
+            # An odd entry costs its own image only.
+            if json.dumps(others) == json.dumps(untouched):
+                assert "sound.jpg" in found, json.dumps(content)[:800]
     assert names == {"a.jpg", "sound.jpg"}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "cat", "nan", "inf", "-inf", "1e999", "9" * 400, "-1", "0.5", "1_0", "\0", "0x1", "\x85", "é", "0 " * 20_000],
+)
+def test_any_word_of_a_label_file_may_be_odd(tmp_path, in_one_thread, word):
+    words = ["0", ".1", ".1", ".5", ".1", ".5", ".5"]
+    source = yolo_folder(tmp_path / "in", {"sound.txt": " ".join(words)}, names=None, images=("a.jpg", "sound.jpg"))
+    for place in range(len(words)):
+        (source / "labels" / "a.txt").write_text(
+            " ".join([*words[:place], word, *words[place + 1 :]]), encoding="utf-8"
+        )
+        assert "sound.jpg" in outcome(source)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +193,16 @@ def test_iscrowd_as_home_made_converters_write_it(tmp_path, value, drawn):
         np.testing.assert_array_equal(read(tmp_path / "out"), box(1, 2, 4, 6, drawn))
 
 
+@pytest.mark.parametrize("make", [str, float])
+def test_ids_as_tables_write_them(tmp_path, make):
+    source = coco_json(tmp_path, [(1, [SQUARE], {}), (7, [SQUARE], {})])
+    content = json.loads(source.read_text())
+    for entry in content["annotations"]:
+        entry |= dict(image_id=make(entry["image_id"]), category_id=make(entry["category_id"]))
+    source.write_text(json.dumps(content))
+    assert list(convert(source, tmp_path / "out")["classes"]) == ["cat", "dog"]
+
+
 @pytest.mark.parametrize(
     "height", [None, "", str(HEIGHT), float(HEIGHT), f"{HEIGHT}.0", "tall", 0, -5, 20.5, 10**400, []]
 )
@@ -217,6 +251,14 @@ def test_images_of_cvat_are_found(tmp_path):
     (tmp_path / "a.jpg").unlink()
     source = source.rename(tmp_path / "annotations" / "instances_default.json")
     assert convert(source, tmp_path / "out")["objects"] == 1
+
+
+def test_a_name_that_is_too_long_to_write(tmp_path):
+    source = coco_json(tmp_path, [(1, [SQUARE], {})], images=("x" * 251 + ".jpg",))
+    with pytest.raises(DataError, match=r"1 names of files to write have more than 255 bytes"):
+        to_sa1b(read_annotations(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert to_masks(read_annotations(source), tmp_path / "out")["objects"] == 1
 
 
 # labelme
