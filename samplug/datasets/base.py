@@ -13,7 +13,7 @@ from samplug.datasets.file_check import FileCheck, check_files
 from samplug.datasets.scan_cache import SAMPLED
 from samplug.datasets.split import Part, Split
 from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.text import listed_lines
+from samplug.utils.text import listed_lines, printable
 
 
 class CheckedDataset(BaseDataset, ABC):
@@ -59,7 +59,7 @@ class CheckedDataset(BaseDataset, ABC):
         self.split = Split(part, val_fraction, test_fraction)
         self.folders = list(dict.fromkeys(folders))
         self.check, self.on_error = check, on_error
-        self.name = name or data_root.resolve().name
+        self.name = name or printable(data_root.resolve().name)
         self.published = dict(published or {})
         self.part = part
         self.skipped: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """Pair images with masks by name."""
 
+import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from samplug.imaging.files import IMAGE_SUFFIXES
-from samplug.imaging.listing import list_files
+from samplug.imaging.listing import list_files, walk
 from samplug.utils.errors import DataError
 from samplug.utils.regular_files import read_bytes
 
@@ -37,9 +38,10 @@ class Pairs:
 def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
     """Report subfolders that exist in both folders and contain images: their pairs would be missing."""
     problems = {}
-    inside = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in (image_dir, mask_dir)]
+    inside = [{entry.name for entry in walk(folder) if entry.is_dir()} for folder in (image_dir, mask_dir)]
     for name in sorted(set.intersection(*inside)):
-        if not name.startswith(".") and any(p.suffix.lower() in IMAGE_SUFFIXES for p in (image_dir / name).rglob("*")):
+        below = walk(image_dir / name, recursive=True)
+        if any(os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES for entry in below):
             problems[str(image_dir / name)] = (
                 f"is not searched, nor is {mask_dir / name}: set recursive=True, or move both away"
             )
@@ -89,14 +91,26 @@ def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[
     """
     heads: dict[str, str] = {}
     for folder in sorted({path.parent for path in others.values()}) if files else ():
-        for path in sorted(folder.iterdir()):
+        for path in walk(folder):
             plain = _plain(path.name)
             for at in range(1, len(plain) + 1):
                 if not plain[at : at + 1].isalnum():
                     heads.setdefault(plain[:at], path.name)
     for name, path in sorted(files.items()):
         near = heads.get(_plain(Path(name).name))
-        yield name, f" ({near!r} does not count)" if near and near != path.name else ""
+        yield name, _hint(Path(name).name, near) if near and near != path.name else ""
+
+
+def _hint(name: str, near: str) -> str:
+    """Return why a file with a similar name is not the partner."""
+    if not near.startswith(name) and unicodedata.normalize("NFC", near).startswith(unicodedata.normalize("NFC", name)):
+        # They look alike, so say what differs.
+        one, other = ("NFC" if unicodedata.is_normalized("NFC", text) else "NFD" for text in (name, near))
+        return (
+            f" ({near!r} looks alike, but one name is in Unicode's form {one} and one in {other}, as macOS writes it: "
+            "rename one of the two)"
+        )
+    return f" ({near!r} does not count)"
 
 
 def _plain(name: str) -> str:

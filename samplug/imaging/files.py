@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.imaging.decoding import decode, upright_size
+from samplug.imaging.decoding import Picture, decode, upright_size
 from samplug.imaging.limits import UndecodableError, most_bytes
 from samplug.utils.errors import DataError
 from samplug.utils.regular_files import read_bytes
@@ -17,7 +17,8 @@ from samplug.utils.regular_files import read_bytes
 _Read = TypeVar("_Read")
 _ROWS = 256
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Endings, in small letters, of the files that are read; the format itself is recognised by the content."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -29,7 +30,11 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         DataError: The file cannot be read, is not a whole JPEG, PNG, TIFF, WEBP, BMP or GIF, has more than one frame,
             or has values other than unsigned 8 or 16 bits.
     """
-    picture = _read(path, decode)
+    return as_bgr(_read(path, decode))
+
+
+def as_bgr(picture: Picture) -> NDArray[np.uint8]:
+    """Return the colours of a picture as (H, W, 3) uint8 BGR, see :func:`read_image`."""
     if picture.palette is not None:
         return np.ascontiguousarray(picture.palette[picture.pixels][..., ::-1])
     pixels = eight_bits(picture.pixels)

@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_LONGEST_LINE = 400
+_LONGEST_LINE = 800
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 60
@@ -53,7 +53,7 @@ def indented(lines: Iterable[str], limit: int = 20) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a message as one printable line of at most 400 characters; a longer one loses its middle."""
+    """Return a message as one printable line of at most 800 characters; a longer one loses its middle."""
     text = printable(text)
     return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 105]} ... {text[-100:]}"
 
