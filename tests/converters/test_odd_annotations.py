@@ -71,7 +71,7 @@ def outcome(source):
     else:
         return {str(drawing.image.name) for drawing in drawings}
     assert str(source) in text
-    assert max(map(len, text.splitlines())) < 700
+    assert max(map(len, text.splitlines())) < 1000
     return None
 
 

@@ -257,7 +257,7 @@ def test_lines_have_a_bound(tmp_path, capsys):
         options = [str(tmp_path / "long.json"), str(tmp_path / "long"), "--images", str(tmp_path / "images"), *more]
         assert main("prepare", ["to-masks", *options]) == 1
     printed = capsys.readouterr()
-    assert max(map(len, (printed.out + printed.err).splitlines())) < 600
+    assert max(map(len, (printed.out + printed.err).splitlines())) < 1000
 
 
 def test_a_conversion_of_nothing_is_a_warning_with_reasons(tmp_path, capsys):
