@@ -99,6 +99,15 @@ def upright_size(content: bytes) -> tuple[int, int]:
     return (width, height) if header.orientation in (5, 6, 7, 8) else (height, width)
 
 
+def file_kind(content: bytes) -> str:
+    """Return the format of an image file by its content: ``'JPEG'``, ``'PNG'``, ``'WEBP'``, ``'TIFF'`` and so on.
+
+    Raises:
+        UndecodableError: It is none that :func:`decode` reads.
+    """
+    return _kind(content)
+
+
 class _File:
     """A file whose header was read, and whose size is within the limits."""
 
