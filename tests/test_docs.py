@@ -114,3 +114,12 @@ def test_quoted_messages_are_in_the_code():
     for message in quoted:
         pattern = re.compile(".*?".join(map(re.escape, message.split("..."))), re.DOTALL)
         assert any(pattern.search(text) for text in texts), message
+
+
+def test_tests_named_in_the_page_on_security_exist():
+    text = (ROOT / "docs/security.md").read_text()
+    files = {name: (ROOT / name).read_text() for name in re.findall(r"`(tests/\S+\.py)`", text)}
+    named = re.findall(r"`(test_\w+)`", text)
+    assert len(named) > 20
+    missing = [name for name in named if not any(f"def {name}(" in content for content in files.values())]
+    assert not missing

@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from samplug.checkpoints import WeightsError, fetch, read_checkpoint
+from samplug.checkpoints import WeightsError, drop_code_in_config, fetch, read_checkpoint
 from samplug.datasets.seeding import SeededDataset
 from samplug.engine.build_errors import named_in, part
 from samplug.engine.dataloaders import build_seeded_dataloader
@@ -326,6 +326,8 @@ class SamplugRunner(Runner):
         if fn_name == "before_save_checkpoint" and self._gathered:  # hooks see whole tensors
             checkpoint = kwargs["checkpoint"]
             checkpoint.update({key: value for key, value in self._gathered.items() if key in checkpoint})
+        if fn_name == "before_save_checkpoint" and (places := drop_code_in_config(kwargs["checkpoint"])):
+            self.logger.warning(f"checkpoint: {', '.join(places)} is left out: the config holds more than plain values")
         super().call_hook(fn_name, **kwargs)
 
     def _shard(self) -> None:

@@ -77,7 +77,9 @@ def apply_checkpoint(model: nn.Module, checkpoint: Checkpoint, source: str, stri
         WeightsError: It does not fit, and ``strict`` is True.
     """
     try:
-        report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+        report = load_state(
+            model, state_dict_of(checkpoint, source), source, strict=strict, may_miss=pretrained_names(model)
+        )
     except WeightsError as error:
         meta = checkpoint.get("meta")
         experiment = meta.get("experiment_name") if isinstance(meta, Mapping) else None
