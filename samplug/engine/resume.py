@@ -16,6 +16,8 @@ from samplug.engine.resume_settings import changed_in_config, differences, in_fo
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients
 from samplug.utils.errors import check_choice
 
+_LONGEST_PATH = 4096
+
 
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
     """Find the newest readable checkpoint of a work folder.
@@ -55,17 +57,30 @@ def _newest_first(work_dir: Path) -> Iterator[Path]:
     """Yield the checkpoint that ``last_checkpoint`` names, then the others, highest number first."""
     record = work_dir / "last_checkpoint"
     named: list[Path] = []
-    if record.is_file() and (text := record.read_text().strip()):
+    if record.is_file() and (text := _first_line(record)):
         places = (work_dir / Path(text).name, Path(text))
-        named = [path for path in places if path.suffix == ".pth" and path.is_file()][:1]
+        named = [path for path in places if path.suffix == ".pth" and _is_file(path)][:1]
     numbered: list[tuple[int, Path]] = []
     for path in work_dir.glob("*.pth"):
-        if found := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name):
+        if (found := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name)) and _is_file(path):
             numbered.append((int(found.group(1)), path))
     yield from named
     yield from (
         path for _, path in sorted(numbered, reverse=True) if path.resolve() not in {n.resolve() for n in named}
     )
+
+
+def _first_line(record: Path) -> str:
+    with record.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(_LONGEST_PATH).strip()
+
+
+def _is_file(path: Path) -> bool:
+    """Return True for a regular file; False also for pipes, devices and impossible names."""
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for this file system
+        return False
 
 
 class Resumption:

@@ -12,12 +12,12 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from samplug.engine.hooks.omit_frozen import OMITTED_KEY
 from samplug.engine.resume_entry import Entry
 from samplug.engine.resume_optimizer import check_groups, check_scaler, check_settings, check_states, wrappers_of
 from samplug.engine.resume_schedule import ADVICE as SCHEDULE_ADVICE
 from samplug.engine.resume_schedule import check_schedules
 from samplug.engine.resume_state import MOST_TIMES, STATE_KEY, check_state
+from samplug.engine.weights import omitted_from
 from samplug.utils.errors import ConfigError
 
 _HISTORY = {"max_length", "_log_history", "_count_history"}
@@ -42,6 +42,7 @@ def check_resumable(
     whole = Entry(file, checkpoint)
     iteration, epoch = check_position(runner, whole["meta"])
     _check_meta(runner, whole["meta"])
+    omitted_from(checkpoint, file)
     _check_message_hub(whole["message_hub"])
     _check_ema(runner, whole)
     if with_optimizer:
@@ -102,17 +103,8 @@ def _check_meta(runner: Runner, meta: Entry) -> None:
     if described := meta.get("dataset_meta"):
         described.mapping()
         described.bounded()
-    if omitted := meta.get(OMITTED_KEY):
-        check_omitted_entry(omitted)
     if state := meta.get(STATE_KEY):
         check_state(state, runner)
-
-
-def check_omitted_entry(omitted: Entry) -> None:
-    """Check the note of :class:`OmitFrozenHook` about parameters that it left out."""
-    for name in omitted["names"].items():
-        name.text()
-    omitted["sha256"].text()
 
 
 def _check_message_hub(hub: Entry) -> None:
@@ -185,9 +177,7 @@ def _add_omitted(runner: Any, whole: Entry, names: list[str]) -> None:
     missing = [name for name in names if name not in whole.value["state_dict"]]
     if not missing:
         return
-    omitted = whole["meta"].get(OMITTED_KEY)
-    known = set(omitted.value["names"]) if omitted else set()
-    if others := set(missing) - known:
+    if others := set(missing) - set(omitted_from(whole.value, whole.file)[0]):
         whole["state_dict"].fail(f"an entry {min(others)[:80]!r}", found="without it")
     model = runner.bare_model.state_dict()
     whole.value["state_dict"] = {**whole.value["state_dict"], **{name: model[name].cpu() for name in missing}}

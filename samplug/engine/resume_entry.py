@@ -150,6 +150,9 @@ class Entry:
 def _shown(value: Any) -> str:
     """Describe a value in a few characters."""
     if isinstance(value, torch.Tensor):
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if plain and value.dim() == 0:
+            return f"a tensor of {_shown(value.item())}"
         return f"a tensor of the shape {tuple(value.shape)}"
     if isinstance(value, list | tuple | Mapping):
         return f"a {type(value).__name__} of {len(value)}"

@@ -102,8 +102,8 @@ def _base_values(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _differing(in_force: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
-    for key in config.keys() & in_force.keys():
-        if not _equal(in_force[key], config[key]):
+    for key in config:
+        if key in in_force and not _equal(in_force[key], config[key]):
             yield f"{key} {_text(config[key])} (in force: {_text(in_force[key])})"
 
 

@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from samplug.checkpoints import WeightsError, fetch, read_checkpoint
+from samplug.checkpoints import WeightsError, fetch, read_checkpoint, state_dict_of
 from samplug.engine.build_errors import named_in, part
 from samplug.engine.dataloaders import build_seeded_dataloader
 from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_optimizer_state
@@ -237,6 +237,8 @@ class SamplugRunner(Runner):
                 f"weights: {filename}: the model is sharded already: set load_from before training starts"
             )
         checkpoint, self._opened = self._opened or read_checkpoint(fetch(filename)), None
+        if not isinstance(checkpoint.get("state_dict"), Mapping):  # weights alone: EMAHook reads this entry
+            checkpoint["state_dict"] = state_dict_of(checkpoint)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         apply_checkpoint(self.bare_model, checkpoint, filename, strict)
         check_omitted(self.bare_model, checkpoint, filename)
