@@ -93,9 +93,10 @@ def check_states(entry: Entry, wrapper: OptimWrapper, numbers: list[list[int]], 
     if expected_any and started and not states.value:
         states.fail(f"states of {kind}", found="empty")
     if lacking and started:
+        trained = sum(map(len, numbers))
         print_log(
-            f"resume: {entry.file} has no optimiser state for {lacking} of {sum(map(len, numbers))} trained parameters, "
-            "which had no gradient so far: theirs starts from zero",
+            f"resume: {entry.file} has no optimiser state for {lacking} of {trained} trained parameters, which had no "
+            "gradient so far: theirs starts from zero",
             "current",
         )
 
@@ -147,14 +148,17 @@ def _step(optimizer: Optimizer, parameters: list[torch.Tensor], settings: Mappin
     kind = type(optimizer)
     settings = {**settings, **dict.fromkeys(settings.keys() & set(_KERNELS), False)}
     known = inspect.signature(kind).parameters
-    copies = [torch.nn.Parameter(torch.empty_like(parameter, device="meta")) for parameter in parameters]
+    # One for each shape and type: what a step keeps depends on nothing else.
+    alike = {(parameter.shape, parameter.dtype): parameter for parameter in parameters}
+    copies = [torch.nn.Parameter(torch.empty_like(parameter, device="meta")) for parameter in alike.values()]
     rehearsal = kind(copies, **{key: value for key, value in settings.items() if key in known})
     state = dict(state={}, param_groups=[{**settings, "params": list(range(len(copies)))}])
     rehearsal.load_state_dict(state)
     for copy in copies:
         copy.grad = torch.empty_like(copy)
     rehearsal.step()
-    return [dict(rehearsal.state[copy]) for copy in copies]
+    states = dict(zip(alike, (dict(rehearsal.state[copy]) for copy in copies), strict=True))
+    return [states[parameter.shape, parameter.dtype] for parameter in parameters]
 
 
 def _keys(state: Mapping[Any, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -40,7 +41,7 @@ def take_settings_of_config(runner: Runner, checkpoint: dict[str, Any], file: st
         replaced[name] = {**entry.value, "param_groups": groups}
         if wrapper.base_param_settings is not None:
             replaced[name]["base_param_settings"] = wrapper.base_param_settings
-    checkpoint["optimizer"] = replaced[""] if "" in replaced else replaced
+    checkpoint["optimizer"] = replaced.get("", replaced)
 
 
 def differences(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
@@ -54,9 +55,7 @@ def differences(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
     for _, wrapper, entry in wrappers_of(runner.optim_wrapper, Entry("", checkpoint["optimizer"])):
         for group, own in zip(entry.value["param_groups"], wrapper.optimizer.param_groups, strict=True):
             found |= dict.fromkeys(_differing(_base_values(group), _base_values(own)))
-    pairs = zip(
-        schedules_of(checkpoint.get("param_schedulers")), schedules_of(runner.param_schedulers), strict=False
-    )
+    pairs = zip(schedules_of(checkpoint.get("param_schedulers")), schedules_of(runner.param_schedulers), strict=False)
     for state, scheduler in pairs:
         named = _differing(settings(state), settings(scheduler.state_dict()))
         found |= dict.fromkeys(f"{type(scheduler).__name__}.{line}" for line in named)
@@ -69,12 +68,14 @@ def changed_in_config(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str
     lines: list[str] = []
     for key in _FROM_CONFIG if stored else ():
         before, now = (_at(cfg, key) for cfg in (stored, runner.cfg))
-        if before != now:
+        if not _equal(before, now):
             lines.append(f"{key} {_text(now)} (was {_text(before)})")
     return lines
 
 
-def in_force(runner: Runner, file: str, from_config: bool, differing: list[str], changed: list[str]) -> tuple[str, bool]:
+def in_force(
+    runner: Runner, file: str, from_config: bool, differing: list[str], changed: list[str]
+) -> tuple[str, bool]:
     """Describe rate and schedules of a run that has been resumed.
 
     Returns:
@@ -151,9 +152,11 @@ def _flat_until_the_end(runner: Runner) -> bool:
 
 
 def _at(cfg: Any, key: str) -> Any:
-    """Return the value at a dotted key; None if there is none."""
+    """Return the value at a dotted key, of a ``type`` the bare name; None if there is none."""
     for part in key.split("."):
-        cfg = cfg.get(part) if isinstance(cfg, Mapping) else None
+        cfg = cfg.get(part) if isinstance(cfg, Mapping | Config) else None
+    if key.endswith(".type") and cfg is not None:
+        return (cfg if isinstance(cfg, str) else getattr(cfg, "__name__", str(cfg))).rpartition(".")[2]
     return cfg
 
 

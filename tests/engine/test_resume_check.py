@@ -317,7 +317,7 @@ def test_sound_content_is_taken_after_all_refusals(half, waiting):
     assert waiting.param_schedulers[0].last_step == 4
 
 
-def test_newest_file_with_odd_content_stops_the_run(half, tmp_path, monkeypatch):
+def test_newest_file_with_odd_content_stops_the_run(half, tmp_path):
     """A damaged file is passed over; one that is whole but does not fit the run would hide a mistake in the config."""
     odd = copied(half)
     odd["meta"]["iter"] = -1
@@ -448,10 +448,10 @@ def test_settings_that_differ_are_said_once(tmp_path):
     # An optimiser whose states look the same is another one nevertheless.
     other = planned(tmp_path / "other", False, 8)
     other.optim_wrapper.optimizer.type = "NAdam"
-    with pytest.raises(WeightsError, match="does not fit|state of"):
+    with pytest.raises(WeightsError, match=r"does not fit|state of"):
         resume(ready(tmp_path / "other", other), copied(checkpoint))
     wrong = planned(tmp_path / "wrong", False, 8, resume_schedule="new")
-    with pytest.raises(ConfigError, match="resume_schedule='new'.*checkpoint, config"):
+    with pytest.raises(ConfigError, match=r"resume_schedule='new'.*checkpoint, config"):
         resume(ready(tmp_path / "wrong", wrong), copied(checkpoint))
 
 
@@ -460,7 +460,7 @@ def test_other_groups_of_parameters(tmp_path):
     checkpoint = state_at(ready(tmp_path / "old", planned(tmp_path / "old", False, 8)), 4)
     cfg = planned(tmp_path / "new", False, 8, resume_schedule="config")
     cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=dict(decode_head=dict(lr_mult=0.1)))
-    with pytest.raises(WeightsError, match="param_groups is a list of 1, expected the 2 groups.*paramwise_cfg"):
+    with pytest.raises(WeightsError, match=r"param_groups is a list of 1, expected the 2 groups.*paramwise_cfg"):
         resume(ready(tmp_path / "new", cfg), copied(checkpoint))
 
 
