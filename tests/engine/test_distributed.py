@@ -59,7 +59,7 @@ def test_two_processes_refuse_an_odd_checkpoint_together(trained, tmp_path):
     run = shell("dist_train.sh", *command, "max_iters=4", ok=False)
     text = run.stdout + run.stderr
     assert re.search(r"odd\.pth: meta\.samplug_state\.generators\[1\] is refused", text), text[-3000:]
-    assert "Traceback" not in text
+    assert "restore_generators" not in text  # in the launcher's traceback: only then would a generator be set
 
 
 def test_two_processes_test_as_one(trained, tmp_path):
