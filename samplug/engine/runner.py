@@ -25,14 +25,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from samplug.checkpoints import WeightsError, drop_code_in_config, fetch, read_checkpoint
-from samplug.datasets.seeding import SeededDataset
+from samplug.checkpoints import WeightsError, drop_code_in_config, fetch, read_checkpoint, state_dict_of
 from samplug.engine.build_errors import named_in, part
 from samplug.engine.dataloaders import build_seeded_dataloader
 from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_optimizer_state
 from samplug.engine.launch import join_on_cpu
-from samplug.engine.resume import latest_checkpoint
-from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
+from samplug.engine.resume import Resumption, latest_checkpoint
+from samplug.engine.resume_state import set_generator_states
 from samplug.engine.run_errors import SaveError, explained, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.evaluation.sets_evaluator import SetsEvaluator
@@ -238,6 +237,8 @@ class SamplugRunner(Runner):
                 f"weights: {filename}: the model is sharded already: set load_from before training starts"
             )
         checkpoint, self._opened = self._opened or read_checkpoint(fetch(filename)), None
+        if not isinstance(checkpoint.get("state_dict"), Mapping):  # weights alone: EMAHook reads this entry
+            checkpoint["state_dict"] = state_dict_of(checkpoint)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         apply_checkpoint(self.bare_model, checkpoint, filename, strict)
         check_omitted(self.bare_model, checkpoint, filename)
@@ -253,44 +254,22 @@ class SamplugRunner(Runner):
     ) -> None:
         """Resume training; arguments as MMEngine's.
 
+        The learning rates, their schedule and the optimiser's settings are those of the checkpoint, or those of the
+        config if it has ``resume_schedule='config'``; a line of the log says which are in force.
+
         Raises:
-            WeightsError: The file cannot be read safely, does not fit, or holds weights without training state.
+            WeightsError: The file cannot be read safely, does not fit the run, or holds weights without training state;
+                nothing has been changed.
+            ConfigError: The run has made more iterations than the config has.
         """
-        checkpoint = self._opened or read_checkpoint(fetch(filename))
-        lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
-        if lacking:
-            raise WeightsError(
-                f"resume: {filename} holds no training state (no {', '.join(lacking)}): to start from its weights use "
-                f"load_from={filename!r} without --resume"
-            )
-        checkpoint["meta"].pop("config", None)  # MMEngine would execute it
-        self._opened = checkpoint
-        super().resume(filename, resume_optimizer and self._strategy is None, resume_param_scheduler, map_location)
+        self._opened = checkpoint = self._opened or read_checkpoint(fetch(filename))
+        resumption = Resumption(self, checkpoint, filename, resume_optimizer, resume_param_scheduler)
+        super().resume(filename, resume_optimizer and self._strategy is None, resumption.loads_schedule, map_location)
         if self._strategy:  # the optimiser's state follows its parameters
             self._shard()
             if resume_optimizer:
                 self.optim_wrapper.load_state_dict(sharded_optimizer_state(checkpoint["optimizer"], self.optim_wrapper))
-        self._restore_state(filename, checkpoint)
-
-    def _restore_state(self, filename: str, checkpoint: Mapping[str, Any]) -> None:
-        """Restore the state that samplug adds to MMEngine's checkpoints, see :mod:`samplug.engine.resume_state`."""
-        if state := checkpoint["meta"].get(STATE_KEY):
-            self.train_loop.samples_seen = state["samples_seen"]
-            set_accumulated_gradients(self.bare_model, state["gradients"])
-            self._generators = own_generators(state)
-            if self._generators is None:
-                self.logger.warning(
-                    f"resume: {filename} was written by {len(state['generators'])} processes, now there are "
-                    f"{self.world_size}: random numbers of the model's forward pass start from the seed again (data "
-                    "and augmentation are not affected)"
-                )
-        seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
-        if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
-            self.logger.warning(
-                f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed "
-                f"{dataset.augmentation_seed}, so some samples are repeated: set randomness=dict(seed={seed}) to "
-                "continue exactly as without the interruption"
-            )
+        self._generators = resumption.finish()
 
     def restore_generators(self) -> None:
         """Set the random generators to their states in the checkpoint; loops call it right before their first step."""
