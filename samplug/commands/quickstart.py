@@ -24,7 +24,7 @@ from samplug.evaluation.protocols import ImageResult, Overlap, Saliency
 from samplug.imaging.files import read_mask
 from samplug.registry import DATASETS
 from samplug.utils.files import write_text
-from samplug.visualization import compare_sheet, draw_overlay
+from samplug.visualization import compare_sheet, draw_overlay, write_picture
 
 _SHEET_ROWS = 8
 _METRICS = ("S", "MAE", "IoU")
@@ -116,7 +116,7 @@ def _score_baselines(config: str, options: Mapping[str, Any], out: Path) -> dict
                 so_far.append(protocol.score(pred, gt))
         if index < _SHEET_ROWS:
             rows.append(_sheet_row(item, gt, out))
-    cv2.imwrite(str(out / "comparison.png"), compare_sheet(rows))
+    write_picture(out / "comparison.png", compare_sheet(rows))
     return {
         name: protocols[0].summarise(saliency) | protocols[1].summarise(overlap)
         for name, (saliency, overlap) in results.items()

@@ -1,5 +1,6 @@
 """Format lists and sizes in messages."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 
@@ -24,5 +25,12 @@ def indented(lines: Iterable[str], limit: int = 20) -> str:
 
 
 def gib(size: float) -> str:
-    """Format bytes as GiB, or as MiB if they are few."""
-    return f"{size / 2**30:.1f} GiB" if size >= 0.05 * 2**30 else f"{size / 2**20:.0f} MiB"
+    """Format bytes as GiB, or as MiB or KiB if they are few."""
+    if size >= 0.05 * 2**30:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.0f} MiB" if size >= 2**20 or not size else f"{math.ceil(size / 2**10)} KiB"
+
+
+def printable(text: str) -> str:
+    """Return a text that can be encoded: bytes of file names that are not UTF-8 become ``\\udcXX``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
