@@ -17,6 +17,7 @@ from torch import Tensor
 from samplug.evaluation.metrics import PerImageMetric
 from samplug.evaluation.report import table
 from samplug.registry import EVALUATOR
+from samplug.utils.files import Attempts
 from samplug.utils.model_outputs import Outputs, outputs_of
 
 # Attributes of metrics that name a file to write; with several sets, each set has a file of its own.
@@ -124,10 +125,13 @@ class SetsEvaluator(Evaluator):
             found |= {f"{name or 'other'}/{key}" if several else key: value for key, value in own.items()}
         for title, rows in tables.items():
             print_log("\n" + rows.text(title), "current")
+        attempts = Attempts()
         for metrics in self._of_sets.values():  # last: the tables are there even if a file cannot be written
             for metric in metrics:
                 if isinstance(metric, PerImageMetric):
-                    metric.write_report()
+                    with attempts:
+                        metric.write_report()
+        attempts.finish()
         return found
 
     def _place(self, sample: Any) -> tuple[str, Hashable]:

@@ -168,6 +168,41 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+class Attempts:
+    """Write several files so that one that cannot be written does not keep the others from it.
+
+    Example::
+
+        attempts = Attempts()
+        for path, text in texts.items():
+            with attempts:
+                write_text(path, text)
+        attempts.finish()
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[WriteError] = []
+
+    def __enter__(self) -> "Attempts":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, WriteError):
+            self.errors.append(error)
+            return True
+        return False
+
+    def finish(self) -> None:
+        """Raise the first error; its message counts the others.
+
+        Raises:
+            WriteError: A file could not be written.
+        """
+        if self.errors:
+            first, more = self.errors[0], len(self.errors) - 1
+            raise WriteError(f"{first} ({more} more could not be written)" if more else str(first)) from first
+
+
 def read_json(path: Path) -> Any:
     """Read the content of a JSON file.
 
