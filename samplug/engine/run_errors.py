@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from samplug.datasets.configs import datasets_of
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
+from samplug.utils.files import WriteError
 from samplug.utils.text import gib, listed
 
 # The allocator of CPU memory raises a plain RuntimeError.
@@ -43,8 +44,9 @@ def explained(runner: Runner) -> Iterator[None]:
         LoaderDied: A loading process was killed or exited without a Python error.
     """
     try:
-        yield
-    except (OutOfMemory, LoaderDied):
+        with full_disks_named(runner.work_dir):
+            yield
+    except UserError:
         raise
     except Exception as error:
         # torch reports a lost worker in a signal handler, which raises at whatever line the main process executes. Code
@@ -58,6 +60,21 @@ def explained(runner: Runner) -> Iterator[None]:
             if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
                 raise LoaderDied(_worker_message(runner, died["signal"])) from error
         raise
+
+
+@contextmanager
+def full_disks_named(folder: str | Path) -> Iterator[None]:
+    """Name the file, or ``folder``, in errors of full disks, which may come from any writer of MMEngine's.
+
+    Raises:
+        WriteError: The disk is full, a quota is used up, or the disk cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, UserError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        raise WriteError.of(error.filename or f"a file in {folder}", error) from error
 
 
 def _lost_worker(error: Exception) -> list[RuntimeError]:

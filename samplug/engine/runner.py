@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.model.utils import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
@@ -31,11 +32,12 @@ from samplug.engine.build_errors import named_in, part
 from samplug.engine.dataloaders import build_seeded_dataloader
 from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_optimizer_state
 from samplug.engine.launch import join_on_cpu
+from samplug.engine.log_files import tolerate_full_disks, write_config
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
-from samplug.engine.run_errors import SaveError, explained, save_message
+from samplug.engine.run_errors import SaveError, explained, full_disks_named, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
-from samplug.evaluation.sets_evaluator import SetsEvaluator
+from samplug.evaluation.sets_evaluator import SetsEvaluator, check_reports
 from samplug.registry import MODEL_WRAPPERS, RUNNERS
 from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
@@ -76,23 +78,30 @@ class SamplugRunner(Runner):
 
         Raises:
             ConfigError: A part cannot be built: a wrong key or type, see :func:`samplug.engine.build_errors.named_in`.
+            WriteError: Logs or the config cannot be written.
         """
-        with named_in(cfg):
+        with named_in(cfg), full_disks_named(cfg.work_dir):
             return super().from_cfg(cfg)
 
     # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their
     # failures; the loss of a loading process may be reported outside them, while hooks record another failure.
     def train(self) -> nn.Module:
         with named_in(self.cfg), explained(self):
-            return super().train()
+            model = super().train()
+        check_reports(self._val_loop)
+        return model
 
     def val(self) -> dict[str, float]:
         with named_in(self.cfg), explained(self):
-            return super().val()
+            scores = super().val()
+        check_reports(self._val_loop)
+        return scores
 
     def test(self) -> dict[str, float]:
         with named_in(self.cfg), explained(self):
-            return super().test()
+            scores = super().test()
+        check_reports(self._test_loop)
+        return scores
 
     @property
     def bare_model(self) -> nn.Module:
@@ -109,15 +118,21 @@ class SamplugRunner(Runner):
         self._timestamp = _unused(self.timestamp)
         self._strategy = build_strategy(self.cfg.get("strategy"))
 
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        tolerate_full_disks(logger)
+        return logger
+
+    @master_only
     def dump_config(self) -> None:
         """Write the config into the work folder, or into the log folder for a test.
 
         The config of a test thus does not replace that of the training.
         """
-        if self._train_loop is not None:
-            super().dump_config()
-        else:
-            self.cfg.dump(Path(self.log_dir) / (Path(self.cfg.filename).name if self.cfg.filename else "config.py"))
+        training = self._train_loop is not None
+        unnamed = f"{self.timestamp}.py" if training else "config.py"
+        name = Path(self.cfg.filename).name if self.cfg.filename else unnamed
+        write_config(self.cfg, Path(self.work_dir if training else self.log_dir) / name)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         sync_bn, on_cpu = self.cfg.get("sync_bn"), not torch.cuda.is_available()

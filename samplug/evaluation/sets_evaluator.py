@@ -3,7 +3,7 @@
 import copy
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from logging import WARNING
+from logging import ERROR, WARNING
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class SetsEvaluator(Evaluator):
         self._metas: dict[str, Any] = {}
         self._outputs: Callable[[], Outputs] | None = None
         self._seen: dict[str, set[Hashable]] = {}
+        self._written = Attempts()
 
     def describe(self, dataset: Any, model: Callable[[], Any]) -> None:
         """Set the tested dataset and model.
@@ -125,14 +126,28 @@ class SetsEvaluator(Evaluator):
             found |= {f"{name or 'other'}/{key}" if several else key: value for key, value in own.items()}
         for title, rows in tables.items():
             print_log("\n" + rows.text(title), "current")
-        attempts = Attempts()
         for metrics in self._of_sets.values():  # last: the tables are there even if a file cannot be written
             for metric in metrics:
                 if isinstance(metric, PerImageMetric):
-                    with attempts:
+                    with self._written:
                         metric.write_report()
-        attempts.finish()
+        for error in self._written.errors:
+            print_log(str(error), "current", ERROR)
+        if self._outputs is None:
+            self.check_reports()
         return found
+
+    def check_reports(self) -> None:
+        """Raise the error of a report that could not be written.
+
+        A runner that has called :meth:`describe` calls it at the end of its run, so that the error costs neither
+        records nor checkpoints of these scores.
+
+        Raises:
+            WriteError: A file of scores could not be written.
+        """
+        written, self._written = self._written, Attempts()
+        written.finish()
 
     def _place(self, sample: Any) -> tuple[str, Hashable]:
         """Return the set of a sample, and its key among the samples of the set (None: there is none)."""
@@ -166,6 +181,12 @@ class SetsEvaluator(Evaluator):
                 keys.setdefault(name, set()).update((rank, key) if isinstance(key, tuple) else key for key in own)
         self._seen = {}
         return {name: len(own) for name, own in keys.items()}
+
+
+def check_reports(loop: Any) -> None:
+    """Call :meth:`SetsEvaluator.check_reports` of a loop, if it has such an evaluator."""
+    if isinstance(evaluator := getattr(loop, "evaluator", None), SetsEvaluator):
+        evaluator.check_reports()
 
 
 class _Table:
