@@ -37,6 +37,7 @@ from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
 from samplug.engine.run_errors import SaveError, explained, full_disks_named, save_message
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
+from samplug.engine.work_folder import WorkFolder, work_folder
 from samplug.evaluation.sets_evaluator import SetsEvaluator, check_reports
 from samplug.registry import MODEL_WRAPPERS, RUNNERS
 from samplug.utils.errors import ConfigError
@@ -63,11 +64,15 @@ class SamplugRunner(Runner):
       interruption change it (:mod:`samplug.datasets.seeding`).
     * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be
       read (``resume_fall_back=False``: an unreadable newest one stops the run).
+    * A work folder takes one training at a time (:mod:`samplug.engine.work_folder`). A new training does not overwrite
+      the checkpoints of an earlier one unless ``overwrite_work_dir=True``.
     * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see
       :class:`FSDPStrategy`.
     """
 
     _has_loaded: bool
+    folder: WorkFolder | None = None  # while rank 0 trains
+    has_trained = False
     _opened: dict[str, Any] | None = None  # a checkpoint that has been read and not loaded yet
     _generators: dict[str, Any] | None = None  # states of a resumed run, until its loop begins
     _gathered: Mapping[str, Any] | None = None  # whole tensors of a sharded model while it is saved
@@ -86,7 +91,7 @@ class SamplugRunner(Runner):
     # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their
     # failures; the loss of a loading process may be reported outside them, while hooks record another failure.
     def train(self) -> nn.Module:
-        with named_in(self.cfg), explained(self):
+        with named_in(self.cfg), explained(self), work_folder(self):
             model = super().train()
         check_reports(self._val_loop)
         return model
@@ -205,6 +210,8 @@ class SamplugRunner(Runner):
             else:
                 super().load_or_resume()
             self._shard()
+            if self.folder:
+                self.folder.clear()
         elif not self._has_loaded:
             load_for_evaluation(
                 self.bare_model,
@@ -330,6 +337,8 @@ class SamplugRunner(Runner):
             if "://" in str(out_dir):  # a remote store
                 save(out_dir, filename, *args, **kwargs)
             elif is_main_process():
+                if self.folder:
+                    self.folder.check()
                 with replacing(Path(out_dir) / filename) as partial:
                     save(out_dir, partial.name, *args, **kwargs)
         except OSError as error:

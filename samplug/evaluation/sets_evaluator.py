@@ -65,14 +65,11 @@ class SetsEvaluator(Evaluator):
             dataset: Dataset of the loader; its ``datasets`` are the sets, if it has them.
             model: Function that returns the model; it is called when the first samples arrive.
         """
-        parts = list(getattr(dataset, "datasets", None) or [dataset])
         self._parts, end = [], 0
-        for number, part in enumerate(parts):
-            meta = getattr(part, "metainfo", None) or {}
-            name = getattr(part, "name", None) or meta.get("dataset_name") or f"set{number}"
+        for name, part in named_sets(dataset):
             end += len(part)
             self._parts.append((name, end))
-            self._metas[name] = meta
+            self._metas[name] = getattr(part, "metainfo", None) or {}
         self._outputs = lambda: outputs_of(model())
 
     @property
@@ -181,6 +178,15 @@ class SetsEvaluator(Evaluator):
                 keys.setdefault(name, set()).update((rank, key) if isinstance(key, tuple) else key for key in own)
         self._seen = {}
         return {name: len(own) for name, own in keys.items()}
+
+
+def named_sets(dataset: Any) -> list[tuple[str, Any]]:
+    """Return name and dataset of each part of a concatenated dataset, or of the dataset, in order."""
+    named = []
+    for number, part in enumerate(getattr(dataset, "datasets", None) or [dataset]):
+        meta = getattr(part, "metainfo", None) or {}
+        named.append((getattr(part, "name", None) or meta.get("dataset_name") or f"set{number}", part))
+    return named
 
 
 def check_reports(loop: Any) -> None:

@@ -1,5 +1,7 @@
 """Files that hooks write."""
 
+import errno
+import os
 from types import SimpleNamespace
 
 import cv2
@@ -12,10 +14,11 @@ from mmengine.dataset import ConcatDataset
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from samplug.datasets import DataError, VideoFolderDataset
+from samplug.datasets import VideoFolderDataset
 from samplug.datasets.seeding import SeededDataset
 from samplug.engine import OverlayHook
 from samplug.models.prompts import objects_of
+from samplug.utils.files import WriteError
 from samplug.utils.rle import encode_rle
 from samplug.visualization import compare_sheet, draw_overlay
 from tests.datasets.test_video_folder import frame
@@ -39,8 +42,30 @@ def test_masks_and_overlays(tmp_path):
     overlay = cv2.imread(str(tmp_path / "o" / "a.png"))
     assert overlay.shape == (6, 9, 3)
     assert len(np.unique(overlay.reshape(-1, 3), axis=0)) > 1
-    with pytest.raises(DataError, match=r"would both be written as a\.png"):
-        hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [sample(tmp_path / "sub" / "a.jpg", logits)])
+    # Another image of this name, which no dataset has listed before the test.
+    hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 6, 9)]), [sample(tmp_path / "sub" / "a.jpg", -logits)])
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["a.png", "a_1.png"]
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "m" / "a.png"), cv2.IMREAD_UNCHANGED), mask)
+
+
+def test_a_full_disk_costs_pictures_and_no_scores(tmp_path, monkeypatch):
+    """The test goes on, writes no more, leaves no half picture, and ends with the error."""
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((6, 9, 3), 200, np.uint8))
+    hook = OverlayHook(mask_dir=str(tmp_path / "m"))
+    logits = torch.linspace(-4, 4, 54).reshape(1, 6, 9)
+
+    def write(number):
+        hook.after_test_iter(None, number, dict(inputs=[]), [sample(tmp_path / f"{number}.jpg", logits)])
+
+    write(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        write(1)
+    write(2)  # there is space again, but a folder with a gap would be mistaken for a whole one
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["0.png"]
+    with pytest.raises(WriteError, match=r"m/1\.png cannot be written: No space left .* free space there"):
+        hook.after_test(None)
+    hook.after_test(None)  # once
 
 
 def test_objects_have_numbers(tmp_path):
