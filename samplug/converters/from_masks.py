@@ -92,8 +92,11 @@ def export_annotations(
     """
     if folder.exists() and not overwrite:
         raise DataError(f"export: {folder} exists, perhaps with corrections: move it away, or name another folder")
-    with replacing_folder(folder) as partial:
-        return EXPORTS.load(format)(images, partial, classes)
+    try:
+        with replacing_folder(folder) as partial:
+            return EXPORTS.load(format)(images, partial, classes)
+    except OSError as error:
+        raise DataError(f"export: {folder} cannot be written: {error.strerror or error}") from error
 
 
 def write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
@@ -179,4 +182,4 @@ def _write_json(path: Path, content: Any) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+    path.write_text(text, encoding="utf-8")

@@ -90,6 +90,8 @@ def _extract(video: Path, folder: Path, every: int, max_frames: int | None) -> i
                     (partial / f"{number:05d}.jpg").write_bytes(content)
                     written += 1
                 number += 1
+    except OSError as error:
+        raise DataError(f"frames: {folder} cannot be written: {error.strerror or error}") from error
     finally:
         capture.release()
     return written

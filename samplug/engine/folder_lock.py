@@ -23,6 +23,7 @@ from samplug.utils.files import WriteError
 _BEAT_S = 10.0
 # Longer than network drives keep the times of files (a minute by default).
 _WATCH_S = 75.0
+_GUARD_S = 5.0  # a guard of this age was left by a killed process
 
 
 class FolderLock:
@@ -53,7 +54,7 @@ class FolderLock:
             if owner is not None:
                 if not self._is_gone(owner):
                     raise ConfigError(self._message(owner))
-                self._remove(owner)
+                self._clear(owner)
         threading.Thread(target=self._beat, name="folder lock", daemon=True).start()
 
     def release(self) -> None:
@@ -112,16 +113,22 @@ class FolderLock:
                 return _read(self.path) is not None
         return False
 
-    def _remove(self, gone: Mapping[str, Any]) -> None:
-        """Remove the lock of an owner that is gone, unless another process was faster."""
-        aside = self.path.with_name(f".{uuid4().hex}.partial")
-        with suppress(FileNotFoundError):
-            os.rename(self.path, aside)
-            taken = _read(aside)
-            if taken is not None and taken != gone:  # the lock of a process that has replaced it meanwhile
-                os.rename(aside, self.path)
-            else:
-                aside.unlink()
+    def _clear(self, gone: Mapping[str, Any]) -> None:
+        """Remove the lock of an owner that is gone; of several processes that see it, one may look again and do it."""
+        guard = self.path.with_name(f"{self.path.name}.clearing")
+        try:
+            os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            end = time.monotonic() + _GUARD_S
+            while guard.exists() and time.monotonic() < end:
+                time.sleep(0.02)
+            if time.monotonic() < end:
+                return
+        except OSError as error:
+            raise WriteError.of(self.path, error) from error
+        if _read(self.path) == gone:
+            self.path.unlink(missing_ok=True)
+        guard.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_S):
@@ -178,7 +185,7 @@ def _described(owner: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return the owner of a lock; {} if it cannot be told, None if there is no lock."""
+    """Return the owner of a lock; its time alone if it cannot be told, None if there is no lock."""
     for _ in range(10):  # a lock is empty for a moment after its creation
         try:
             owner = json.loads(path.read_bytes())
@@ -189,7 +196,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         except (OSError, ValueError):
             pass
         time.sleep(0.05)
-    return {}
+    return {"unreadable": _time(path)}
 
 
 def _time(path: Path) -> int | None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from samplug.datasets.configs import datasets_of
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
-from samplug.utils.files import WriteError
+from samplug.utils.files import WriteError, free_space
 from samplug.utils.text import gib, listed
 
 # The allocator of CPU memory raises a plain RuntimeError.
@@ -60,6 +60,30 @@ def explained(runner: Runner) -> Iterator[None]:
             if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
                 raise LoaderDied(_worker_message(runner, died["signal"])) from error
         raise
+
+
+@contextmanager
+def stop_explained(runner: Runner) -> Iterator[None]:
+    """Say in the error of Ctrl-C from which checkpoint a training can go on.
+
+    Raises:
+        KeyboardInterrupt: With a message; it was raised inside.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_stop_message(runner)) from stop
+
+
+def _stop_message(runner: Runner) -> str:
+    train_loop = runner._train_loop
+    where = f"at iteration {runner.iter} of {runner.max_iters}" if isinstance(train_loop, BaseLoop) else "at the start"
+    # A remote store or another folder of the hook has no file here, but the record names it.
+    record = Path(runner.work_dir) / "last_checkpoint"
+    if not record.is_file():
+        return f"{where}; {runner.work_dir} has no checkpoint yet"
+    name = record.read_text(encoding="utf-8", errors="replace").strip()
+    return f"{where}; the last checkpoint is {name}: go on with --resume"
 
 
 @contextmanager
@@ -158,9 +182,10 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
 
 def save_message(path: Path, error: OSError) -> str:
     """Describe why a checkpoint could not be written, and name the earlier checkpoints, which are whole."""
-    reason = error.strerror or str(error)
-    advice = "make the folder writable"
+    system = error.__cause__ if isinstance(error, WriteError) and isinstance(error.__cause__, OSError) else error
+    reason, advice = system.strerror or str(system), "make the folder writable"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        reason += f", {free_space(path)} free"
         advice = "free space there (or keep fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts=1)"
     whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
     return (

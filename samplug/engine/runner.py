@@ -35,7 +35,7 @@ from samplug.engine.launch import join_on_cpu
 from samplug.engine.log_files import tolerate_full_disks, write_config
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
-from samplug.engine.run_errors import SaveError, explained, full_disks_named, save_message
+from samplug.engine.run_errors import SaveError, explained, full_disks_named, save_message, stop_explained
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.engine.work_folder import WorkFolder, work_folder
 from samplug.evaluation.sets_evaluator import SetsEvaluator, check_reports
@@ -91,7 +91,7 @@ class SamplugRunner(Runner):
     # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their
     # failures; the loss of a loading process may be reported outside them, while hooks record another failure.
     def train(self) -> nn.Module:
-        with named_in(self.cfg), explained(self), work_folder(self):
+        with named_in(self.cfg), explained(self), stop_explained(self), work_folder(self):
             model = super().train()
         check_reports(self._val_loop)
         return model

@@ -31,7 +31,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class WriteError(DataError, OSError):
     """A file or folder cannot be written; the message says why, how much space there is, and what to do.
 
-    ``errno`` and ``strerror`` are those of the system's error.
+    ``errno`` is that of the system's error, ``strerror`` the part of the message after the name.
     """
 
     @classmethod
@@ -53,7 +53,7 @@ class WriteError(DataError, OSError):
             reason += f" ({needed}{free_space(path)} free)"
         advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
         explained = cls(printable(f"data: {path} cannot be written: {reason}{advice}"))
-        explained.errno, explained.strerror = error.errno, error.strerror
+        explained.errno, explained.strerror = error.errno, f"{reason}{advice}"
         return explained
 
     def __str__(self) -> str:
