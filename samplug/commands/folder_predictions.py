@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from samplug.utils.files import read_json, write_text
 from samplug.utils.text import indented
 
 _SETTINGS = "predict.json"
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def predict(
     """
     out = Path(out_dir).expanduser()
     sources = _plan(images, out, recursive)
+    _check_lengths(sources, formats)
     exports = {format: out / format for format in formats}
     for folder in exports.values():
         if folder.exists() and not overwrite:
@@ -199,6 +202,19 @@ def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Sour
                 "different folders, or rename one"
             )
     return sources
+
+
+def _check_lengths(sources: Sequence[Source], formats: Sequence[str]) -> None:
+    """Find names that are too long for a file system before the work."""
+    kinds = {"the predictions": ".png", **({"labelme": ".json"} if "labelme" in formats else {})}
+    for source in sources:
+        stem = len(os.fsencode(Path(source.name).name))
+        for kind, suffix in kinds.items():
+            if stem + len(suffix) > _LONGEST_NAME:
+                raise DataError(
+                    f"predict: {source.path}: the file {suffix} of {kind} would have a name of {stem + len(suffix)} "
+                    f"bytes, and file systems take {_LONGEST_NAME} bytes: shorten the name"
+                )
 
 
 def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> bool:
