@@ -14,12 +14,20 @@ from samplug.datasets.configs import datasets_of
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
 from samplug.utils.files import WriteError, free_space
+from samplug.utils.open_files import too_many_open_files
 from samplug.utils.text import gib, listed
 
 # The allocator of CPU memory raises a plain RuntimeError.
 _CPU_ALLOCATOR = re.compile(r"can't allocate memory|not enough memory", re.IGNORECASE)
 _WORKER = re.compile(
     r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]*)|exited unexpectedly)"
+)
+
+
+_OPEN_FILES = (
+    "data: this process, or one that loads data, may not open more files: raise the limit (ulimit -n 4096), or take fewer "
+    "loading processes (train_dataloader.num_workers=0), and continue with --resume: the checkpoints written so far are "
+    "complete"
 )
 
 
@@ -41,7 +49,8 @@ def explained(runner: Runner) -> Iterator[None]:
 
     Raises:
         OutOfMemory: Memory of a GPU or of the machine ran out.
-        LoaderDied: A loading process was killed or exited without a Python error.
+        LoaderDied: A loading process was killed or exited without a Python error, or no more files could be opened.
+        WriteError: The disk is full.
     """
     try:
         with full_disks_named(runner.work_dir):
@@ -57,6 +66,8 @@ def explained(runner: Runner) -> Iterator[None]:
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
             ):
                 raise OutOfMemory(out_of_memory_message(runner, cause)) from error
+            if too_many_open_files(cause):
+                raise LoaderDied(_OPEN_FILES) from error
             if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
                 raise LoaderDied(_worker_message(runner, died["signal"])) from error
         raise
