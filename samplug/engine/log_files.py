@@ -7,6 +7,17 @@ from typing import Any
 
 from samplug.utils.files import WriteError, write_text
 
+_NAMES: set[str] = set()
+
+
+def unused_name(timestamp: str) -> str:
+    """Return a name that no other runner of this process has, since runners of one name share log and message hub."""
+    name, number = timestamp, 1
+    while name in _NAMES:
+        name, number = f"{timestamp}_{number}", number + 1
+    _NAMES.add(name)
+    return name
+
 
 def write_config(cfg: Any, path: str | Path) -> None:
     """Write a config, whole or not at all; MMEngine's ``dump`` leaves a part of it on a full disk.
@@ -27,7 +38,7 @@ def tolerate_full_disks(logger: logging.Logger) -> None:
     The file also takes names with bytes that are not UTF-8, as escapes.
     """
     for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
             handler.stream.reconfigure(errors="backslashreplace")
             setattr(handler, "handleError", _Report(handler))  # noqa: B010  # a method of this handler alone
 

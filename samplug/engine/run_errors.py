@@ -25,9 +25,9 @@ _WORKER = re.compile(
 
 
 _OPEN_FILES = (
-    "data: this process, or one that loads data, may not open more files: raise the limit (ulimit -n 4096), or take fewer "
-    "loading processes (train_dataloader.num_workers=0), and continue with --resume: the checkpoints written so far are "
-    "complete"
+    "data: this process, or one that loads data, may not open more files: raise the limit (ulimit -n 4096), or take "
+    "fewer loading processes (train_dataloader.num_workers=0), and continue with --resume: the checkpoints written so "
+    "far are complete"
 )
 
 

@@ -23,7 +23,6 @@ from mmengine.runner import (
     ValLoop,
 )
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from samplug.checkpoints import WeightsError, fetch, read_checkpoint
@@ -31,19 +30,17 @@ from samplug.datasets.seeding import SeededDataset
 from samplug.engine.build_errors import named_in, part
 from samplug.engine.dataloaders import build_seeded_dataloader
 from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_optimizer_state
-from samplug.engine.launch import join_on_cpu
-from samplug.engine.log_files import tolerate_full_disks, write_config
+from samplug.engine.launch import join_on_cpu, wrapper_on_cpu
+from samplug.engine.log_files import tolerate_full_disks, unused_name, write_config
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
 from samplug.engine.run_errors import SaveError, explained, full_disks_named, save_message, stop_explained
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.engine.work_folder import WorkFolder, work_folder
 from samplug.evaluation.sets_evaluator import SetsEvaluator, check_reports
-from samplug.registry import MODEL_WRAPPERS, RUNNERS
+from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
-
-_TIMESTAMPS: set[str] = set()
 
 
 @RUNNERS.register_module()
@@ -120,7 +117,7 @@ class SamplugRunner(Runner):
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
         super().setup_env(env_cfg)
-        self._timestamp = _unused(self.timestamp)
+        self._timestamp = unused_name(self.timestamp)
         self._strategy = build_strategy(self.cfg.get("strategy"))
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
@@ -146,17 +143,7 @@ class SamplugRunner(Runner):
         if self._strategy and self._train_loop is not None:  # sharded when its weights are loaded
             return convert_sync_batchnorm(model, sync_bn) if sync_bn else model
         if self.distributed and on_cpu:
-            default = dict(
-                broadcast_buffers=False, find_unused_parameters=self.cfg.get("find_unused_parameters", False)
-            )
-            wrapper = {
-                "type": "MMDistributedDataParallel",
-                **(default if model_wrapper_cfg is None else model_wrapper_cfg),
-            }
-            kind = MODEL_WRAPPERS.get(wrapper["type"]) if isinstance(wrapper["type"], str) else wrapper["type"]
-            if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
-                wrapper.setdefault("device_ids", None)  # MMEngine's default is a GPU for each process
-            model_wrapper_cfg = wrapper
+            model_wrapper_cfg = wrapper_on_cpu(self.cfg, model_wrapper_cfg)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
@@ -361,12 +348,3 @@ class SamplugRunner(Runner):
                 "the strategy"
             )
         self._strategy.shard(self.model, self.optim_wrapper)
-
-
-def _unused(timestamp: str) -> str:
-    """Return a name that no other runner of this process has, since runners of one name share log and message hub."""
-    name, number = timestamp, 1
-    while name in _TIMESTAMPS:
-        name, number = f"{timestamp}_{number}", number + 1
-    _TIMESTAMPS.add(name)
-    return name

@@ -62,7 +62,7 @@ class WriteError(DataError, OSError):
 
 def free_space(path: str | Path) -> str:
     """Return the free space on the disk of a file or folder, which need not exist, as text."""
-    place = next((folder for folder in (Path(path), *Path(path).absolute().parents) if folder.exists()), Path())
+    place = next(folder for folder in Path(path).absolute().parents if os.path.exists(folder))
     try:
         return gib(shutil.disk_usage(place).free)
     except OSError:
@@ -159,8 +159,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all.
 
-    Bytes of file names that are not UTF-8, which Python reads as lone surrogates, are written as ``\\udcXX``, which JSON
-    reads back as the same name.
+    Bytes of file names that are not UTF-8, lone surrogates in Python, are written as ``\\udcXX``; JSON reads
+    back the same name.
 
     Raises:
         WriteError: It cannot be written.

@@ -59,6 +59,8 @@ def _raised(wanted: int, limit: int, highest: int) -> int:
     import resource
 
     new = min(wanted, highest)
+    if new <= limit:
+        return limit
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (new, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         return new

@@ -13,12 +13,17 @@ def tolerate_output() -> None:
     """Make the standard streams of this process accept any text, whatever becomes of it.
 
     Characters that the console's encoding lacks, and bytes of file names that are not UTF-8, are printed as escapes
-    (``\\u5199``). Text that a closed pipe, as of ``| head``, or a full disk no longer takes is dropped. Streams that other
-    code has replaced are left alone.
+    (``\\u5199``). Text that a closed pipe, as of ``| head``, or a full disk no longer takes is dropped. Streams that
+    other code has replaced are left alone.
     """
     for name in _STANDARD:
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and stream is getattr(sys, f"__{name}__"):
+        if stream is not getattr(sys, f"__{name}__"):
+            continue
+        if stream is None:  # closed, or a program without a console on Windows
+            nowhere = open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            setattr(sys, name, nowhere)
+        elif isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, _tolerant(stream))
 
 

@@ -48,12 +48,13 @@ def draw_curves(
     for panel, key in enumerate(keys):
         axes = figure.add_subplot(rows, columns, panel + 1, sharex=figure.axes[0] if panel else None)
         for index, (name, curves) in enumerate(runs.items()):
+            label = printable(name)
             steps, values = curves[key]
             window = (smooth or {}).get(key, 1)
             marker = "o" if len(steps) < _MARKED and window == 1 else ""
             if window > 1:
                 axes.plot(steps, values, color=f"C{index}", alpha=0.25, linewidth=1)
-            axes.plot(steps, moving_mean(values, window), color=f"C{index}", marker=marker, markersize=3, label=printable(name))
+            axes.plot(steps, moving_mean(values, window), color=f"C{index}", marker=marker, markersize=3, label=label)
         axes.set_title(key, fontsize=10)
         axes.set_xlabel(x_label, fontsize=9)
         axes.tick_params(labelsize=8)

@@ -17,6 +17,7 @@ from mmseg.structures import SegDataSample
 from samplug.datasets import VideoFolderDataset
 from samplug.datasets.seeding import SeededDataset
 from samplug.engine import OverlayHook
+from samplug.engine.hooks.overlay import _file_names, _inside
 from samplug.models.prompts import objects_of
 from samplug.utils.files import WriteError
 from samplug.utils.rle import encode_rle
@@ -130,6 +131,30 @@ def test_frames_of_one_name(tmp_path):
     # Samples that do not say their set.
     silent = videos(tmp_path, "three", ["v", "w"], meta_keys=("img_path", "ori_shape"))
     assert shown(tmp_path / "out4", silent, two) == {f"{name}/{file}" for name in ("two", "three") for file in wanted}
+
+
+class Listed:
+    """A dataset of any package: it lists its images, and knows no name."""
+
+    def __init__(self, *images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def get_data_info(self, index):
+        return dict(img_path=self.images[index])
+
+
+def test_sets_that_name_neither_themselves_nor_their_samples():
+    """Each has a folder, called as its row of scores; one image in two sets is two files."""
+    sets = SimpleNamespace(datasets=[Listed("x/a.png", "x/v/0.png", "x/w/0.png"), Listed("x/a.png"), range(2)])
+    assert _file_names(sets) == ["set0/a.png", "set0/v/0.png", "set0/w/0.png", "set1/a.png", None, None]
+    assert _file_names(Listed("x/0.png", "x/1.png", "x/0.png")) == ["0.png", "1.png", "0.png"]
+
+
+def test_names_of_sets_lead_nowhere_else():
+    assert [_inside(name) for name in ("CAMO", "a/b", "../../x", "/etc", "..")] == ["CAMO", "a/b", "x", "etc", "set"]
 
 
 def test_nothing_is_written_unasked(tmp_path, monkeypatch):

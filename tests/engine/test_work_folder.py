@@ -6,13 +6,12 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from samplug.commands import train
 from samplug.commands.common import build_runner
-from samplug.commands.run import main
+from samplug.commands.run import main, run
 from samplug.engine import folder_lock
 from samplug.engine.folder_lock import FolderLock, _this_process
 from samplug.engine.run_errors import SaveError
@@ -90,7 +89,7 @@ def test_another_machine_is_watched(lock, monkeypatch, capsys):
     there._stop.set()  # as a power failure does
     time.sleep(0.2)
     lock.acquire()
-    with pytest.raises(ConfigError, match="has taken over .* this training stops here"):
+    with pytest.raises(ConfigError, match=r"has taken over .* this training stops here"):
         there.check()
     lock.check()
 
@@ -130,7 +129,7 @@ def test_a_lock_that_cannot_be_written(lock, monkeypatch):
     assert not lock.path.exists()
 
 
-def test_checkpoints_are_replaced_only_if_asked(tmp_path):
+def test_checkpoints_are_replaced_only_if_asked(tmp_path, monkeypatch):
     names = ("best_S_iter_6.pth", "iter_8.pth", "last_checkpoint", "sam_vit_b.pth")
     for name in names:
         (tmp_path / name).write_bytes(name.encode())
@@ -153,8 +152,8 @@ def test_checkpoints_are_replaced_only_if_asked(tmp_path):
         raise SaveError("stop")
 
     runner = build_runner(config(tmp_path, False, **again))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SaveError):
-        patch.setattr(type(runner), "save_checkpoint", save)
+    monkeypatch.setattr(type(runner), "save_checkpoint", save)
+    with pytest.raises(SaveError):
         runner.train()
     # Until its first checkpoint there is nothing that it could be resumed from, and the lock is there.
     assert {name for name, is_file in seen.items() if is_file and not name.endswith(".py")} == {
@@ -184,26 +183,27 @@ class _Trains:
         pass
 
 
-def test_a_stopped_training_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize(
+    ("iteration", "message"),
+    [(0, "at iteration 0 of 8; .* has no checkpoint yet"), (2, r"iter_2\.pth: go on with --resume")],
+)
+def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch, iteration, message):
     runner = build_runner(config(tmp_path, False))
 
     def stop(hook, runner, *args, **kwargs):
-        assert (Path(runner.work_dir) / "training.lock").exists()
-        if runner.iter == 2:
+        assert (tmp_path / "training.lock").exists()
+        if runner.iter == iteration:
             raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt, match=r"iter_2\.pth: go on with --resume"):
-        patch.setattr("samplug.engine.hooks.progress.ProgressHook.after_train_iter", stop)
+    monkeypatch.setattr("samplug.engine.hooks.progress.ProgressHook.after_train_iter", stop)
+    with pytest.raises(KeyboardInterrupt, match=message):
         runner.train()
     assert not (tmp_path / "training.lock").exists()
 
 
-def test_stopped_before_the_first_checkpoint(tmp_path):
-    runner = build_runner(config(tmp_path, False))
+def test_the_message_of_ctrl_c_is_printed(capsys):
+    def stopped():
+        raise KeyboardInterrupt("the last checkpoint is iter_2.pth")
 
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt, match="no checkpoint"):
-        patch.setattr("samplug.engine.hooks.progress.ProgressHook.after_train_iter", stop)
-        runner.train()
+    assert run(stopped) == 130
+    assert capsys.readouterr().err == "interrupted: the last checkpoint is iter_2.pth\n"

@@ -1,7 +1,7 @@
 """Write pictures and masks of a test."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 from logging import WARNING
 from pathlib import Path
@@ -66,7 +66,7 @@ class OverlayHook(Hook):
             if self._attempts.errors:
                 return
             with self._attempts:
-                self._write(sample, lambda sample=sample, index=index: _image(sample, data_batch["inputs"], index))
+                self._write(sample, data_batch["inputs"], index)
             for error in self._attempts.errors:
                 print_log(f"{error}. The test goes on without more pictures.", "current", WARNING)
 
@@ -79,19 +79,19 @@ class OverlayHook(Hook):
         attempts, self._attempts = self._attempts, Attempts()
         attempts.finish()
 
-    def _write(self, sample: Any, image: Callable[[], NDArray[np.uint8]]) -> None:
+    def _write(self, sample: Any, inputs: Sequence[Any], index: int) -> None:
         name = self._name(sample)
         shown = _objects(sample) if "pred_sem_seg" not in sample else _classes(sample, self._outputs)
         if self.mask_dir:
             write_picture(self.mask_dir / name, shown.mask)
         if self.overlay_dir:
+            image = _image(sample, inputs, index)
             if shown.binary:
                 known = None if shown.ground_truth is None else shown.ground_truth == 1
-                picture = draw_overlay(image(), shown.decision > 0, known)
+                picture = draw_overlay(image, shown.decision > 0, known)
             else:
                 both = (labels for labels in (shown.decision, shown.ground_truth) if labels is not None)
-                original = image()
-                picture = np.hstack([draw_classes(original, labels) for labels in both])
+                picture = np.hstack([draw_classes(image, labels) for labels in both])
             write_picture(self.overlay_dir / name, picture)
 
     def _name(self, sample: Any) -> str:
@@ -104,9 +104,7 @@ class OverlayHook(Hook):
         key = sample.img_path if index is None else f"{sample.img_path} {index}"
         stem = f"{folder}{Path(sample.img_path).stem}"
         numbers = chain([""], (f"_{number}" for number in count(1)))
-        return next(
-            name for number in numbers if self._written.setdefault(name := f"{stem}{number}.png", key) == key
-        )
+        return next(name for number in numbers if self._written.setdefault(name := f"{stem}{number}.png", key) == key)
 
 
 def _image(sample: Any, inputs: Sequence[Any], index: int) -> NDArray[np.uint8]:
