@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from samplug.commands import train
+from samplug.commands import quickstart, train
 from samplug.commands.common import build_runner
 from samplug.commands.run import main, run
 from samplug.engine import folder_lock
@@ -207,3 +207,18 @@ def test_the_message_of_ctrl_c_is_printed(capsys):
 
     assert run(stopped) == 130
     assert capsys.readouterr().err == "interrupted: the last checkpoint is iter_2.pth\n"
+
+
+def test_a_second_quickstart_replaces_the_first_and_no_other_training(tmp_path, monkeypatch):
+    calls = []
+
+    def call(command, *words, options):
+        calls.append(words)
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(quickstart, "_call", call)
+    for name in ("other.py", "quickstart_folder.py"):
+        (tmp_path / name).write_text("")
+        with pytest.raises(subprocess.CalledProcessError):
+            quickstart.quickstart("samplug::quickstart.py", str(tmp_path), {})
+    assert ["--overwrite" in words for words in calls] == [False, True]
