@@ -223,3 +223,43 @@ def test_no_limit_no_check(monkeypatch):
         open_files.allow_open_files(10**9, 10**9, "x", "y")
     with pytest.raises(ConfigError):
         ScoringPool(1).submit(0, abs, 0)
+
+
+GEOTIFF = """
+import os, resource, sys
+from functools import partial
+from pathlib import Path
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+from samplug.imaging.rasters import Georeference, write_geotiff
+from samplug.utils.errors import DataError
+from samplug.utils.files import replace_file
+where = Georeference(rasterio.crs.CRS.from_epsg(32633), from_origin(500000, 5600000, 10, 10))
+values = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
+target = Path("map.tif")
+write = partial(write_geotiff, values=values, where=where)
+replace_file(target, write)
+size = target.stat().st_size
+target.unlink()
+for limit in (size - 1, size - 200, size // 2, 10):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        replace_file(target, write)
+    except DataError as error:
+        print(error)
+    print(sorted(os.listdir()))
+"""
+
+
+def test_a_geotiff_is_whole_or_missing(tmp_path):
+    """GDAL itself does not tell that the end of a file could not be written."""
+    pytest.importorskip("rasterio")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", GEOTIFF], cwd=tmp_path, capture_output=True, text=True, timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert len(lines) == 8, done.stderr
+    assert all("map.tif cannot be written: File too large" in line for line in lines[::2])
+    assert lines[1::2] == ["[]"] * 4
