@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from samplug.commands import COMMANDS
 from samplug.utils.errors import UserError
 from samplug.utils.extensions import Extensions
+from samplug.utils.printing import tolerate_output
 
 # torchrun reports the first process that exits. A process that failed only because a peer died waits this long, so that
 # the peer's error is reported.
@@ -45,6 +46,7 @@ def run(function: Callable[[], None]) -> int:
     because another one did prints one line, since the first error is the one to see. Such a process ends here, after
     its exit handlers.
     """
+    tolerate_output()
     sys.path.append(os.getcwd())  # custom_imports finds modules of the current folder, as with python -m
     code = _run(function)
     if _in_group():
@@ -87,8 +89,8 @@ def _run(function: Callable[[], None]) -> int:
     try:
         function()
         _leave_group()
-    except KeyboardInterrupt:
-        print(f"{_rank()}interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"{_rank()}interrupted{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         return 130
     except Exception as error:
         rank = _rank()

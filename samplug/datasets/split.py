@@ -51,4 +51,4 @@ class Split:
 
 def _unit_hash(name: str) -> float:
     """Map a name to a number in [0, 1)."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2.0**64
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]) / 2.0**64

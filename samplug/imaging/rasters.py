@@ -201,16 +201,19 @@ def write_geotiff(path: Path, values: NDArray[Any], where: Georeference) -> None
     Raises:
         OSError: It cannot be written.
     """
-    import rasterio
     from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
 
     height, width = values.shape
     try:
-        with rasterio.open(
-            path, "w", driver="GTiff", height=height, width=width, count=1, dtype=values.dtype, crs=where.crs,
-            transform=where.transform, compress="deflate", tiled=min(height, width) >= 256, bigtiff="if_safer",
-        ) as file:  # fmt: skip
-            file.write(values, 1)
+        # Into memory: on a full disk GDAL may leave a cut file without an error.
+        with MemoryFile() as memory:
+            with memory.open(
+                driver="GTiff", height=height, width=width, count=1, dtype=values.dtype, crs=where.crs,
+                transform=where.transform, compress="deflate", tiled=min(height, width) >= 256, bigtiff="if_safer",
+            ) as file:  # fmt: skip
+                file.write(values, 1)
+            path.write_bytes(memory.getbuffer())
     except RasterioError as error:
         raise OSError(str(error)) from error
 

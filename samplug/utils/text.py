@@ -1,5 +1,6 @@
 """Format names, values, lists and sizes in messages."""
 
+import math
 import re
 import reprlib
 from collections.abc import Iterable, Mapping
@@ -59,5 +60,7 @@ def one_line(text: str) -> str:
 
 
 def gib(size: float) -> str:
-    """Format bytes as GiB, or as MiB if they are few."""
-    return f"{size / 2**30:.1f} GiB" if size >= 0.05 * 2**30 else f"{size / 2**20:.0f} MiB"
+    """Format bytes as GiB, or as MiB or KiB if they are few."""
+    if size >= 0.05 * 2**30:
+        return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.0f} MiB" if size >= 2**20 or not size else f"{math.ceil(size / 2**10)} KiB"
