@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keys",
         nargs="+",
         metavar="KEY",
-        help="keys to draw and list, as loss, val/S, 'CAMO/*', '*' (default: the training loss and the metrics by which "
-        "the best checkpoint, the end of training or the learning rate is chosen)",
+        help="keys to draw and list, as loss, val/S, 'CAMO/*', '*' (default: the training loss and the metrics by "
+        "which the best checkpoint, the end of training or the learning rate is chosen)",
     )
     parser.add_argument("--out-dir", metavar="DIR", help="default: the run's folder, or ./curves for several runs")
     parser.add_argument("--smooth", type=int, default=1, metavar="K", help="draw training keys as means of K records")

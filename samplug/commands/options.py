@@ -54,4 +54,3 @@ def parse(text: str) -> Any:
     if "," not in bare and not bare.startswith(("[", "(")):
         return DictAction._parse_int_float_bool(bare)
     return DictAction._parse_iterable(text)
-
