@@ -175,7 +175,7 @@ def test_by_default_the_loss_and_what_was_chosen_by(tmp_path, monkeypatch, capsy
     assert drawn(run) == {"train/loss", "val/mDice", "val/MAE"}
     said = capsys.readouterr().out
     assert "executed" not in said
-    assert "not shown (--keys): val/S, val/E_mean, val/IoU, train/lr" in said
+    assert "not shown (--keys): val/S, val/E_mean, val/IoU, val/data_time, val/time, train/lr, " in said
     command(monkeypatch, run, "--keys", "val/*", "--out-dir", tmp_path / "all")
     assert {f"val/{metric}" for metric in MANY} <= drawn(tmp_path / "all")
     assert "not shown" not in capsys.readouterr().out
