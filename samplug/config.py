@@ -20,6 +20,8 @@ from mmengine.config import Config
 
 from samplug.model_index import resolve, root
 from samplug.utils.errors import ConfigError, did_you_mean
+from samplug.utils.literals import literal
+from samplug.utils.text import listed
 
 # Keys that a Runner reads and a config need not declare: the parameters of MMEngine's Runner (a test compares them;
 # importing it here would import torch), and what its other classes read.
@@ -37,6 +39,17 @@ _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
 # MMEngine's form for configs of an installed package; here it names those of a checkout too.
 _OWN_PACKAGE = "samplug::"
+# Settings whose default a config need not write down.
+_KNOWN_PLACES = {
+    "loss": "model.loss",
+    "seed": "randomness.seed",
+    "deterministic": "randomness.deterministic",
+    "with_cp": "model.backbone.with_cp",
+    "save_best": "default_hooks.checkpoint.save_best",
+    "frozen": "model.backbone.frozen",
+    "limit_gb": "model.backbone.limit_gb",
+    "num_classes": "model.num_classes",
+}
 # MMEngine's placeholders ({{ fileDirname }}, {{$NAME:default}}) are no Python before it substitutes them.
 _PLACEHOLDER = re.compile(r"\{\{\s*(\$[^}]*|file\w+)\s*\}\}")
 
@@ -193,8 +206,8 @@ class _Rewriter:
                 hidden_here = {name: place for name, place in {**own_hidden, **hidden}.items() if name not in values}
                 bases = self._bases(variable.value, path, {**own, **derived}, hidden_here, chain)
                 _replace(lines, variable.value, repr(bases))
-            elif variable.is_dict:
-                continue
+            elif variable.is_dict or (name not in self.options and not _can_replace(values.get(name), variable.value)):
+                continue  # dicts are merged
             elif name in values:
                 self._set(lines, variable, values[name], path)
             elif name in hidden and not variable.nested:
@@ -292,8 +305,7 @@ def _names_read(tree: ast.Module) -> set[str]:
 def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Find the variables whose last assignment in a config is a plain value, and those set within another statement.
 
-    Variables that are computed, contain a placeholder or are dicts (which are merged) are left out: bases keep their
-    own values.
+    Variables that are computed or contain a placeholder are left out: bases keep their own values.
 
     Returns:
         Name -> value, and name -> place of the statement.
@@ -305,12 +317,22 @@ def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[
         hidden.pop(name, None)
         if isinstance(statement, _COMPOUND):
             hidden[name] = f"{path} line {statement.lineno}"
-        if node is None or name == "_base_" or _is_dict(node):
+        if node is None or name == "_base_":
             continue
         if not _PLACEHOLDER.search(ast.get_source_segment(source, node) or ""):
             with suppress(ValueError):
-                values[name] = ast.literal_eval(node)
+                values[name] = literal(node)
     return values, hidden
+
+
+def _can_replace(value: Any, declared: ast.expr | None) -> bool:
+    """Return False for a dict where a base declares anything but a plain value: it may be a dict, to be merged."""
+    if not isinstance(value, dict):
+        return True
+    try:
+        return declared is not None and not isinstance(literal(declared), dict)
+    except ValueError:
+        return False
 
 
 def _is_dict(value: ast.expr) -> bool:
@@ -344,6 +366,8 @@ def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
         return
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return
+    if isinstance(old, str) and isinstance(new, dict):  # the name of a rule, or the rule: mask_values
+        return
     raise ConfigError(
         f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} "
         f"declares {name} = {old!r} ({type(old).__name__})"
@@ -355,5 +379,26 @@ def _check_names(cfg: Config, options: Mapping[str, Any], path: Path) -> None:
         top = key.split(".")[0]
         if top in cfg or top in RUNNER_KEYS:
             continue
-        hint = did_you_mean(top, [*cfg.keys(), *RUNNER_KEYS])
+        places = _places(cfg, top)
+        hint = f"; it has {listed(places, 3)}" if places else did_you_mean(top, {*cfg.keys(), *RUNNER_KEYS})
         raise ConfigError(f"config: {path} declares no {top!r} (from --cfg-options {key}=...){hint}")
+
+
+def _places(cfg: Config, key: str) -> list[str]:
+    """Return the dotted places of a key in what a Runner reads, the shortest first; else a well-known place."""
+    sections = {name: section for name, section in cfg.to_dict().items() if name in RUNNER_KEYS}
+    places = [place for place in _dotted(sections) if place.rpartition(".")[2] == key]
+    known = _KNOWN_PLACES.get(key, "")
+    if not places and known.split(".")[0] in cfg:
+        places = [known]
+    return sorted(places, key=lambda place: place.count("."))
+
+
+def _dotted(value: Any, place: str = "") -> Iterator[str]:
+    """Yield the dotted keys within a value; those of pipelines, which nobody sets on a command line, are left out."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        here = f"{place}.{key}" if place else str(key)
+        yield here
+        if key != "pipeline":
+            yield from _dotted(part, here)

@@ -104,9 +104,6 @@ class BinarySegDataset(CheckedDataset):
     def describe(self) -> str:
         return f"masks {self._spec}, {describe_pairs(self.facts)}"
 
-    def summary(self) -> str:
-        return f"{len(self)} sound {self.ITEMS}"
-
     def remarks(self) -> list[str]:
         return [
             f"look at {len(names)} masks, {suspicion}: {', '.join(map(printable, names[:5]))}"

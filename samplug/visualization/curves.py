@@ -60,11 +60,13 @@ def draw_curves(
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(alpha=0.3)
-    if title:
-        figure.suptitle(title)
     # Take the legend from the first panel, where each run has a line, even if it is empty.
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4), fontsize=9)
+    # The layout would put a title of the figure below the legend.
+    columns = min(len(names), 4)
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=columns, fontsize=9, title=title or None, title_fontsize=11
+    )
     replace_file(path, lambda partial: figure.savefig(partial, dpi=_DPI, format=path.suffix[1:]))
 
 
