@@ -4,8 +4,10 @@ Importing the package registers the ``samplug`` scope; components are imported w
 """
 
 from samplug import moved, registry
+from samplug.utils import late_imports
 from samplug.version import __version__
 
 __all__ = ["__version__", "registry"]
 
 moved.install()
+late_imports.install()

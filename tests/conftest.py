@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from tests.speed import freeze_imports, leave_configs_unformatted
+from tests.speed import freeze_imports
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[1]
 for _name in ("mmcv._ext", "torchvision", "timm"):
     sys.modules[_name] = None  # type: ignore[assignment]
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
-leave_configs_unformatted()
 
 
 # Files whose tests train or start processes, longest first. Files are handed to processes one after the other: a long one at the
