@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 
-from samplug.model_index import resolve, root
+from samplug.model_index import OWN_PACKAGE, packaged_config, resolve
 from samplug.utils.errors import ConfigError, did_you_mean
 
 # Keys that a Runner reads and a config need not declare: the parameters of MMEngine's Runner (a test compares them;
@@ -34,8 +35,6 @@ RUNNER_KEYS = frozenset((
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
-# MMEngine's form for configs of an installed package; here it names those of a checkout too.
-_OWN_PACKAGE = "samplug::"
 # MMEngine's placeholders ({{ fileDirname }}, {{$NAME:default}}) are no Python before it substitutes them.
 _PLACEHOLDER = re.compile(r"\{\{\s*(\$[^}]*|file\w+)\s*\}\}")
 
@@ -44,8 +43,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config, json or yaml; ``samplug::FILE``, a file of samplug's ``configs`` folder; or a
-            name of :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers,
+        path: A text-style Python config, json or yaml; ``PACKAGE::FILE``, a file of the ``configs`` folder of samplug
+            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers,
             strings, None, lists and tuples of them) has that value in its bases too, except in those of other packages
             (``mmseg::...``).
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a
@@ -88,7 +87,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
 def _find(path: str | Path) -> Path:
     text = str(path)
-    file = _own_file(text) if text.startswith(_OWN_PACKAGE) else Path(path).expanduser()
+    file = packaged_config(text) if "::" in text else Path(path).expanduser()
     if file.is_file():
         return file
     # Names may contain a dot (sam2.1): only the suffix of a config says that a file is meant.
@@ -98,10 +97,6 @@ def _find(path: str | Path) -> Path:
     if model.config is None:
         raise ConfigError(f"config: {model.name} is the name of weights, and has no config")
     return model.config
-
-
-def _own_file(name: str) -> Path:
-    return root() / "configs" / name.removeprefix(_OWN_PACKAGE)
 
 
 class _Variable(NamedTuple):
@@ -232,12 +227,16 @@ class _Rewriter:
             raise ConfigError(f"config: {path}: _base_ must be a file name or a list of file names") from error
         result = []
         for base in [bases] if isinstance(bases, str) else bases:
-            if "::" in base and not base.startswith(_OWN_PACKAGE):  # a config of another package
+            user = f", a _base_ of {path},"
+            file = (packaged_config(base, user) if "::" in base else path.parent / base).resolve()
+            if not file.is_file():
+                raise ConfigError(f"config: {file}{user} does not exist")
+            if "::" in base and not base.startswith(OWN_PACKAGE):  # MMEngine gives its parts the package's scope
+                # MMEngine asks for the distribution, which may have another name (onedl-mmsegmentation).
+                package = base.partition("::")[0]
+                MODULE2PACKAGE[package] = package
                 result.append(base)
                 continue
-            file = (_own_file(base) if base.startswith(_OWN_PACKAGE) else path.parent / base).resolve()
-            if not file.is_file():
-                raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
             copy = self.rewrite(file, variables, hidden, chain) if file.suffix == ".py" else file
             result.append(str(copy))
         return result
