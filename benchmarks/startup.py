@@ -23,9 +23,10 @@ COMMANDS = {
     "samplug trian": ["-m", "samplug", "trian"],
     "samplug train quickstat": ["-m", "samplug", "train", "quickstat"],
     "samplug train quickstart, a wrong option": ["-m", "samplug", "train", "quickstart", "--cfg-options", "img_siz=64"],
-    "samplug check quickstart": ["-m", "samplug", "check", "samplug::quickstart.py", *TINY],
-    "samplug train quickstart": ["-m", "samplug", "train", "samplug::quickstart.py", *TINY],
-    "samplug train quickstart, first iteration": ["-m", "samplug", "train", "samplug::quickstart.py", *TINY],
+    "samplug check quickstart": ["-m", "samplug", "check", "quickstart", *TINY],
+    "samplug train quickstart": ["-m", "samplug", "train", "quickstart", *TINY],
+    "samplug train quickstart, first iteration": ["-m", "samplug", "train", "quickstart", *TINY],
+    "samplug predict quickstat ...": ["-m", "samplug", "predict", "quickstat", "none", "x", "--out-dir", "y"],
     "samplug test quickstart untrained": ["-m", "samplug", "test", "quickstart", "untrained", *TINY],
 }
 UNTIL = {"samplug train quickstart, first iteration": "Saving checkpoint"}

@@ -44,9 +44,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
     Args:
         path: A text-style Python config, json or yaml; ``PACKAGE::FILE``, a file of the ``configs`` folder of samplug
-            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers,
-            strings, None, lists and tuples of them) has that value in its bases too, except in those of other packages
-            (``mmseg::...``).
+            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. A variable
+            that a Python config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value
+            in its bases too, except in those of other packages.
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a
             plain variable replaces the declared value; every key is merged afterwards as MMEngine does.
 

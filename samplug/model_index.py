@@ -86,8 +86,8 @@ def packaged_config(name: str, user: str = "") -> Path:
         folder = Path(spec.origin).parent / ".mim" / "configs"
         if not folder.is_dir():
             raise ConfigError(
-                f"config: {name}{user.rstrip(',')}: {package} is installed without its configs (no {folder}): install its wheel, "
-                "or give the path of the config in a checkout"
+                f"config: {name}{user.rstrip(',')}: {package} is installed without its configs (no {folder}): install "
+                "its wheel, or give the path of the config in a checkout"
             )
     path = folder / file
     if not path.is_file():

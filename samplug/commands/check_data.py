@@ -11,6 +11,7 @@ from typing import Any
 
 from samplug.commands.common import add_config
 from samplug.utils.errors import DataError
+from samplug.utils.imports import without_collection
 
 # Settings that determine the files of a dataset.
 _FILES = (
@@ -27,11 +28,13 @@ def execute(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
 
     from samplug.config import load_config
-    from samplug.engine.build_errors import named_in
+
+    cfg = load_config(args.config, args.cfg_options)
+    with without_collection():
+        from samplug.engine.build_errors import named_in
 
     init_default_scope("samplug")
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # the dataset's own lines would repeat the report
-    cfg = load_config(args.config, args.cfg_options)
     found = list(_datasets_of_files(cfg))
     trained = [_files(dataset) for phase, dataset, _ in found if phase == "train"]
     # A validation part that is held out of a training set is read with it.

@@ -8,6 +8,7 @@ from typing import Any
 
 from samplug.commands.options import CfgOptions
 from samplug.utils.errors import ConfigError
+from samplug.utils.imports import without_collection
 
 # Sections that a test does not read.
 TRAIN_SECTIONS = (
@@ -71,6 +72,13 @@ class _HideGPUs(argparse.Action):
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def check_config(args: argparse.Namespace) -> None:
+    """Load the config of :func:`add_config`, so that its errors come before a command imports torch."""
+    from samplug.config import load_config
+
+    load_config(args.config, args.cfg_options)
+
+
 def load_cfg(args: argparse.Namespace) -> Any:
     """Load the config of :func:`add_runner_arguments`, and set its ``work_dir`` and ``launcher``."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
@@ -92,7 +100,8 @@ def build_runner(cfg: Any) -> Any:
     Raises:
         ConfigError: The work folder cannot be written, or there is no such Runner.
     """
-    import samplug.engine  # noqa: F401
+    with without_collection():
+        import samplug.engine  # noqa: F401
     from samplug.moved import TYPES
     from samplug.registry import RUNNERS
 

@@ -104,7 +104,7 @@ class SamplugRunner(Runner):
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         # The config's text is written several times, and for each checkpoint: MMEngine's own layout needs no formatter.
-        vars(self.cfg)["_format_python_code"] = False
+        object.__setattr__(self.cfg, "_format_python_code", False)
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
         super().setup_env(env_cfg)

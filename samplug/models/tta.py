@@ -17,7 +17,7 @@ with quiet_optional_operators():
 
 @MODELS.register_module()
 class SegTTAModel(BaseTTAModel):
-    """Test-time augmentation as mmseg's model of this name does it, whose samples hold the mean over the views in ``seg_logits`` too.
+    """mmseg's test-time augmentation, with samples that hold the mean over the views in ``seg_logits`` too.
 
     mmseg leaves the logits of the last view there, which metrics and written masks would then use.
     """
