@@ -30,7 +30,7 @@ RUNNER_KEYS = frozenset((
     "param_scheduler", "randomness", "resume", "test_cfg", "test_dataloader", "test_evaluator", "train_cfg",
     "train_dataloader", "val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir",
     "activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters",
-    "model_wrapper_cfg", "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline",
+    "model_wrapper_cfg", "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline", "verbose",
 ))  # fmt: skip
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)

@@ -60,6 +60,9 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     add_device(parser)
+    parser.add_argument(
+        "--verbose", action="store_true", help="show all that goes to the log file: environment, config, hooks, tables"
+    )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -87,6 +90,8 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
+    if args.verbose:
+        cfg.verbose = True
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.model.utils import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
@@ -34,6 +35,7 @@ from samplug.engine.launch import join_on_cpu
 from samplug.engine.resume import latest_checkpoint
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
 from samplug.engine.run_errors import SaveError, explained, save_message
+from samplug.engine.screen import ScreenFilter, describe_run
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.evaluation.sets_evaluator import SetsEvaluator
 from samplug.registry import MODEL_WRAPPERS, RUNNERS
@@ -41,6 +43,7 @@ from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
 
 _TIMESTAMPS: set[str] = set()
+_BEGINNINGS = {"before_train": "train", "before_val": "val", "before_test": "test"}
 
 
 @RUNNERS.register_module()
@@ -61,11 +64,15 @@ class SamplugRunner(Runner):
       interruption change it (:mod:`samplug.datasets.seeding`).
     * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be
       read (``resume_fall_back=False``: an unreadable newest one stops the run).
+    * The screen shows what matters of a start, see :mod:`samplug.engine.screen`; ``verbose=True`` shows all of it, as
+      the log file does.
     * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see
       :class:`FSDPStrategy`.
     """
 
     _has_loaded: bool
+    _screen: ScreenFilter | None = None
+    _begun = False  # a loop has begun, so the run is described
     _opened: dict[str, Any] | None = None  # a checkpoint that has been read and not loaded yet
     _generators: dict[str, Any] | None = None  # states of a resumed run, until its loop begins
     _gathered: Mapping[str, Any] | None = None  # whole tensors of a sharded model while it is saved
@@ -110,6 +117,12 @@ class SamplugRunner(Runner):
         super().setup_env(env_cfg)
         self._timestamp = _unused(self.timestamp)
         self._strategy = build_strategy(self.cfg.get("strategy"))
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        if not self.cfg.get("verbose"):
+            self._screen = ScreenFilter.of(logger)
+        return logger
 
     def dump_config(self) -> None:
         """Write the config into the work folder, or into the log folder for a test.
@@ -329,6 +342,12 @@ class SamplugRunner(Runner):
             checkpoint = kwargs["checkpoint"]
             checkpoint.update({key: value for key, value in self._gathered.items() if key in checkpoint})
         super().call_hook(fn_name, **kwargs)
+        if fn_name in _BEGINNINGS and not self._begun:
+            self._begun = True
+            if is_main_process():
+                self.logger.info(describe_run(self, _BEGINNINGS[fn_name]), extra=dict(to_screen=True))
+            if self._screen:
+                self._screen.begun = True
 
     def _shard(self) -> None:
         if self._strategy is None or is_sharded(self.model):
