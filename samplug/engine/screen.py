@@ -123,9 +123,12 @@ def _weights(runner: Runner, training: bool) -> str:
         return f"of a checkpoint, after iteration {runner.iter:,}"
     if runner._load_from and runner._load_from != "none":
         return str(runner._load_from)
-    cfgs = (getattr(module, "init_cfg", None) for module in runner.model.modules())
-    cfgs = (own for cfg in cfgs for own in (cfg if isinstance(cfg, list) else [cfg]) if isinstance(own, dict))
-    files = dict.fromkeys(str(cfg["checkpoint"]) for cfg in cfgs if cfg.get("checkpoint"))
+    files: dict[str, None] = {}
+    for module in runner.model.modules():
+        cfg: Any = getattr(module, "init_cfg", None)
+        for own in cfg if isinstance(cfg, list) else [cfg]:
+            if isinstance(own, dict) and own.get("checkpoint"):
+                files[str(own["checkpoint"])] = None
     return listed(files, 3) or "random"
 
 

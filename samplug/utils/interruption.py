@@ -69,7 +69,7 @@ def install() -> Interruption:
 @contextlib.contextmanager
 def handling() -> Iterator[Interruption]:
     """Handle Ctrl-C inside. A command ends at once after that; another program gets its own handler back."""
-    before = signal.getsignal(signal.SIGINT)
+    before: Any = signal.getsignal(signal.SIGINT)
     handler = install()
     try:
         yield handler

@@ -88,7 +88,7 @@ def test_a_resumed_run_shows_the_schedule_in_force(tmp_path, capsys):
 
     def note(name, **kwargs):
         if name == "before_train":
-            shown["lr"] = runner.optim_wrapper.param_groups[0]["lr"]
+            shown.update(lr=runner.optim_wrapper.param_groups[0]["lr"], end=runner.param_schedulers[0].end)
 
     call = runner.call_hook
     runner.call_hook = lambda name, **kwargs: (note(name), call(name, **kwargs))[1]
@@ -96,7 +96,7 @@ def test_a_resumed_run_shows_the_schedule_in_force(tmp_path, capsys):
     screen = capsys.readouterr().out
     assert "weights    of a checkpoint, after iteration 2" in screen
     assert f"lr {shown['lr']:.3g} now" in screen
-    assert "schedule   3 iterations, 2 done: CosineAnnealingLR from iteration 0\n" in screen
+    assert f"schedule   3 iterations, 2 done: CosineAnnealingLR from iteration 0 to {shown['end']}\n" in screen
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
