@@ -99,6 +99,12 @@ def load_cfg(args: argparse.Namespace) -> Any:
     return cfg
 
 
+def announce(kind: str, cfg: Any) -> None:
+    """Say what is about to run, before torch and MMEngine are imported; one of several processes says it."""
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        print(f"{kind}: {cfg.filename} in {cfg.work_dir}, loading", flush=True)
+
+
 def build_runner(cfg: Any) -> Any:
     """Build the Runner of a config: ``runner_type``, by default ``SamplugRunner``.
 

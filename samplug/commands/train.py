@@ -2,7 +2,7 @@
 
 import argparse
 
-from samplug.commands.common import add_runner_arguments, build_runner, load_cfg
+from samplug.commands.common import add_runner_arguments, announce, build_runner, load_cfg
 from samplug.utils.errors import ConfigError
 
 
@@ -37,4 +37,5 @@ def execute(args: argparse.Namespace) -> None:
         # MMEngine reads load_from as the checkpoint to resume; the runner starts from this one if there is none.
         cfg.start_from = cfg.get("load_from") if args.resume == "auto" else None
         cfg.load_from = None if args.resume == "auto" else args.resume
+    announce("train", cfg)
     build_runner(cfg).train()

@@ -162,6 +162,25 @@ def test_a_training_imports_what_its_config_needs(tmp_path):
     assert not modules & {"mmseg.models", "mmdet.models", "transformers", "peft", "sklearn"}
 
 
+def test_the_first_line_comes_before_torch():
+    code = """
+import sys
+import samplug.commands.train as train
+from samplug.commands.run import main
+def stop(cfg):
+    assert "torch" not in sys.modules
+    raise SystemExit("build")
+train.build_runner = stop
+try:
+    main("train", ["quickstart"])
+except SystemExit:
+    print("stopped", end="", file=sys.stderr)
+"""
+    modules, said = imported_by(code)
+    assert said == "stopped"
+    assert "torch" not in modules
+
+
 def test_adafactor_is_imported_when_a_config_names_it():
     code = """
 import samplug, sys, torch
