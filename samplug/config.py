@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 
-from samplug.model_index import resolve, root
+from samplug.model_index import OWN_PACKAGE, packaged_config, resolve
 from samplug.utils.errors import ConfigError, did_you_mean
 from samplug.utils.literals import literal
 from samplug.utils.text import listed
@@ -32,13 +33,11 @@ RUNNER_KEYS = frozenset((
     "train_dataloader", "val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir",
     "activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters",
     "model_wrapper_cfg", "resume_fall_back", "resume_schedule", "runner_type", "strategy", "sync_bn",
-    "tta_model", "tta_pipeline",
+    "tta_model", "tta_pipeline", "verbose",
 ))  # fmt: skip
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
-# MMEngine's form for configs of an installed package; here it names those of a checkout too.
-_OWN_PACKAGE = "samplug::"
 # Settings whose default a config need not write down.
 _KNOWN_PLACES = {
     "loss": "model.loss",
@@ -58,10 +57,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config, json or yaml; ``samplug::FILE``, a file of samplug's ``configs`` folder; or a
-            name of :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers,
-            strings, None, lists and tuples of them) has that value in its bases too, except in those of other packages
-            (``mmseg::...``).
+        path: A text-style Python config, json or yaml; ``PACKAGE::FILE``, a file of the ``configs`` folder of samplug
+            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. A variable
+            that a Python config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value
+            in its bases too, except in those of other packages.
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a
             plain variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
@@ -102,7 +101,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
 def _find(path: str | Path) -> Path:
     text = str(path)
-    file = _own_file(text) if text.startswith(_OWN_PACKAGE) else Path(path).expanduser()
+    file = packaged_config(text) if "::" in text else Path(path).expanduser()
     if file.is_file():
         return file
     # Names may contain a dot (sam2.1): only the suffix of a config says that a file is meant.
@@ -112,10 +111,6 @@ def _find(path: str | Path) -> Path:
     if model.config is None:
         raise ConfigError(f"config: {model.name} is the name of weights, and has no config")
     return model.config
-
-
-def _own_file(name: str) -> Path:
-    return root() / "configs" / name.removeprefix(_OWN_PACKAGE)
 
 
 class _Variable(NamedTuple):
@@ -246,12 +241,16 @@ class _Rewriter:
             raise ConfigError(f"config: {path}: _base_ must be a file name or a list of file names") from error
         result = []
         for base in [bases] if isinstance(bases, str) else bases:
-            if "::" in base and not base.startswith(_OWN_PACKAGE):  # a config of another package
+            user = f", a _base_ of {path},"
+            file = (packaged_config(base, user) if "::" in base else path.parent / base).resolve()
+            if not file.is_file():
+                raise ConfigError(f"config: {file}{user} does not exist")
+            if "::" in base and not base.startswith(OWN_PACKAGE):  # MMEngine gives its parts the package's scope
+                # MMEngine asks for the distribution, which may have another name (onedl-mmsegmentation).
+                package = base.partition("::")[0]
+                MODULE2PACKAGE[package] = package
                 result.append(base)
                 continue
-            file = (_own_file(base) if base.startswith(_OWN_PACKAGE) else path.parent / base).resolve()
-            if not file.is_file():
-                raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
             copy = self.rewrite(file, variables, hidden, chain) if file.suffix == ".py" else file
             result.append(str(copy))
         return result

@@ -12,6 +12,7 @@ from typing import Any
 
 from samplug.commands.common import add_config
 from samplug.utils.errors import DataError
+from samplug.utils.imports import without_collection
 
 _PHASES = ("train", "val", "test")
 _LISTED = 10
@@ -26,11 +27,13 @@ def execute(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
 
     from samplug.config import load_config
-    from samplug.engine.build_errors import named_in
+
+    cfg = load_config(args.config, args.cfg_options)
+    with without_collection():
+        from samplug.engine.build_errors import named_in
 
     init_default_scope("samplug")
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # the dataset's own lines would repeat the report
-    cfg = load_config(args.config, args.cfg_options)
     sets = list(_datasets(cfg))
     checked = [hasattr(kind, "check_files") for _, _, kind in sets]
     if not any(checked):

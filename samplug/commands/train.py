@@ -2,7 +2,7 @@
 
 import argparse
 
-from samplug.commands.common import add_runner_arguments, build_runner, load_cfg
+from samplug.commands.common import add_runner_arguments, announce, build_runner, load_cfg
 from samplug.utils.errors import ConfigError
 
 
@@ -48,4 +48,5 @@ def execute(args: argparse.Namespace) -> None:
         from samplug.engine.work_folder import check_unused
 
         check_unused(cfg)  # before a large model is built
+    announce("train", cfg)
     build_runner(cfg).train()

@@ -34,12 +34,15 @@ from samplug.engine.log_files import tolerate_full_disks, unused_name, write_con
 from samplug.engine.resume import Resumption, latest_checkpoint
 from samplug.engine.resume_state import set_generator_states
 from samplug.engine.run_errors import SaveError, explained, full_disks_named, save_message, stop_explained
+from samplug.engine.screen import ScreenFilter, describe_run
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
 from samplug.engine.work_folder import WorkFolder, work_folder
 from samplug.evaluation.sets_evaluator import SetsEvaluator, check_reports
 from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
+
+_BEGINNINGS = {"before_train": "train", "before_val": "val", "before_test": "test"}
 
 
 @RUNNERS.register_module()
@@ -62,6 +65,8 @@ class SamplugRunner(Runner):
       read (``resume_fall_back=False``: an unreadable newest one stops the run).
     * A work folder takes one training at a time (:mod:`samplug.engine.work_folder`). A new training does not overwrite
       the checkpoints of an earlier one unless ``overwrite_work_dir=True``.
+    * The screen shows what matters of a start, see :mod:`samplug.engine.screen`; ``verbose=True`` shows all of it, as
+      the log file does.
     * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see
       :class:`FSDPStrategy`.
     """
@@ -69,6 +74,8 @@ class SamplugRunner(Runner):
     _has_loaded: bool
     folder: WorkFolder | None = None  # while rank 0 trains
     has_trained = False
+    _screen: ScreenFilter | None = None
+    _begun = False  # a loop has begun, so the run is described
     _opened: dict[str, Any] | None = None  # a checkpoint that has been read and not loaded yet
     _generators: dict[str, Any] | None = None  # states of a resumed run, until its loop begins
     _gathered: Mapping[str, Any] | None = None  # whole tensors of a sharded model while it is saved
@@ -113,6 +120,8 @@ class SamplugRunner(Runner):
         return model
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        # The config's text is written several times, and for each checkpoint: MMEngine's own layout needs no formatter.
+        object.__setattr__(self.cfg, "_format_python_code", False)
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
         super().setup_env(env_cfg)
@@ -122,6 +131,8 @@ class SamplugRunner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         tolerate_full_disks(logger)
+        if not self.cfg.get("verbose"):
+            self._screen = ScreenFilter.of(logger)
         return logger
 
     @master_only
@@ -319,6 +330,12 @@ class SamplugRunner(Runner):
         if fn_name == "before_save_checkpoint" and (places := drop_code_in_config(kwargs["checkpoint"])):
             self.logger.warning(f"checkpoint: {', '.join(places)} is left out: the config holds more than plain values")
         super().call_hook(fn_name, **kwargs)
+        if fn_name in _BEGINNINGS and not self._begun:
+            self._begun = True
+            if is_main_process():
+                self.logger.info(describe_run(self, _BEGINNINGS[fn_name]), extra=dict(to_screen=True))
+            if self._screen:
+                self._screen.begun = True
 
     def _shard(self) -> None:
         if self._strategy is None or is_sharded(self.model):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 
 from samplug.registry import MODELS
@@ -11,13 +12,12 @@ from samplug.utils.imports import quiet_optional_operators
 from samplug.utils.model_outputs import as_logits, outputs_of
 
 with quiet_optional_operators():
-    from mmseg.models.segmentors import SegTTAModel as _SegTTAModel
     from mmseg.structures import SegDataSample
 
 
 @MODELS.register_module()
-class SegTTAModel(_SegTTAModel):
-    """mmseg's model for test-time augmentation, whose samples hold the mean over the views in ``seg_logits`` too.
+class SegTTAModel(BaseTTAModel):
+    """mmseg's test-time augmentation, with samples that hold the mean over the views in ``seg_logits`` too.
 
     mmseg leaves the logits of the last view there, which metrics and written masks would then use.
     """

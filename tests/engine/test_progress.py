@@ -58,6 +58,7 @@ def test_lines_appear_whole_above_the_line_of_progress(tmp_path, monkeypatch):
     cfg.val_dataloader.dataset.size = 32  # that of the network: its loader resizes the truth too
     cfg.update(val_cfg=dict(type="ValLoop"), val_evaluator=dict(type="OverlapMetric", workers=0))
     cfg.train_cfg.val_interval = 2
+    cfg.verbose = True
     runner = build_runner(cfg)
     runner.train()
 
