@@ -155,10 +155,10 @@ def _representable(value: Tensor, own: Tensor) -> bool:
 
 @torch.no_grad()
 def is_finite(value: Tensor) -> bool:
-    """Return True if no element is NaN or infinite."""
+    """Return True if no element is NaN or infinite; True for tensors without values (device meta)."""
     if value.dtype in _COMPLEX:
         value = torch.view_as_real(value.resolve_conj())
-    if value.dtype not in _FLOATS or not value.numel():
+    if value.dtype not in _FLOATS or not value.numel() or value.is_meta:
         return True
     if value.element_size() == 1:  # float8 has no comparisons
         value = value.float()

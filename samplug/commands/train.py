@@ -44,9 +44,9 @@ def execute(args: argparse.Namespace) -> None:
         cfg.load_from = None if args.resume == "auto" else args.resume
     elif args.overwrite:
         cfg.overwrite_work_dir = True
+    announce("train", cfg)
     if not cfg.get("resume"):
         from samplug.engine.work_folder import check_unused
 
         check_unused(cfg)  # before a large model is built
-    announce("train", cfg)
     build_runner(cfg).train()

@@ -167,10 +167,11 @@ def test_the_first_line_comes_before_torch():
 import sys
 import samplug.commands.train as train
 from samplug.commands.run import main
-def stop(cfg):
-    assert "torch" not in sys.modules
+announce = train.announce
+def stop(*args):
+    announce(*args)
     raise SystemExit("build")
-train.build_runner = stop
+train.announce = stop
 try:
     main("train", ["quickstart"])
 except SystemExit:
