@@ -23,6 +23,7 @@ PROGRAMS = (
     "cp",
     "conda",
     "docker",
+    "git",
     "labelme",
     "make",
     "mkdir",
