@@ -1,4 +1,4 @@
-"""Render the picture of the README: pebbles on sand in low sun, with the prompts that samplug simulates for one of them.
+"""Render the picture of the README: stones on sand in low sun, and the prompts that samplug simulates for one of them.
 
 ``python docs/draw_scene.py`` writes docs/images/scene.jpg.
 """
@@ -28,8 +28,8 @@ def render(seed: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     draw = np.random.default_rng(seed)
     shape = (_SIZE[0] * _SCALE, _SIZE[1] * _SCALE)
     height = 5 * clouds(draw, shape, (160, 80, 40)) + 0.9 * clouds(draw, shape, (6, 3)) + 0.5 * grain(draw, shape)
-    sand = np.array([0.47, 0.62, 0.74]) * (0.80 + 0.10 * clouds(draw, shape, (3, 60)) + 0.12 * grain(draw, shape))[..., None]
-    colour, target = sand, np.zeros(shape, bool)
+    spots = 0.80 + 0.10 * clouds(draw, shape, (3, 60)) + 0.12 * grain(draw, shape)
+    colour, target = np.array([0.47, 0.62, 0.74]) * spots[..., None], np.zeros(shape, bool)
     for index, (y, x, radius) in enumerate(places(draw, shape)):
         stone, inside = pebble(draw, shape, y, x, radius)
         base = np.array(_COLOURS[draw.integers(len(_COLOURS))])

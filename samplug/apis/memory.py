@@ -110,7 +110,7 @@ def estimate_memory(
     fixed = dict(
         weights=sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
         gradients=gradients,
-        optimiser=round(gradients * _states_for_each_byte(wrapper.get("optimizer"))),
+        optimiser=round(gradients * states_for_each_byte(wrapper.get("optimizer"))),
     )
     case = _Case(_input_size(model), objects, amp)
     test_batch = (cfg.get("test_dataloader") or {}).get("batch_size", 1)
@@ -237,7 +237,7 @@ def _without_data(model: Any) -> Any:
     return {**model, **changes}
 
 
-def _states_for_each_byte(optimizer: Mapping[str, Any] | None) -> float:
+def states_for_each_byte(optimizer: Mapping[str, Any] | None) -> float:
     """Return the bytes of an optimiser's states for each byte of a parameter, from a step of a small one."""
     parameter = nn.Parameter(torch.zeros(256, 256))
     built = OPTIMIZERS.build({**(optimizer or dict(type="AdamW")), "params": [parameter]})

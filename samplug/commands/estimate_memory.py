@@ -128,6 +128,15 @@ def _what_counts(name: str, settings: dict[str, Any]) -> str:
     cfg = load_config(name, settings.get("cfg_options"))
     loader, wrapper = cfg.get("train_dataloader") or {}, cfg.get("optim_wrapper") or {}
     objects = [own.get("max_objects") for own in datasets_of(loader.get("dataset"))]
-    wrapper = {key: wrapper.get(key) for key in ("type", "accumulative_counts")}
-    optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer", {}).get("type")
-    return repr((cfg.model, loader.get("batch_size"), objects, wrapper, optimizer))
+    optimiser = [wrapper.get("type"), wrapper.get("accumulative_counts"), (wrapper.get("optimizer") or {}).get("type")]
+    return repr((_without_sources(cfg.model), loader.get("batch_size"), objects, optimiser))
+
+
+def _without_sources(value: Any) -> Any:
+    """Return a part of a model's config without what its weights and its tests come from."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("type") == "CachedEncoder":
+        return _without_sources(value["encoder"])
+    left_out = ("init_cfg", "test_prompts", "test_cfg")
+    return {key: _without_sources(part) for key, part in value.items() if key not in left_out}
