@@ -21,6 +21,7 @@ PROGRAMS = (
     "cp",
     "conda",
     "docker",
+    "git",
     "labelme",
     "make",
     "mkdir",

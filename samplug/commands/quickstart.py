@@ -133,7 +133,7 @@ def _sheet_row(item: dict[str, Any], gt: NDArray[np.bool_], out: Path) -> dict[s
     image = cv2.resize(image, gt.shape[::-1], interpolation=cv2.INTER_CUBIC)
     return {
         "image": image,
-        "truth": gt.astype(np.uint8) * np.uint8(255),
+        "ground truth": gt.astype(np.uint8) * np.uint8(255),
         "untrained": read_mask(out / "untrained" / "masks" / name),
         "trained": trained,
         "overlay": draw_overlay(image, trained > 127, gt),
