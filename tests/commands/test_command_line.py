@@ -52,15 +52,15 @@ def lines_of(capsys, *words):
 def test_overview(capsys, words):
     lines = lines_of(capsys, *words)
     assert [line.split()[0] for line in lines if line.startswith("  ")] == list(COMMANDS)
-    assert "  train           Train a model from a config" in lines
+    assert "  train            Train a model from a config" in lines
     assert max(map(len, lines)) <= 120
 
 
 def test_a_command_of_another_package(installed, capsys):
     lines = lines_of(capsys, "--help")
-    assert "  hello           Say hello" in lines
-    assert "  broken          (cannot be imported: No module named 'no_such_module')" in lines
-    assert "  train           Train a model from a config" in lines  # samplug's own names stay
+    assert "  hello            Say hello" in lines
+    assert "  broken           (cannot be imported: No module named 'no_such_module')" in lines
+    assert "  train            Train a model from a config" in lines  # samplug's own names stay
     assert main(None, ["hello", "world"]) == 0
     assert capsys.readouterr().out == "hello world\n"
 

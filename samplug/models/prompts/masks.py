@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def mask_prompt(masks: Tensor, size: tuple[int, int], logit: float = 10.0) -> Tensor:
-    """Make mask prompts of ground truth, ``logit`` on the object and ``-logit`` off it (SAM 2).
+    """Make mask prompts of ground truth, ``logit`` on the object and its negative off it (SAM 2).
 
     Args:
         masks: (B, 1, H, W) bool.
