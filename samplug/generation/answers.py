@@ -55,7 +55,5 @@ def point_answers(
         clicks = embedding.geometry.to_input(batch)[None, :, None]
         labels = torch.ones(clicks.shape[:-1], dtype=torch.long, device=clicks.device)
         sparse, _ = decoder.embed_prompts(model.img_size, grid, clicks, labels)
-        masks, kept = decoder.decode_above(
-            embedding.features, sparse, min_iou, multimask, dynamic, embedding.memory
-        )
+        masks, kept = decoder.decode_above(embedding.features, sparse, min_iou, multimask, dynamic, embedding.memory)
         yield PointAnswers(batch[kept], masks.logits[0].float(), masks.iou[0].float())

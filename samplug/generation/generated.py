@@ -63,9 +63,9 @@ class GeneratedMasks:
         ]
 
     def instances(self) -> InstanceData:
-        """Return ``pred_instances`` in mmdet's layout: ``masks`` ``bboxes`` ``labels`` ``scores``, and what else is known.
+        """Return ``pred_instances`` in mmdet's layout, with ``stability_scores`` and ``points`` added.
 
-        Ends of ``bboxes`` are exclusive. ``labels`` are 0; ``stability_scores`` and ``points`` are added.
+        They hold ``masks``, ``bboxes`` with exclusive ends, ``labels``, which are 0, and ``scores``.
         """
         ends = self.boxes.clone()
         ends[:, 2:] += (self.areas > 0).long()[:, None]

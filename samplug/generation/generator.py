@@ -15,6 +15,7 @@ from samplug.generation.generated import GeneratedMasks
 from samplug.generation.grids import Crop, image_crops, point_grid
 from samplug.generation.settings import GeneratorSettings
 from samplug.generation.small_regions import without_small_regions
+from samplug.imaging.files import read_image
 from samplug.models.image_embedding import ImageEmbedding
 from samplug.models.prompts import Prompts
 from samplug.registry import MODELS
@@ -40,7 +41,7 @@ class _Scores(NamedTuple):
 
 @MODELS.register_module()
 class MaskGenerator:
-    """Find masks of everything in an image: ask for a mask at each point of a grid, keep the good ones, drop duplicates.
+    """Find masks of everything in an image: ask for masks at each point of a grid, keep good ones, drop duplicates.
 
     Data flow for each crop, P points in a batch, M masks of each, K that are left::
 
@@ -75,20 +76,20 @@ class MaskGenerator:
         return self._merge(model, image, None, (image.shape[0], image.shape[1]))
 
     @torch.inference_mode()
-    def generate_encoded(
-        self, model: Any, embedding: ImageEmbedding, image: NDArray[np.uint8] | None = None
-    ) -> GeneratedMasks:
-        """Generate the masks of an image that is encoded already.
+    def annotate(self, model: Any, embedding: ImageEmbedding, sample: Any) -> None:
+        """Generate the masks of an image of a test run, and set the sample's ``pred_instances``.
 
         Args:
             model: See :meth:`generate`.
             embedding: The encoded image.
-            image: (H, W, 3) uint8 RGB, for the crops.
+            sample: Its data sample; crops are cut from the file ``img_path``.
 
         Raises:
-            ConfigError: The model is in training mode, or there are crops and no image.
+            ConfigError: The model is in training mode.
+            DataError: The file cannot be read.
         """
-        return self._merge(model, image, embedding, embedding.geometry.original)
+        image = read_image(sample.img_path)[..., ::-1] if self.settings.crop_n_layers else None
+        sample.pred_instances = self._merge(model, image, embedding, embedding.geometry.original).instances()
 
     def _merge(
         self, model: Any, image: NDArray[np.uint8] | None, whole: ImageEmbedding | None, size: tuple[int, int]
@@ -98,16 +99,15 @@ class MaskGenerator:
         if model.training:
             raise ConfigError("MaskGenerator: the model is in training mode: call model.eval() first")
         crops = image_crops(size, own.crop_n_layers, own.crop_overlap_ratio)
-        if image is None and (whole is None or len(crops) > 1):
-            raise ConfigError("MaskGenerator: crop_n_layers needs the image, not only its features: give it too")
         scores: list[_Scores] = []
         masks: list[RLE] = []
         for crop in crops:
             x0, y0, x1, y1 = crop.box
-            embedding = whole if whole is not None and crop.layer == 0 else None
-            if embedding is None and image is not None:
+            if whole is not None and crop.layer == 0:
+                embedding = whole
+            else:
+                assert image is not None
                 embedding = model.embed(image[y0:y1, x0:x1])
-            assert embedding is not None
             found, own_masks = self._search(model, embedding, crop, size)
             scores.append(found)
             masks += own_masks
@@ -131,7 +131,9 @@ class MaskGenerator:
         side = max(1, int(own.points_per_side / own.crop_n_points_downscale_factor**crop.layer))
         points = point_grid(side) * torch.tensor([width, height], dtype=torch.float64)
         store = _Store(embedding, crop, size, own)
-        scores = [self._judge(answers, embedding, crop, size, store) for answers in self._answers(model, embedding, points)]
+        scores = [
+            self._judge(answers, embedding, crop, size, store) for answers in self._answers(model, embedding, points)
+        ]
         found = _Scores(*(torch.cat(values) for values in zip(*scores, strict=True)))
         stays = suppress(found.boxes, found.iou, own.box_nms_thresh)
         return found.select(stays), store.masks(stays)
@@ -158,7 +160,9 @@ class MaskGenerator:
     ) -> tuple[Tensor, Tensor]:
         """Decode masks (K, 4g, 4g) once more, with themselves as prompts."""
         refined = []
-        batches = zip(clicks.split(self.settings.points_per_batch), logits.split(self.settings.points_per_batch), strict=True)
+        batches = zip(
+            clicks.split(self.settings.points_per_batch), logits.split(self.settings.points_per_batch), strict=True
+        )
         for points, masks in batches:
             prompts = Prompts(
                 points=embedding.geometry.to_input(points)[:, None],
@@ -178,7 +182,11 @@ class MaskGenerator:
         for part in store.parts(answers.logits):
             enlarged = store.enlarged(part)
             stable = stability(enlarged, own.mask_threshold, own.stability_score_offset)
-            good = stable >= own.stability_score_thresh if own.stability_score_thresh > 0 else torch.ones_like(stable).bool()
+            good = (
+                stable >= own.stability_score_thresh
+                if own.stability_score_thresh > 0
+                else torch.ones_like(stable).bool()
+            )
             if not good.all():
                 enlarged = enlarged[good]
             box = inclusive_boxes(enlarged > own.mask_threshold)
@@ -219,7 +227,7 @@ class MaskGenerator:
 
 
 class _Store:
-    """Masks of one crop that wait for the suppression of duplicates: as logits, or as run lengths once those fill it."""
+    """Masks of one crop that wait for the suppression of duplicates: logits, or run lengths once logits fill memory."""
 
     def __init__(
         self, embedding: ImageEmbedding, crop: Crop, size: tuple[int, int], settings: GeneratorSettings

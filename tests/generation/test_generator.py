@@ -92,9 +92,7 @@ def test_published_helpers(fixture):
     assert run_lengths(given["masks"]) == [list(counts) for counts in expected["rle_counts"]]
     for query in expected["near_edge"]:
         _, _, width, height = query["image"]
-        assert torch.equal(
-            near_crop_edge(given["edge_boxes"], tuple(query["crop"]), (height, width)), query["near"]
-        )
+        assert torch.equal(near_crop_edge(given["edge_boxes"], tuple(query["crop"]), (height, width)), query["near"])
     for query in expected["stability"]:
         ours = stability(given["logits"], query["threshold"], query["offset"])
         torch.testing.assert_close(ours, query["score"], atol=1e-6, rtol=0, equal_nan=True)
