@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.evaluation.baselines import REGION_BASELINES
 from samplug.evaluation.functional import regions, texturesam
 from samplug.evaluation.functional.regions import Overlaps, Rle
 from samplug.evaluation.protocols.base import (
+    BASELINE_PREFIX,
     FileProtocol,
     Files,
     GroundTruths,
@@ -23,9 +25,9 @@ from samplug.evaluation.protocols.base import (
     list_samples,
     register_protocol,
 )
-from samplug.imaging.files import read_mask
+from samplug.imaging.files import read_image, read_mask
 from samplug.imaging.listing import check_folder, list_files
-from samplug.utils.errors import DataError, check_choice
+from samplug.utils.errors import ConfigError, DataError, check_choice
 from samplug.utils.files import read_json
 from samplug.utils.rle import encode_rle
 
@@ -52,7 +54,8 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
       ``images_all`` and ``regions_all``.
 
     An image without masks counts 0. Predictions are files ``mask_I_NAME.png`` (any value but 0 is the mask) or
-    ``NAME.json`` with ``annotations`` of COCO RLE, as ``tools/generate_masks.py`` writes both.
+    ``NAME.json`` with ``annotations`` of COCO RLE, as ``tools/generate_masks.py`` writes both, or ``baseline:NAME``
+    (:data:`samplug.evaluation.baselines.REGION_BASELINES`).
 
     Args:
         dataset: Meaning of the labels: ``'rwtd'`` and ``'stmd'``: each value is a region, 0 too. ``'ade20k'``: 0 is no
@@ -61,6 +64,7 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
             ``mIoU`` and ``ARI`` as ``eval_no_agg_masks*.py`` prints them, ``mIoU_agg`` the mean of the file that
             ``eval_agg_masks*.py`` writes. Images without masks, or without a touched region, are left out as there.
         row_empty: See :func:`samplug.evaluation.functional.texturesam.row_iou`; for ``mode='texturesam'``.
+        images: Folder of the images, for baselines. ``baseline:texture-kmeans`` is told the number of regions.
     """
 
     name = "texture"
@@ -69,6 +73,7 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
     dataset: Literal["rwtd", "stmd", "ade20k"] = "rwtd"
     mode: Literal["strict", "texturesam"] = "strict"
     row_empty: texturesam.RowEmpty = "zero"
+    images: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.name, "dataset", self.dataset, ("rwtd", "stmd", "ade20k"))
@@ -90,7 +95,7 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         owners = {int(row.argmax()) for row in overlaps.common if row.any()}
         extra = {
             "masks": len(pred),
-            "regions": sum(counted[region] for region in owners),
+            "regions": sum(bool(counted[region]) for region in owners),
             "regions_all": int(counted.sum()),
         }
         if self.mode == "texturesam":
@@ -142,10 +147,10 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
                 means[name] = float(np.mean([pair[k] for pair in pairs])) if pairs else 0.0
         return {
             **{name: means[name] for name in ("mIoU", "ARI", "mIoU_agg") if name in means},
-            "images": float(sum(result.extra["masks"] > 0 for result in results)),
-            "images_all": float(len(results)),
-            "regions": float(sum(result.extra["regions"] for result in results)),
-            "regions_all": float(sum(result.extra["regions_all"] for result in results)),
+            "images": sum(result.extra["masks"] > 0 for result in results),
+            "images_all": len(results),
+            "regions": sum(result.extra["regions"] for result in results),
+            "regions_all": sum(result.extra["regions_all"] for result in results),
         }
 
     @classmethod
@@ -157,6 +162,11 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         parser.add_argument(
             "--mode", choices=["strict", "texturesam"], default="strict",
             help="texturesam: the scores of TextureSAM's own scripts",
+        )  # fmt: skip
+        parser.add_argument(
+            "--images", metavar="DIR",
+            help="images, for baselines; --pred and --compare take "
+            + ", ".join(f"{BASELINE_PREFIX}{name}" for name in REGION_BASELINES),
         )  # fmt: skip
         parser.add_argument(
             "--row-empty", choices=["zero", "drop"], default="zero",
@@ -186,6 +196,8 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         Raises:
             DataError: The folder cannot be read, or has no masks of any image of the ground truth.
         """
+        if source.startswith(BASELINE_PREFIX):
+            return self._find_baseline(source, ground_truths, name)
         folder = Path(source).expanduser()
         files = _prediction_files(folder, suffix, ground_truths.recursive)
         known = ground_truths.files.keys()
@@ -199,6 +211,18 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         files = {**files, **dict.fromkeys(missing, ())}
         read = partial(_read_masks, exact=self.mode == "texturesam" and self.dataset != "ade20k")
         return Predictions(source, name or folder.resolve().name, files, read, note)
+
+    def _find_baseline(
+        self, source: str, ground_truths: GroundTruths[RegionLabels], name: str | None
+    ) -> Predictions[Sequence[Rle], RegionLabels]:
+        baseline = source.removeprefix(BASELINE_PREFIX)
+        check_choice("evaluate", "baseline", baseline, list(REGION_BASELINES))
+        if not self.images:
+            raise ConfigError(f"evaluate: the baseline {baseline} looks at the images: name their folder with --images")
+        images = list_samples(Path(self.images).expanduser(), None, ground_truths.recursive)
+        files = {key: value for key, value in images.items() if key in ground_truths.files}
+        note = "it is told the number of regions of each image"
+        return Predictions(source, name or baseline, files, partial(_group_pixels, baseline=baseline), note)
 
     def read_ground_truth(self, files: Files) -> RegionLabels:
         (path,) = files
@@ -260,6 +284,12 @@ def _read_masks(files: Files, ground_truth: RegionLabels, exact: bool = False) -
             raise DataError(f"data: {path} has more than two values: a mask is 0 and one other value")
         masks.append(encode_rle(mask))
     return masks
+
+
+def _group_pixels(files: Files, ground_truth: RegionLabels, baseline: str) -> list[Rle]:
+    (path,) = files
+    groups = REGION_BASELINES[baseline](read_image(path), len(np.unique(ground_truth)))
+    return [encode_rle(groups == group) for group in np.unique(groups)]
 
 
 def _read_annotations(path: Path) -> list[Rle]:
