@@ -97,7 +97,7 @@ def run_lengths(masks: Tensor) -> list[list[int]]:
     The first run may be 0, the last one is not.
     """
     number, height, width = masks.shape
-    columns = masks.transpose(1, 2).reshape(number, -1)
+    columns = masks.transpose(1, 2).reshape(number, height * width)
     # A run starts where a pixel differs from the one before it; outside the image is no mask.
     starts = F.pad(columns, (1, 0))[:, :-1] != columns
     where = starts.nonzero()
