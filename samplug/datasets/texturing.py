@@ -64,15 +64,36 @@ class PhotoTextures:
 
 
 class GeneratedTextures:
-    """Textures of :data:`samplug.datasets.synthetic.textures.TEXTURES` in random colours."""
+    """Textures of :data:`samplug.datasets.synthetic.textures.TEXTURES` in random, mostly calm colours."""
 
     def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
         """Generate a texture of a random family between two random colours."""
         names = sorted(TEXTURES)
         grey = TEXTURES[names[rng.integers(len(names))]](rng, _PROCEDURAL_SIDE)
-        dark, light = rng.uniform(0, 255, (2, 3))
-        share = (0.5 + grey / 4).clip(0, 1)[..., None]
-        return _cover((dark + (light - dark) * share).round().astype(np.uint8), size)
+        middle = rng.uniform(50, 205) + rng.normal(0, 25, 3)
+        contrast = rng.uniform(15, 70) * (1 + rng.normal(0, 0.3, 3))
+        return _cover((middle + contrast * np.tanh(grey / 2)[..., None]).clip(0, 255).round().astype(np.uint8), size)
+
+
+class MixedTextures:
+    """Textures of a source, or generated ones at random.
+
+    Args:
+        source: The source.
+        generated: Share of generated textures, in [0, 1].
+
+    Raises:
+        ConfigError: ``generated`` is not in [0, 1].
+    """
+
+    def __init__(self, source: TextureSource, generated: float) -> None:
+        if not 0 <= generated <= 1:
+            raise ConfigError(f"textures: generated={generated!r} is not a share in [0, 1]")
+        self.source, self.generated = source, generated
+
+    def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
+        """Draw a texture of one of the two."""
+        return (GeneratedTextures() if rng.random() < self.generated else self.source).draw(rng, size)
 
 
 def texture_source(folder: str | Path | None) -> TextureSource:
