@@ -21,11 +21,7 @@ test_dataloader = dict(
     num_workers=_base_.num_workers,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=_base_.test_dataset)
-test_evaluator = [
-    dict(type='SaliencyMetric'),
-    dict(type='OverlapMetric'),
-    dict(type='SaliencyMetric', source='input', mode='tssam', wf_beta2=0.3, prefix='tssam', label='as TS-SAM'),
-]
+test_evaluator = [dict(type='SaliencyMetric'), dict(type='OverlapMetric')]
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
 test_cfg = dict(type='TestLoop')

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 
-from samplug.model_index import resolve, root
+from samplug.model_index import OWN_PACKAGE, packaged_config, resolve
 from samplug.utils.errors import ConfigError, did_you_mean
+from samplug.utils.literals import literal
+from samplug.utils.text import listed
 
 # Keys that a Runner reads and a config need not declare: the parameters of MMEngine's Runner (a test compares them;
 # importing it here would import torch), and what its other classes read.
@@ -29,13 +32,23 @@ RUNNER_KEYS = frozenset((
     "param_scheduler", "randomness", "resume", "test_cfg", "test_dataloader", "test_evaluator", "train_cfg",
     "train_dataloader", "val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir",
     "activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters",
-    "model_wrapper_cfg", "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline",
+    "model_wrapper_cfg", "resume_fall_back", "resume_schedule", "runner_type", "strategy", "sync_bn",
+    "tta_model", "tta_pipeline", "verbose",
 ))  # fmt: skip
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
-# MMEngine's form for configs of an installed package; here it names those of a checkout too.
-_OWN_PACKAGE = "samplug::"
+# Settings whose default a config need not write down.
+_KNOWN_PLACES = {
+    "loss": "model.loss",
+    "seed": "randomness.seed",
+    "deterministic": "randomness.deterministic",
+    "with_cp": "model.backbone.with_cp",
+    "save_best": "default_hooks.checkpoint.save_best",
+    "frozen": "model.backbone.frozen",
+    "limit_gb": "model.backbone.limit_gb",
+    "num_classes": "model.num_classes",
+}
 # MMEngine's placeholders ({{ fileDirname }}, {{$NAME:default}}) are no Python before it substitutes them.
 _PLACEHOLDER = re.compile(r"\{\{\s*(\$[^}]*|file\w+)\s*\}\}")
 
@@ -44,10 +57,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config, json or yaml; ``samplug::FILE``, a file of samplug's ``configs`` folder; or a
-            name of :func:`samplug.model_index.names`. A variable that a Python config sets to a plain value (numbers,
-            strings, None, lists and tuples of them) has that value in its bases too, except in those of other packages
-            (``mmseg::...``).
+        path: A text-style Python config, json or yaml; ``PACKAGE::FILE``, a file of the ``configs`` folder of samplug
+            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. A variable
+            that a Python config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value
+            in its bases too, except in those of other packages.
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a
             plain variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
@@ -88,7 +101,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
 def _find(path: str | Path) -> Path:
     text = str(path)
-    file = _own_file(text) if text.startswith(_OWN_PACKAGE) else Path(path).expanduser()
+    file = packaged_config(text) if "::" in text else Path(path).expanduser()
     if file.is_file():
         return file
     # Names may contain a dot (sam2.1): only the suffix of a config says that a file is meant.
@@ -98,10 +111,6 @@ def _find(path: str | Path) -> Path:
     if model.config is None:
         raise ConfigError(f"config: {model.name} is the name of weights, and has no config")
     return model.config
-
-
-def _own_file(name: str) -> Path:
-    return root() / "configs" / name.removeprefix(_OWN_PACKAGE)
 
 
 class _Variable(NamedTuple):
@@ -192,8 +201,8 @@ class _Rewriter:
                 hidden_here = {name: place for name, place in {**own_hidden, **hidden}.items() if name not in values}
                 bases = self._bases(variable.value, path, {**own, **derived}, hidden_here, chain)
                 _replace(lines, variable.value, repr(bases))
-            elif variable.is_dict:
-                continue
+            elif variable.is_dict or (name not in self.options and not _can_replace(values.get(name), variable.value)):
+                continue  # dicts are merged
             elif name in values:
                 self._set(lines, variable, values[name], path)
             elif name in hidden and not variable.nested:
@@ -232,12 +241,16 @@ class _Rewriter:
             raise ConfigError(f"config: {path}: _base_ must be a file name or a list of file names") from error
         result = []
         for base in [bases] if isinstance(bases, str) else bases:
-            if "::" in base and not base.startswith(_OWN_PACKAGE):  # a config of another package
+            user = f", a _base_ of {path},"
+            file = (packaged_config(base, user) if "::" in base else path.parent / base).resolve()
+            if not file.is_file():
+                raise ConfigError(f"config: {file}{user} does not exist")
+            if "::" in base and not base.startswith(OWN_PACKAGE):  # MMEngine gives its parts the package's scope
+                # MMEngine asks for the distribution, which may have another name (onedl-mmsegmentation).
+                package = base.partition("::")[0]
+                MODULE2PACKAGE[package] = package
                 result.append(base)
                 continue
-            file = (_own_file(base) if base.startswith(_OWN_PACKAGE) else path.parent / base).resolve()
-            if not file.is_file():
-                raise ConfigError(f"config: {file}, a _base_ of {path}, does not exist")
             copy = self.rewrite(file, variables, hidden, chain) if file.suffix == ".py" else file
             result.append(str(copy))
         return result
@@ -291,8 +304,7 @@ def _names_read(tree: ast.Module) -> set[str]:
 def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Find the variables whose last assignment in a config is a plain value, and those set within another statement.
 
-    Variables that are computed, contain a placeholder or are dicts (which are merged) are left out: bases keep their
-    own values.
+    Variables that are computed or contain a placeholder are left out: bases keep their own values.
 
     Returns:
         Name -> value, and name -> place of the statement.
@@ -304,12 +316,22 @@ def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[
         hidden.pop(name, None)
         if isinstance(statement, _COMPOUND):
             hidden[name] = f"{path} line {statement.lineno}"
-        if node is None or name == "_base_" or _is_dict(node):
+        if node is None or name == "_base_":
             continue
         if not _PLACEHOLDER.search(ast.get_source_segment(source, node) or ""):
             with suppress(ValueError):
-                values[name] = ast.literal_eval(node)
+                values[name] = literal(node)
     return values, hidden
+
+
+def _can_replace(value: Any, declared: ast.expr | None) -> bool:
+    """Return False for a dict where a base declares anything but a plain value: it may be a dict, to be merged."""
+    if not isinstance(value, dict):
+        return True
+    try:
+        return declared is not None and not isinstance(literal(declared), dict)
+    except ValueError:
+        return False
 
 
 def _is_dict(value: ast.expr) -> bool:
@@ -343,6 +365,8 @@ def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
         return
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return
+    if isinstance(old, str) and isinstance(new, dict):  # the name of a rule, or the rule: mask_values
+        return
     raise ConfigError(
         f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} "
         f"declares {name} = {old!r} ({type(old).__name__})"
@@ -354,5 +378,26 @@ def _check_names(cfg: Config, options: Mapping[str, Any], path: Path) -> None:
         top = key.split(".")[0]
         if top in cfg or top in RUNNER_KEYS:
             continue
-        hint = did_you_mean(top, [*cfg.keys(), *RUNNER_KEYS])
+        places = _places(cfg, top)
+        hint = f"; it has {listed(places, 3)}" if places else did_you_mean(top, {*cfg.keys(), *RUNNER_KEYS})
         raise ConfigError(f"config: {path} declares no {top!r} (from --cfg-options {key}=...){hint}")
+
+
+def _places(cfg: Config, key: str) -> list[str]:
+    """Return the dotted places of a key in what a Runner reads, the shortest first; else a well-known place."""
+    sections = {name: section for name, section in cfg.to_dict().items() if name in RUNNER_KEYS}
+    places = [place for place in _dotted(sections) if place.rpartition(".")[2] == key]
+    known = _KNOWN_PLACES.get(key, "")
+    if not places and known.split(".")[0] in cfg:
+        places = [known]
+    return sorted(places, key=lambda place: place.count("."))
+
+
+def _dotted(value: Any, place: str = "") -> Iterator[str]:
+    """Yield the dotted keys within a value; those of pipelines, which nobody sets on a command line, are left out."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        here = f"{place}.{key}" if place else str(key)
+        yield here
+        if key != "pipeline":
+            yield from _dotted(part, here)

@@ -1,8 +1,9 @@
-"""Find published configs and weights by name, from the metafiles beside the configs."""
+"""Find published configs and weights by name, from the metafiles beside the configs, and configs of packages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from samplug.utils.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).parent
+OWN_PACKAGE = "samplug::"  # names configs of a checkout too
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,36 @@ def resolve(name: str) -> Model:
     raise ConfigError(
         f"config: {name!r} is no file and no model's name{hint or ';'} samplug download --list shows all names"
     )
+
+
+def packaged_config(name: str, user: str = "") -> Path:
+    """Return the file of a config ``PACKAGE::FILE``, MMEngine's form for configs of an installed package.
+
+    Args:
+        name: The name.
+        user: Words for messages that follow the name, as ``', a _base_ of my.py,'``.
+
+    Raises:
+        ConfigError: No such package is installed, it was installed without configs, or it has no such file.
+    """
+    package, _, file = name.partition("::")
+    if name.startswith(OWN_PACKAGE):
+        folder = root() / "configs"
+    else:
+        spec = find_spec(package) if package.isidentifier() else None
+        if spec is None or spec.origin is None:
+            raise ConfigError(f"config: {name}{user.rstrip(',')}: no package {package!r} is installed")
+        folder = Path(spec.origin).parent / ".mim" / "configs"
+        if not folder.is_dir():
+            raise ConfigError(
+                f"config: {name}{user.rstrip(',')}: {package} is installed without its configs (no {folder}): install "
+                "its wheel, or give the path of the config in a checkout"
+            )
+    path = folder / file
+    if not path.is_file():
+        known = (config.relative_to(folder).as_posix() for config in folder.rglob("*.py"))
+        raise ConfigError(f"config: {path}{user} does not exist{did_you_mean(file, known)}")
+    return path
 
 
 @cache

@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from tests.speed import freeze_imports, leave_configs_unformatted
+from tests.speed import freeze_imports
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[1]
 for _name in ("mmcv._ext", "torchvision", "timm"):
     sys.modules[_name] = None  # type: ignore[assignment]
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
-leave_configs_unformatted()
 
 
 # Files whose tests train or start processes, longest first. Files are handed to processes one after the other: a long one at the
@@ -31,7 +30,8 @@ _SLOW_FILES = (
     "test_distributed.py", "test_fsdp.py", "test_every_config.py", "test_published_sizes.py", "test_runner.py", "test_training.py",
     "test_interruption.py", "test_commands.py", "test_docs_commands.py", "test_plug_in.py", "test_published_sets.py",
     "test_prompted_inputs.py", "test_browse.py", "test_seeding.py", "test_docs.py", "test_several_sets.py", "test_projects.py",
-    "test_predict.py", "test_record.py", "test_interrupted_start.py", "test_folders.py", "test_metrics.py", "test_export_onnx.py",
+    "test_predict.py", "test_record.py", "test_work_folder.py", "test_interrupted_start.py", "test_folders.py", "test_metrics.py",
+    "test_export_onnx.py", "test_averaged_weights.py", "test_resume_check.py", "test_advice.py", "test_screen.py", "test_memory.py",
 )  # fmt: skip
 
 

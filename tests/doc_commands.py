@@ -15,14 +15,13 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.speed import leave_configs_unformatted
-
 # A block whose first word is one of these is a command.
 PROGRAMS = (
     "bash",
     "cp",
     "conda",
     "docker",
+    "git",
     "labelme",
     "make",
     "mkdir",
@@ -170,6 +169,5 @@ def run_pages(pages: dict[str, list[list[str]]]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    leave_configs_unformatted()
     task = Path(sys.argv[1])
     task.with_name("failed.json").write_text(json.dumps(run_pages(json.loads(task.read_text()))))

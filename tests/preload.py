@@ -6,9 +6,8 @@ import samplug.engine
 import samplug.evaluation.metrics
 import samplug.visualization.backends  # noqa: F401
 from samplug.registry import DATASETS, MODELS, TRANSFORMS
-from tests.speed import freeze_imports, leave_configs_unformatted
+from tests.speed import freeze_imports
 
 for _registry in (DATASETS, MODELS, TRANSFORMS):
     _registry.import_from_location()
-leave_configs_unformatted()
 freeze_imports()

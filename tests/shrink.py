@@ -17,6 +17,7 @@ ADAPTERS: dict[str, dict] = {
 def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     """Two iterations of a tiny model on tiny images; everything else as the config has it."""
     cfg.work_dir = str(work_dir)
+    cfg.overwrite_work_dir = True  # tests train several times in one folder
     cfg.load_from = None
     _shrink_encoder(cfg.model.backbone, work_dir)
     if "size" in cfg.model.get("data_preprocessor", {}):

@@ -1,6 +1,7 @@
 """Command-line values reach everything that is built from a variable."""
 
 import inspect
+import re
 
 import pytest
 from mmengine.runner import Runner
@@ -242,3 +243,34 @@ def test_a_dict_over_something_else(tmp_path):
     (tmp_path / "leaf.py").write_text("_base_ = './base.py'\nmodel = dict(arch=dict(depth=2))\n")
     with pytest.raises(ConfigError, match=r"leaf\.py: arch=.*_delete_=True"):
         load_config(tmp_path / "leaf.py")
+
+
+MMSEG = "mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py"
+
+
+def test_a_config_of_another_package(tmp_path):
+    """Whatever its distribution is called; as a base its parts have the package's scope."""
+    (tmp_path / "derived.py").write_text(f"_base_ = {MMSEG!r}\nmodel = dict(decode_head=dict(num_classes=2))\n")
+    derived = load_config(tmp_path / "derived.py", {"model.backbone.depth": 18})
+    assert derived.model.decode_head.type == "FCNHead"
+    assert (derived.model.decode_head.num_classes, derived.model.backbone.depth) == (2, 18)
+    assert derived.model._scope_ == "mmseg"
+    assert load_config(MMSEG).model.decode_head.num_classes == 19
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (MMSEG.replace("4xb2", "4xb3"), "does not exist; did you mean fcn/fcn_r50-d8_4xb2-40k"),
+        ("mmfoo::a/b.py", "mmfoo::a/b.py.*: no package 'mmfoo' is installed"),
+        ("::b.py", "no package '' is installed"),
+        ("yaml::a/b.py", "yaml is installed without its configs"),
+        ("samplug::quickstat.py", "does not exist; did you mean quickstart.py"),
+    ],
+)
+def test_a_config_that_no_package_has(name, message, tmp_path):
+    (tmp_path / "derived.py").write_text(f"_base_ = {name!r}\n")
+    for config, user in ((name, ""), (tmp_path / "derived.py", "a _base_ of .*derived.py")):
+        with pytest.raises(ConfigError, match=message) as error:
+            load_config(config)
+        assert re.search(user, str(error.value))

@@ -64,6 +64,15 @@ def test_public_names_are_in_the_api(site):
                 assert re.search(rf'id="samplug\.[\w.]*\b{name}"', api), f"samplug.{package}.{name}"
 
 
+def test_the_page_of_names_is_current():
+    """``python docs/list_names.py`` writes it."""
+    spec = importlib.util.spec_from_file_location("list_names", ROOT / "docs/list_names.py")
+    list_names = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(list_names)
+    assert (ROOT / "docs/names.md").read_text() == list_names.page(), "run python docs/list_names.py"
+    assert {package.removeprefix("samplug.") for _, package in list_names.PACKAGES} >= set(PUBLIC)
+
+
 def anchors(page):
     """As GitHub makes them from headings."""
     tokens = MarkdownIt().parse(page.read_text())
@@ -114,3 +123,12 @@ def test_quoted_messages_are_in_the_code():
     for message in quoted:
         pattern = re.compile(".*?".join(map(re.escape, message.split("..."))), re.DOTALL)
         assert any(pattern.search(text) for text in texts), message
+
+
+def test_tests_named_in_the_page_on_security_exist():
+    text = (ROOT / "docs/security.md").read_text()
+    files = {name: (ROOT / name).read_text() for name in re.findall(r"`(tests/\S+\.py)`", text)}
+    named = re.findall(r"`(test_\w+)`", text)
+    assert len(named) > 20
+    missing = [name for name in named if not any(f"def {name}(" in content for content in files.values())]
+    assert not missing

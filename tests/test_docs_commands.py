@@ -30,7 +30,7 @@ PAGES = [
 ]
 # Of the configs' variables: a run takes seconds.
 TINY = {"train_length": 16, "test_length": 4, "data_size": 48, "img_size": 32, "batch_size": 2, "max_iters": 40}
-FEWER = {"max_iters=200": "max_iters=40", "max_iters=300": "max_iters=40", "iter_200.pth": "iter_40.pth", "iter_300.pth": "iter_40.pth",
+FEWER = {"max_iters=200": "max_iters=40", "max_iters=300": "max_iters=40", "iter_200.pth": "iter_40.pth", "max_iters=600": "max_iters=2", "iter_600.pth": "iter_2.pth", "iter_300.pth": "iter_40.pth",
          "CONFIG": "configs/quickstart.py", "CHECKPOINT": "first.pth"}  # fmt: skip
 
 
@@ -42,7 +42,8 @@ def smaller(word):
 def checkout(tmp_path_factory):
     """The commands' folder: tools and configs, these with small numbers, and the data that the pages speak of."""
     root = tmp_path_factory.mktemp("checkout")
-    (root / "tools").symlink_to(ROOT / "tools")
+    for folder in ("tools", "projects"):
+        (root / folder).symlink_to(ROOT / folder)
     shutil.copytree(ROOT / "configs", root / "configs")
     for file in (root / "configs/quickstart.py", root / "configs/_base_/camouflage_generated.py"):
         text = file.read_text()
@@ -96,7 +97,7 @@ def test_what_the_pages_say_is_there(checkout, failed):
     """Files that the tour and the loop of predict.md name."""
     for path in ("work_dirs/tour_data/sheet.jpg", "work_dirs/tour/curves.png", "work_dirs/tour_test/masks", "work_dirs/scenes/masks/39.png",
                  "work_dirs/tour_predictions/overlays/00.jpg", "round1/labelme/0.json", "set1/images/0.png", "set1/masks/0.png",
-                 "work_dirs/round2/iter_40.pth", "round2/maps/0.png"):  # fmt: skip
+                 "work_dirs/round2/iter_40.pth", "round2/maps/0.png", "work_dirs/clicked.png", "work_dirs/clicked_2.png"):  # fmt: skip
         assert (checkout / path).exists(), path
     assert any(cv2.imread(str(path)).any() for path in (checkout / "set1/masks").iterdir())
 

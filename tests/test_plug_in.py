@@ -227,7 +227,7 @@ def test_the_quickstart_of_the_wheel(installed, call, tmp_path):
     ]
     assert "TS-SAM, trained here" in call(command, "quickstart", "--cfg-options", *tiny)
     assert (tmp_path / "quickstart_results/comparison.png").is_file()
-    call(command, "train", "samplug::quickstart.py", "--cfg-options", *tiny)
+    call(command, "train", "quickstart", "--cfg-options", *tiny)
     assert (tmp_path / "work_dirs/quickstart/iter_1.pth").is_file()
 
 

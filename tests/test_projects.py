@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -35,8 +36,7 @@ def here(tmp_path):
         cv2.imwrite(str(tmp_path / f"data/my_task/masks/{index:04}.png"), mask * np.uint8(255))
     folder = tmp_path / "projects/my_task"
     folder.mkdir(parents=True)
-    own, parts, use = blocks("python")
-    assert "test/images" in own
+    *_, parts, use = blocks("python")
     (folder / "parts.py").write_text(parts)
     tiny = (
         "model = dict(backbone=dict(init_cfg=None, img_size=img_size, arch=dict(_delete_=True, embed_dims=16, depth=2, num_heads=2, "
@@ -52,19 +52,43 @@ def test_template(here):
         assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
         return run.stdout + run.stderr
 
-    assert "ok  train train: 30 sound pairs" in tool("check_data", *TINY)
+    said = tool("check_data", *TINY)
+    for part, number in (("train", 18), ("val", 6), ("test", 6)):
+        assert re.search(
+            rf"  ok  {part:5} {part}: {number} images \({part} part of 30\), masks 0/255, .*, foreground \d", said
+        )
+    assert "only 6 validation images choose the best checkpoint" in said
     tool("browse_dataset", "--out-dir", "look", *TINY)
     assert list((here / "look").rglob("*.png"))
-    tool("train", "--device", "cpu", *TINY)
+    assert "only 6 validation images choose" in tool("train", "--device", "cpu", *TINY)
     (best,) = (here / "work_dirs/my_task").glob("best_mDice_epoch_*.pth")
     said = tool("test", str(best), "--device", "cpu", *TINY, "test_evaluator.0.out_file=scores.json")
     (error,) = re.findall(r"AreaError: ([\d.]+)", said)
     assert 0 <= float(error) < 1
     scores = json.loads((here / "scores.json").read_text())
-    assert 0 < len(scores["images"]) < 15
+    assert len(scores["images"]) == 6
     assert 0 < scores["summary"]["mDice"] <= 1
     tool("predict", str(best), "data/my_task/images", "--out-dir", "out", "--device", "cpu", *TINY)
     assert len(list((here / "out/masks").iterdir())) == 30
+
+
+def test_other_blocks_of_the_page(tmp_path):
+    """Mask values, a test set of its own, and the small base."""
+    values, own, small, *_ = blocks("python")
+    folder = tmp_path / "projects/my_task"
+    shutil.copytree(ROOT / "projects/small", tmp_path / "projects/small")
+    folder.mkdir()
+    (folder / "my_task.py").write_text((ROOT / "projects/template/my_task.py").read_text() + values + own)
+    cfg = load_config(folder / "my_task.py")
+    sets = [cfg[f"{part}_dataloader"].dataset for part in ("train", "val", "test")]
+    assert [dataset.mask_values for dataset in sets] == [dict(foreground=[1, 2], background=[0], ignore=[255])] * 3
+    assert [(dataset.image_dir, dataset.part) for dataset in sets] == [
+        ("images", "train"), ("images", "val"), ("test/images", None),
+    ]  # fmt: skip
+    (folder / "my_task_small.py").write_text(small)
+    cfg = load_config(folder / "my_task_small.py")
+    assert cfg.train_dataloader.dataset.data_root == cfg.test_dataloader.dataset.data_root == "data/my_task"
+    assert cfg.load_from == "quickstart_results/iter_1300.pth"
 
 
 @pytest.mark.parametrize("iterations", [2, 10, 30, 400])

@@ -20,6 +20,21 @@ test_pipeline = [
     dict(type='LoadBinaryMask'),
     dict(type='PackSegInputs'),
 ]
+# Views of a test with `tools/test.py --tta`: the image, and its mirror images.
+tta_flips = ['horizontal']
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=keep_ratio, backend='pillow'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='mmseg.RandomFlip', prob=0.0)] +
+            [dict(type='mmseg.RandomFlip', prob=1.0, direction=flip) for flip in tta_flips],
+            [dict(type='LoadBinaryMask')],
+            [dict(type='PackSegInputs')],
+        ]),
+]
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,

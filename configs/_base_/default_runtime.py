@@ -28,3 +28,6 @@ load_from = None
 resume = False
 # If the newest checkpoint cannot be read, resume from the one before it, with a warning; False raises an error.
 resume_fall_back = True
+# Learning rates, schedules and settings of the optimiser in a resumed run: those of the 'checkpoint', or of this 'config'
+# at the checkpoint's iteration, as if the run had had it from the start (to train longer, or with another rate).
+resume_schedule = 'checkpoint'

@@ -7,6 +7,5 @@ image_dir = 'Images/Train'
 mask_dir = 'GT'
 val_fraction = 0.18
 test_fraction = 0.0
-train_dataloader = dict(dataset=dict(extra_masks=True))
-val_dataloader = dict(dataset=dict(extra_masks=True))
-test_dataloader = dict(dataset=dict(image_dir='Images/Test', extra_masks=True, part=None))
+extra_masks = True
+test_dataloader = dict(dataset=dict(image_dir='Images/Test', part=None))

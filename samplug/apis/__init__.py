@@ -1,4 +1,4 @@
-"""Interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``.
+"""Interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``, ``estimate_memory``.
 
 Names are imported when they are first asked for.
 """
@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samplug.apis.inferencer import Inferencer
+    from samplug.apis.memory import MemoryEstimate, estimate_memory
     from samplug.apis.model import init_model
     from samplug.apis.prediction import Prediction
     from samplug.apis.predictor import Predictor
 
-__all__ = ["Inferencer", "Prediction", "Predictor", "init_model"]
+__all__ = ["Inferencer", "MemoryEstimate", "Prediction", "Predictor", "estimate_memory", "init_model"]
 
-_MODULES = {"Inferencer": "inferencer", "Prediction": "prediction", "Predictor": "predictor", "init_model": "model"}
+_MODULES = {
+    "Inferencer": "inferencer",
+    "MemoryEstimate": "memory",
+    "Prediction": "prediction",
+    "Predictor": "predictor",
+    "estimate_memory": "memory",
+    "init_model": "model",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,19 @@
 """Predict masks for clicks and boxes on an image that is encoded once."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from samplug.apis.prompt_arrays import Outside, read_prompts
 from samplug.models.image_embedding import ImageEmbedding
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
-from samplug.utils.errors import DataError
+from samplug.utils.errors import DataError, check_choice
+
+PromptBatch = Sequence[ArrayLike | None] | None
 
 
 class PredictedMasks(NamedTuple):
@@ -18,7 +22,8 @@ class PredictedMasks(NamedTuple):
     Attributes:
         masks: (M, H, W) bool; float32 logits with ``return_logits``.
         scores: (M,) float32, predicted IoU.
-        low_res: (M, 4g, 4g) float32 logits over the network's input, for ``mask_input`` of the next call.
+        low_res: (M, 4g, 4g) float32 logits over the network's input, for ``mask_input`` of the next call; SAM 2's
+            are limited to -32..32, as by its own predictor.
     """
 
     masks: NDArray[Any]
@@ -26,8 +31,16 @@ class PredictedMasks(NamedTuple):
     low_res: NDArray[np.float32]
 
 
+class PredictedBatch(NamedTuple):
+    """Masks of several images: lists of what :class:`PredictedMasks` holds for each."""
+
+    masks: list[NDArray[Any]]
+    scores: list[NDArray[np.float32]]
+    low_res: list[NDArray[np.float32]]
+
+
 class Predictor:
-    """Interactive segmentation, called as segment-anything's ``SamPredictor`` is; for SAM and SAM 2 alike.
+    """Interactive segmentation, called as ``SamPredictor`` and ``SAM2ImagePredictor`` are; for SAM and SAM 2 alike.
 
     ::
 
@@ -42,12 +55,20 @@ class Predictor:
         model: A :class:`PromptableSAM`; it is put into evaluation mode.
         mask_threshold: Logit above which a pixel is foreground. None: the ``threshold`` of the model's decoder, by
             default 0.
+        outside: Clicks and corners of boxes outside the image, also by a rounding error: ``'error'`` refuses them,
+            ``'clamp'`` moves them to the nearest place of its border.
+
+    Raises:
+        ConfigError: ``outside`` is neither.
     """
 
-    def __init__(self, model: PromptableSAM, mask_threshold: float | None = None) -> None:
+    def __init__(self, model: PromptableSAM, mask_threshold: float | None = None, outside: Outside = "error") -> None:
+        check_choice("Predictor", "outside", outside, get_args(Outside))
         self.model = model.eval()
         self.mask_threshold = model.decode_head.logit_threshold if mask_threshold is None else mask_threshold
+        self.outside: Outside = outside
         self._embedding: ImageEmbedding | None = None
+        self._batch: list[ImageEmbedding] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -69,13 +90,18 @@ class Predictor:
         return self._current().features
 
     def reset_image(self) -> None:
-        """Forget the image."""
-        self._embedding = None
+        """Forget the image, or the batch of images."""
+        self._embedding = self._batch = None
 
     def set_image(self, image: NDArray[np.uint8], image_format: str = "RGB") -> None:
         """Encode an image for all predictions until the next call; see :meth:`embed`."""
         self.reset_image()
         self._embedding = self.embed(image, image_format)
+
+    def set_image_batch(self, image_list: Sequence[NDArray[np.uint8]], image_format: str = "RGB") -> None:
+        """Encode images for :meth:`predict_batch`; see :meth:`embed_batch`."""
+        self.reset_image()
+        self._batch = self.embed_batch(image_list, image_format)
 
     def embed(self, image: NDArray[np.uint8], image_format: str = "RGB") -> ImageEmbedding:
         """Encode an image as a value for :meth:`predict`.
@@ -87,13 +113,30 @@ class Predictor:
         Raises:
             DataError: Another shape or type, or an unknown format.
         """
+        return self.embed_batch([image], image_format)[0]
+
+    def embed_batch(self, image_list: Sequence[NDArray[np.uint8]], image_format: str = "RGB") -> list[ImageEmbedding]:
+        """Encode images in one pass of the encoder.
+
+        Args:
+            image_list: (H, W, 3) uint8 each; their sizes may differ.
+            image_format: Order of the channels of all, ``'RGB'`` or ``'BGR'``.
+
+        Returns:
+            An embedding of each image, equal to that of :meth:`embed` up to rounding.
+
+        Raises:
+            DataError: Another shape or type, no image, or an unknown format.
+        """
         if image_format not in ("RGB", "BGR"):
             raise DataError(f"predictor: image_format={image_format!r} is neither 'RGB' nor 'BGR'")
-        return self.model.embed(image if image_format == "RGB" else np.asarray(image)[..., ::-1])
+        images = [np.asarray(image) for image in image_list]
+        return self.model.embed_batch(images if image_format == "RGB" else [image[..., ::-1] for image in images])
 
     def _current(self) -> ImageEmbedding:
         if self._embedding is None:
-            raise DataError("predictor: there is no image: call set_image first")
+            found = "a batch is set: call predict_batch, or set_image first" if self._batch else "call set_image first"
+            raise DataError(f"predictor: there is no image: {found}")
         return self._embedding
 
     @torch.inference_mode()
@@ -136,67 +179,79 @@ class Predictor:
             raise DataError(
                 "predictor: the model's weights have changed since it encoded the image: call set_image or embed again"
             )
-        points = _array("point_coords", point_coords, (2, 3), 2)
-        labels = _array("point_labels", point_labels, (1, 2), None)
-        boxes = _array("box", box, (1, 2), 4)
-        mask = _array("mask_input", mask_input, (3, 4), None)
-        if (points is None) != (labels is None) or (
-            points is not None and labels is not None and points.shape[:-1] != labels.shape
-        ):
-            raise DataError("predictor: point_coords (K, 2) need point_labels (K,): 1 on the object, 0 off it")
-        if labels is not None and not set(np.unique(labels)) <= {-1, 0, 1}:
-            raise DataError(f"predictor: point_labels are 1 or 0, these are {np.unique(labels).tolist()}")
         side = 4 * (self.model.img_size // self.model.backbone.patch_size)
-        if mask is not None and mask.shape[-3:] != (1, side, side):
-            raise DataError(
-                f"predictor: mask_input has the shape {mask.shape}, expected (1, {side}, {side}) logits: "
-                "low_res[i][None] of an earlier call"
-            )
-        _check_inside(geometry.original, points, boxes)
-        many = any(array is not None and array.ndim == ndim for array, ndim in ((points, 3), (boxes, 2), (mask, 4)))
+        given = read_prompts(point_coords, point_labels, box, mask_input, geometry.original, side, outside=self.outside)
         prompts = Prompts(
-            points=None if points is None else geometry.to_input(self._tensor(points, 3)),
-            labels=None if labels is None else self._tensor(labels, 2).long(),
-            boxes=None if boxes is None else geometry.to_input(self._tensor(boxes, 2).reshape(-1, 2, 2)).flatten(1),
-            masks=None if mask is None else self._tensor(mask, 4),
+            points=None if given.points is None else geometry.to_input(self._tensor(given.points, 3)),
+            labels=None if given.labels is None else self._tensor(given.labels, 2).long(),
+            boxes=None if given.boxes is None else geometry.to_input(self._corners(given.boxes)).flatten(1),
+            masks=None if given.mask is None else self._tensor(given.mask, 4),
         )
         predicted = self.model.decode(embedding.features, prompts, multimask_output, memory=embedding.memory)
-        masks = geometry.restore(predicted.logits.float())
+        low_res = predicted.logits.float()
+        masks = geometry.restore(low_res)
         if not return_logits:
             masks = masks > self.mask_threshold
-        values = (masks, predicted.iou.float(), predicted.logits.float())
-        return PredictedMasks(*((value if many else value[0]).cpu().numpy() for value in values))
+        if (limit := self.model.decode_head.low_res_limit) is not None:
+            low_res = low_res.clamp(-limit, limit)
+        values = (masks, predicted.iou.float(), low_res)
+        return PredictedMasks(*((value if given.many else value[0]).cpu().numpy() for value in values))
+
+    def predict_batch(
+        self,
+        point_coords_batch: PromptBatch = None,
+        point_labels_batch: PromptBatch = None,
+        box_batch: PromptBatch = None,
+        mask_input_batch: PromptBatch = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        embeddings: Sequence[ImageEmbedding] | None = None,
+    ) -> PredictedBatch:
+        """Predict masks for prompts on each of several images, as SAM 2's ``predict_batch`` does.
+
+        Args:
+            point_coords_batch: ``point_coords`` of :meth:`predict` for each image, None for an image without; so are
+                the other prompts.
+            point_labels_batch: Labels of the clicks.
+            box_batch: Boxes.
+            mask_input_batch: Logits of an earlier call.
+            multimask_output: See :meth:`predict`, as ``return_logits``.
+            embeddings: Result of :meth:`embed_batch`; None: the images of :meth:`set_image_batch`.
+
+        Returns:
+            Lists with an entry for each image.
+
+        Raises:
+            DataError: No batch was set, a list has another length, or a prompt is wrong.
+        """
+        embeddings = self._batch if embeddings is None else embeddings
+        if embeddings is None:
+            raise DataError("predictor: there is no batch of images: call set_image_batch first")
+        prompts = dict(
+            point_coords=point_coords_batch, point_labels=point_labels_batch, box=box_batch, mask_input=mask_input_batch
+        )
+        for name, values in prompts.items():
+            if values is not None and len(values) != len(embeddings):
+                raise DataError(
+                    f"predictor: {name}_batch has {len(values)} entries for {len(embeddings)} images: give one for "
+                    "each, None for an image without"
+                )
+        found = []
+        for index, embedding in enumerate(embeddings):
+            own = {name: None if values is None else values[index] for name, values in prompts.items()}
+            try:
+                found.append(
+                    self.predict(
+                        **own, multimask_output=multimask_output, return_logits=return_logits, embedding=embedding
+                    )
+                )
+            except DataError as error:
+                raise DataError(f"{error} (image {index} of the batch)") from error
+        return PredictedBatch(*map(list, zip(*found, strict=True)))
+
+    def _corners(self, boxes: NDArray[Any]) -> torch.Tensor:
+        return self._tensor(boxes, 2).reshape(-1, 2, 2)
 
     def _tensor(self, value: NDArray[Any], ndim: int) -> torch.Tensor:
         tensor = torch.as_tensor(value, dtype=torch.float32, device=self.device)
         return tensor if tensor.ndim == ndim else tensor[None]
-
-
-def _array(name: str, value: ArrayLike | None, ndims: tuple[int, int], last: int | None) -> NDArray[np.float32] | None:
-    """Convert a prompt to an array.
-
-    Raises:
-        DataError: The prompt has another shape, or is not finite.
-    """
-    if value is None:
-        return None
-    array = np.asarray(value, np.float32)
-    if array.ndim not in ndims or (last is not None and array.shape[-1] != last) or not array.size:
-        raise DataError(f"predictor: {name} has the shape {array.shape}, see Predictor.predict for what it should be")
-    if not np.isfinite(array).all():
-        raise DataError(f"predictor: {name} has values that are not finite")
-    return array
-
-
-def _check_inside(original: tuple[int, int], points: NDArray[Any] | None, boxes: NDArray[Any] | None) -> None:
-    height, width = original
-    places = [array.reshape(-1, 2) for array in (points, boxes) if array is not None]
-    for x, y in np.concatenate(places) if places else ():
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise DataError(f"predictor: ({x:g}, {y:g}) is outside the image of {width}x{height} pixels")
-    if boxes is not None:
-        for x0, y0, x1, y1 in boxes.reshape(-1, 4):
-            if x1 < x0 or y1 < y0:
-                raise DataError(
-                    f"predictor: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) ends before it begins: give (x0, y0, x1, y1)"
-                )

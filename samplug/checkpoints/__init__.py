@@ -1,6 +1,6 @@
+from samplug.checkpoints.contents import state_dict_of
 from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
-from samplug.checkpoints.families import state_dict_of
-from samplug.checkpoints.files import fetch, read_checkpoint
+from samplug.checkpoints.files import read_checkpoint
 from samplug.checkpoints.filled import EmptyStateError, filled_names, require_filled
 from samplug.checkpoints.initializer import StrictPretrainedInit
 from samplug.checkpoints.loading import (
@@ -13,6 +13,8 @@ from samplug.checkpoints.loading import (
     pretrained_config,
     pretrained_names,
 )
+from samplug.checkpoints.sources import fetch
+from samplug.checkpoints.stored_configs import drop_code_in_config
 
 __all__ = [
     "EmptyStateError",
@@ -21,6 +23,7 @@ __all__ = [
     "UnsafeCheckpointError",
     "WeightsError",
     "digest",
+    "drop_code_in_config",
     "fetch",
     "filled_names",
     "load_pretrained",

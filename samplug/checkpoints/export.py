@@ -11,10 +11,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from samplug.checkpoints.contents import check_values, state_dict_of
 from samplug.checkpoints.errors import WeightsError
-from samplug.checkpoints.families import family_named, recognise, state_dict_of
-from samplug.checkpoints.files import fetch, read_checkpoint
+from samplug.checkpoints.families import family_named, recognise, unwrapped
+from samplug.checkpoints.files import read_checkpoint
+from samplug.checkpoints.sources import fetch
 from samplug.utils.errors import UserError
+from samplug.utils.text import gib
 
 SAM, SAM2 = "SAM (official)", "SAM 2"
 HUB = {SAM: "SAM (Hugging Face)", SAM2: "SAM 2 (Hugging Face)"}
@@ -63,7 +66,8 @@ def video_entries(source: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: The file cannot be read, or is no official SAM 2 file of the video model.
     """
-    state = state_dict_of(read_checkpoint(fetch(source)))
+    path = fetch(source)
+    state = unwrapped(state_dict_of(read_checkpoint(path), source))
     family = recognise(state)
     found = {key: value for key, value in state.items() if family_named(SAM2).rename(key) == ()}  # type: ignore[misc]
     if family is None or family.name != SAM2 or not found:
@@ -72,6 +76,10 @@ def video_entries(source: str) -> dict[str, Tensor]:
             f"({family.name if family else 'an unknown layout'}): name an original SAM 2 file, such as "
             "sam2.1_hiera_small.pt"
         )
+    check_values({key: (value, value) for key, value in found.items()}, source)
+    # Entries may share values; written one by one they must not grow beyond the file that they come from.
+    if (size := sum(value.nbytes for value in found.values())) > path.stat().st_size:
+        raise WeightsError(f"export: the video entries of {source} repeat values, {gib(size)}: name an original file")
     return found
 
 

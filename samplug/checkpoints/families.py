@@ -6,9 +6,8 @@ file is converted to this layout first; a module then takes the entries of its p
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -214,6 +213,8 @@ FAMILIES: tuple[Family, ...] = (
     Family("DINOv2", r"(^|\.)(cls_token|mask_token)$", None),
     Family("samplug", r"^(backbone|adapter|decode_head)\.", lambda key: key),
 )
+_TORCH_WRAPPERS = re.compile(r"(^|\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
+_COUNTERS = frozenset({"steps", "n_averaged"})
 # (width of the first stage, number of blocks) -> name.
 _SIZES = {
     (768, 12): "ViT-B",
@@ -226,25 +227,49 @@ _SIZES = {
 }
 
 
-def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint, from its ``state_dict`` or ``model`` if it has one.
-
-    The prefix ``module.`` of DataParallel is removed.
-    """
-    for wrapper in ("state_dict", "model"):
-        inner = checkpoint.get(wrapper)
-        if isinstance(inner, Mapping):
-            checkpoint = inner
-            break
-    tensors = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
-    if tensors and all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return tensors
-
-
 def family_named(name: str) -> Family:
     """Return the family with this name."""
     return next(family for family in FAMILIES if family.name == name)
+
+
+def without_torch_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Remove the parts of names that torch's wrappers add anywhere: compiled, sharded, recomputed modules."""
+    return {_TORCH_WRAPPERS.sub(r"\1", key): value for key, value in state.items()}
+
+
+def without_shared_prefix(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
+    """Remove the first part of all names, such as ``module.`` or Lightning's ``model.``, if it is the same.
+
+    Counters that averaged models (EMA) keep beside ``module.`` are left out.
+
+    Returns:
+        The part and the renamed entries, or None if names begin with different parts.
+    """
+    averaged = any(key.startswith("module.") for key in state)
+    keys = [key for key in state if not (averaged and key in _COUNTERS)]
+    heads = {key.partition(".")[0] if "." in key else None for key in keys}
+    if len(heads) != 1 or None in heads:
+        return None
+    (head,) = heads
+    return str(head), {key.partition(".")[2]: state[key] for key in keys}
+
+
+def readings(state: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield a state dict as it is, then without the first part of all names as long as they share one.
+
+    Yields:
+        The prefix that was removed (``''``, ``'module.'``, ``'module.model.'``, ...) and the entries.
+    """
+    removed, reading = "", dict(state)
+    yield removed, reading
+    while stripped := without_shared_prefix(reading):
+        removed, reading = f"{removed}{stripped[0]}.", stripped[1]
+        yield removed, reading
+
+
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the first of the :func:`readings` whose layout samplug knows, or the state dict itself."""
+    return next((reading for _, reading in readings(state) if recognise(reading)), dict(state))
 
 
 def recognise(keys: Iterable[str]) -> Family | None:
@@ -255,11 +280,14 @@ def recognise(keys: Iterable[str]) -> Family | None:
 
 def describe(state: Mapping[str, Tensor]) -> str:
     """Describe a file for messages: family, and architecture and input size if the tensors show them."""
+    state = unwrapped(state)
     family = recognise(state)
     if family is None:
         return f"no layout that samplug knows (first keys: {', '.join(list(state)[:3]) or 'none'})"
     positions = next((value for key, value in state.items() if key.endswith("pos_embed") and value.ndim == 4), None)
-    patches = next((v for k, v in state.items() if re.search(r"patch_embed\.proj(ection)?\.weight$", k)), None)
+    patches = next(
+        (v for k, v in state.items() if re.search(r"patch_embed\.proj(ection)?\.weight$", k) and v.ndim == 4), None
+    )
     if positions is None or patches is None or family.rename is None:
         return family.name
     width, patch = patches.shape[0], patches.shape[-1]

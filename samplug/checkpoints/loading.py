@@ -9,10 +9,12 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from samplug.checkpoints.contents import check_values, is_finite, state_dict_of
 from samplug.checkpoints.errors import WeightsError
-from samplug.checkpoints.families import describe, recognise, state_dict_of
-from samplug.checkpoints.files import fetch, read_checkpoint
+from samplug.checkpoints.families import describe, readings, recognise, unwrapped
+from samplug.checkpoints.files import read_checkpoint
 from samplug.checkpoints.filled import filled_names, fits_filled, resize_buffers
+from samplug.checkpoints.sources import fetch
 from samplug.utils.text import listed
 
 _LISTED = 8
@@ -42,21 +44,25 @@ def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: st
     resized, see :meth:`SAMViT.adapt_state`. State that is filled from data may be missing and may have another first
     dimension, see :mod:`samplug.checkpoints.filled`.
 
+    A prefix that all entries share (DataParallel's ``module.``, Lightning's ``model.``) is removed if the entries fit
+    without it; names of ``torch.compile`` (``_orig_mod.``) are removed always.
+
     Args:
         module: Any module; samplug's own name their part of a model (``checkpoint_part``).
         source: Path, http(s) address or ``hf://...``, see :func:`fetch`.
         strict: True: every entry of the module must be in the file with its shape, and every entry of the file must be
             used. False: load the entries that fit and log the others.
-        prefix: Take only the file's entries under this prefix (for modules that are not samplug's).
+        prefix: Take only the file's entries under this prefix.
 
     Returns:
         The names that were loaded, missing, unexpected, misshaped and resized.
 
     Raises:
-        WeightsError: The file cannot be fetched or read, or does not fit and ``strict`` is True; nothing is loaded.
+        WeightsError: The file cannot be fetched or read; it does not fit and ``strict`` is True; an entry is no plain
+            tensor, is not finite, or has another kind of number than the module. Nothing is loaded.
     """
     checkpoint = read_checkpoint(fetch(source))
-    return load_state(module, state_dict_of(checkpoint), str(source), strict=strict, prefix=prefix)
+    return load_state(module, state_dict_of(checkpoint, str(source)), str(source), strict=strict, prefix=prefix)
 
 
 def load_state(
@@ -77,10 +83,14 @@ def load_state(
         prefix: See :func:`load_weights`.
         may_miss: Names of the module that need not be in ``state``.
     """
+    module = getattr(module, "_orig_mod", module)  # torch.compile's
     own, filled = module.state_dict(), filled_names(module)
-    fitted = _to_module_names(module, state, set(own), prefix)
+    removed, fitted = _to_module_names(module, state, set(own), prefix)
     _leave_out_outside(module, fitted, origin)
     report = LoadReport()
+    masks = {name for name, value in module.named_buffers() if not value.is_meta and not is_finite(value)}
+    usable = {name: (value, own[name]) for name, value in fitted.items() if isinstance(own.get(name), Tensor)}
+    check_values(usable, origin, may_be_infinite=masks)
     fitted = _adapt_sizes(module, fitted, report)
     accepted: dict[str, Tensor] = {}
     for name, value in fitted.items():
@@ -97,6 +107,8 @@ def load_state(
         if strict:
             raise WeightsError(message)
         print_log(message, logger="current", level=30)
+    if removed:
+        print_log(f"{origin}: the entries are read without the prefix {removed!r}", logger="current")
     resize_buffers(module, accepted, filled & accepted.keys())
     module.load_state_dict(accepted, strict=False)
     if report.resized:
@@ -107,19 +119,26 @@ def load_state(
 
 def _to_module_names(
     module: nn.Module, state: Mapping[str, Tensor], own: Set[str], prefix: str | None
-) -> dict[str, Tensor]:
+) -> tuple[str, dict[str, Tensor]]:
+    """Return the reading of a file that fits a module best, and the prefix that all its entries had before."""
     if prefix:
         prefix = prefix.rstrip(".") + "."
-        return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    found = [(removed, names) for removed, plain in readings(state) for names in (_renamed(module, plain), plain)]
+    # A file may have the module's own names already, possibly beside entries of other parts: take what fits better.
+    return max(found, key=lambda reading: (len(own & set(reading[1])), -len(reading[1])))
+
+
+def _renamed(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the entries under samplug's names, or the module's part of them."""
     family = recognise(state)
     if family is None or family.rename is None:
-        return dict(state)
+        return state
     renamed = family.convert(state)
     part = getattr(module, "checkpoint_part", None)
-    if part is not None:
-        renamed = {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
-    # A file may have the module's own names already, possibly beside entries of other parts: take what fits better.
-    return max(renamed, dict(state), key=lambda reading: (len(own & set(reading)), -len(reading)))
+    if part is None:
+        return renamed
+    return {key.removeprefix(f"{part}."): value for key, value in renamed.items() if key.startswith(f"{part}.")}
 
 
 def outside_state(module: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
@@ -182,7 +201,11 @@ def _listing(title: str, names: list[str]) -> list[str]:
 
 
 def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) -> str:
-    family = recognise(state)
+    if head := _part_that_fits(module, state):
+        return (
+            f"its entries under {head!r} fit: set prefix={head!r} beside the checkpoint in init_cfg, or save them alone"
+        )
+    family = recognise(unwrapped(state))
     lacking = any(name.startswith(("adapter.", "decode_head.")) for name in report.missing)
     if family is not None and family.name.startswith(("SAM (", "SAM 2")) and lacking:
         return (
@@ -203,6 +226,13 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
                 "that it was trained with"
             )
     return "check that config and file belong together (arch, adapter, use_fft, num_classes)"
+
+
+def _part_that_fits(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """Return a first part of names whose entries, without the others, are all that the module needs."""
+    own = set(module.state_dict()) - filled_names(module)
+    heads = dict.fromkeys(key.partition(".")[0] for key in state if "." in key)
+    return next((head for head in heads if own <= set(_to_module_names(module, state, own, head)[1])), None)
 
 
 def _parts(names: Iterable[str]) -> set[str]:

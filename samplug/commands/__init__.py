@@ -21,6 +21,7 @@ COMMANDS = Extensions(
         "check": "samplug.commands.check_data",
         "prepare": "samplug.converters:CONVERTERS",
         "download": "samplug.commands.download",
+        "estimate-memory": "samplug.commands.estimate_memory",
         "analyze-logs": "samplug.commands.analyze_logs",
         "analyze-clicks": "samplug.commands.analyze_clicks",
         "export-weights": "samplug.commands.export_weights",

@@ -15,6 +15,7 @@ from samplug.commands.run_logs import TRAIN, VAL, Point, RunLog, read_run
 from samplug.evaluation.directions import rule_of
 from samplug.evaluation.report import write_csv
 from samplug.utils.errors import ConfigError
+from samplug.utils.text import listed
 from samplug.visualization.curves import draw_curves
 
 # Keys without a better or worse value.
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keys",
         nargs="+",
         metavar="KEY",
-        help="keys to draw and list, as loss, val/S, 'CAMO/*' (default: the training loss and all validation metrics)",
+        help="keys to draw and list, as loss, val/S, 'CAMO/*', '*' (default: the training loss and the metrics by "
+        "which the best checkpoint, the end of training or the learning rate is chosen)",
     )
     parser.add_argument("--out-dir", metavar="DIR", help="default: the run's folder, or ./curves for several runs")
     parser.add_argument("--smooth", type=int, default=1, metavar="K", help="draw training keys as means of K records")
@@ -45,6 +47,8 @@ def execute(args: argparse.Namespace) -> None:
         for note in log.notes:
             print(f"note: {log.name}: {note}")
     print(f"\n{table(logs, keys)}\n")
+    if args.keys is None and (others := [key for key in _known(runs) if key not in keys]):
+        print(f"not shown (--keys): {listed(sorted(others, key=lambda key: not key.startswith(VAL)), 20)}")
     write_csv(out / "curves.csv", csv_lines(logs, keys))
     draw_curves(
         {log.name: {key: _curve(log.series(key)) for key in keys} for log in logs},
@@ -72,16 +76,18 @@ def select(runs: Sequence[tuple[RunLog, Path]], wanted: Sequence[str] | None) ->
 
     Args:
         runs: Runs and their folders.
-        wanted: Names or shell patterns, with or without ``train/`` and ``val/``; None: the training loss and all
-            validation metrics.
+        wanted: Names or shell patterns, with or without ``train/`` and ``val/``; None: the training loss and the
+            metrics by which the runs chose, or the first metric if they are not known.
 
     Raises:
         ConfigError: No run has such a key.
     """
-    known = list(dict.fromkeys(key for run, _ in runs for key in run.keys))
+    known = _known(runs)
     if wanted is None:
         metrics = [key for key in known if key.startswith(VAL) and key.removeprefix(VAL) not in _CONDITIONS]
-        return [key for key in known if key == f"{TRAIN}loss"] + metrics or known
+        chosen_by = {f"{VAL}{metric}" for run, _ in runs for metric in run.chosen_by}
+        chosen_metrics = [key for key in metrics if key in chosen_by] or metrics[:1]  # save_best='auto': the first
+        return [key for key in known if key == f"{TRAIN}loss"] + chosen_metrics or known
     chosen: dict[str, None] = {}
     for pattern in wanted:
         matching = [key for key in known if any(fnmatch.fnmatchcase(k, pattern) for k in (key, key.partition("/")[2]))]
@@ -89,6 +95,10 @@ def select(runs: Sequence[tuple[RunLog, Path]], wanted: Sequence[str] | None) ->
             raise ConfigError(f"logs: no run has the key {pattern!r}; there are {', '.join(known)}")
         chosen |= dict.fromkeys(matching)
     return list(chosen)
+
+
+def _known(runs: Sequence[tuple[RunLog, Path]]) -> list[str]:
+    return list(dict.fromkeys(key for run, _ in runs for key in run.keys))
 
 
 def lower_is_better(key: str) -> bool | None:

@@ -6,6 +6,7 @@ The samples are exactly those of a training with the same seed.
 import argparse
 
 from samplug.commands.common import add_config
+from samplug.utils.imports import without_collection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> None:
-    from samplug.commands.sample_pictures import browse, time_loader
     from samplug.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
+    with without_collection():
+        from samplug.commands.sample_pictures import browse, time_loader
     seed = args.seed if args.seed is not None else cfg.get("randomness", {}).get("seed") or 0
     if args.speed is not None:
         speed = time_loader(cfg, args.phase, args.speed, seed)

@@ -1,7 +1,8 @@
 """Check that the datasets of a config are there, whole, and as published.
 
-Every image and annotation is read. Missing, broken and suspicious files are listed; number and sizes are compared with
-those of the published datasets. The exit code is 1 if anything is not as it should be.
+Every image and annotation of the training, validation and test sets is read, and each set is described as a training
+describes it. Missing, broken and suspicious files are listed; number and sizes are compared with those of the published
+datasets. The exit code is 1 if anything is not as it should be.
 """
 
 import argparse
@@ -11,11 +12,10 @@ from typing import Any
 
 from samplug.commands.common import add_config
 from samplug.utils.errors import DataError
+from samplug.utils.imports import without_collection
 
-# Settings that determine the files of a dataset.
-_FILES = (
-    "data_root", "image_dir", "mask_dir", "ann_dir", "img_suffix", "seg_map_suffix", "recursive", "include", "ann_file",
-)  # fmt: skip
+_PHASES = ("train", "val", "test")
+_LISTED = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,45 +27,65 @@ def execute(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
 
     from samplug.config import load_config
-    from samplug.engine.build_errors import named_in
+
+    cfg = load_config(args.config, args.cfg_options)
+    with without_collection():
+        from samplug.engine.build_errors import named_in
 
     init_default_scope("samplug")
     MMLogger.get_current_instance().setLevel(logging.ERROR)  # the dataset's own lines would repeat the report
-    cfg = load_config(args.config, args.cfg_options)
-    found = list(_datasets_of_files(cfg))
-    trained = [_files(dataset) for phase, dataset, _ in found if phase == "train"]
-    # A validation part that is held out of a training set is read with it.
-    found = [item for item in found if item[0] != "val" or _files(item[1]) not in trained]
-    sets = {(phase, str(dataset)): (dataset, kind) for phase, dataset, kind in found}
-    if not sets:
+    sets = list(_datasets(cfg))
+    checked = [hasattr(kind, "check_files") for _, _, kind in sets]
+    if not any(checked):
         raise DataError(
             f"check: {args.config} has no dataset of files in its loaders (a class with check_files, such as "
             "BinarySegDataset)"
         )
     wrong = 0
-    for (phase, _), (dataset, kind) in sets.items():
+    reported: set[str] = set()  # files without a partner are found by each part of their folder
+    for (phase, dataset, kind), has_check in zip(sets, checked, strict=True):
+        if not has_check:
+            print(f"  --  {phase:5s} {getattr(kind, '__name__', kind)}: not checked (the class has no check_files)")
+            continue
         with named_in(cfg):
             result = kind.check_files(dataset)
         wrong += bool(result.problems)
         print(f"{'  !!' if result.problems else '  ok'}  {phase:5s} {result.title}")
-        for line in [*result.problems, *result.remarks]:
+        for line in [*_news(result.problems, reported), *result.remarks]:
             print(f"            {line}")
+        for warning in _warnings(cfg, phase, dataset, result.used):
+            print(f"            {warning}")
     if wrong:
-        raise DataError(f"check: {wrong} of {len(sets)} sets are not as they should be (marked !!)")
+        raise DataError(f"check: {wrong} of {sum(checked)} sets are not as they should be (marked !!)")
 
 
-def _files(dataset: Mapping[str, Any]) -> list[Any]:
-    return [dataset.get(setting) for setting in _FILES]
+def _news(problems: list[str], reported: set[str]) -> Iterator[str]:
+    """Yield the first problems that are not reported yet, and how many there are besides; add all to ``reported``."""
+    news = [line for line in problems if line not in reported]
+    yield from news[:_LISTED]
+    if len(news) > _LISTED:
+        yield f"and {len(news) - _LISTED} more"
+    if repeated := len(problems) - len(news):
+        yield f"and {repeated} named above"
+    reported.update(problems)
 
 
-def _datasets_of_files(cfg: Any) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
-    """Yield phase, config and class of the datasets in the loaders whose class has ``check_files(settings)``."""
+def _warnings(cfg: Any, phase: str, dataset: Mapping[str, Any], number: int) -> Iterator[str]:
+    """Yield a training's warning about few images of validation, if this is the only set of validation."""
+    from samplug.datasets.configs import datasets_of
+    from samplug.evaluation.choices import few_images
+
+    alone = phase == "val" and list(datasets_of(cfg.val_dataloader.dataset)) == [dataset]
+    if alone and (warning := few_images(cfg, number)):
+        yield warning.removeprefix("data: ")
+
+
+def _datasets(cfg: Any) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+    """Yield phase, config and class of the datasets in the loaders; a class that is not known stays a name."""
     from samplug.datasets.configs import datasets_of
     from samplug.registry import DATASETS
 
-    for phase in ("train", "val", "test"):
+    for phase in _PHASES:
         for dataset in datasets_of((cfg.get(f"{phase}_dataloader") or {}).get("dataset")):
             kind = dataset.get("type")  # a class in configs of Python's imports
-            kind = DATASETS.get(kind) if isinstance(kind, str) else kind
-            if hasattr(kind, "check_files"):
-                yield phase, dataset, kind
+            yield phase, dataset, (DATASETS.get(kind) or kind) if isinstance(kind, str) else kind

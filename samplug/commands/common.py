@@ -8,6 +8,7 @@ from typing import Any
 
 from samplug.commands.options import CfgOptions
 from samplug.utils.errors import ConfigError
+from samplug.utils.imports import without_collection
 
 # Sections that a test does not read.
 TRAIN_SECTIONS = (
@@ -59,6 +60,9 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work-dir", help="folder for logs and checkpoints (default: work_dirs/<name of the config>)")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     add_device(parser)
+    parser.add_argument(
+        "--verbose", action="store_true", help="show all that goes to the log file: environment, config, hooks, tables"
+    )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -71,6 +75,13 @@ class _HideGPUs(argparse.Action):
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def check_config(args: argparse.Namespace) -> None:
+    """Load the config of :func:`add_config`, so that its errors come before a command imports torch."""
+    from samplug.config import load_config
+
+    load_config(args.config, args.cfg_options)
+
+
 def load_cfg(args: argparse.Namespace) -> Any:
     """Load the config of :func:`add_runner_arguments`, and set its ``work_dir`` and ``launcher``."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
@@ -79,11 +90,19 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
+    if args.verbose:
+        cfg.verbose = True
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get("work_dir") is None:
         cfg.work_dir = str(Path("work_dirs") / Path(cfg.filename).stem)
     return cfg
+
+
+def announce(kind: str, cfg: Any) -> None:
+    """Say what is about to run, before torch and MMEngine are imported; one of several processes says it."""
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        print(f"{kind}: {cfg.filename} in {cfg.work_dir}, loading", flush=True)
 
 
 def build_runner(cfg: Any) -> Any:
@@ -92,7 +111,8 @@ def build_runner(cfg: Any) -> Any:
     Raises:
         ConfigError: The work folder cannot be written, or there is no such Runner.
     """
-    import samplug.engine  # noqa: F401
+    with without_collection():
+        import samplug.engine  # noqa: F401
     from samplug.moved import TYPES
     from samplug.registry import RUNNERS
 

@@ -11,6 +11,7 @@ from samplug.evaluation.folders import differences, evaluate, extremes
 from samplug.evaluation.protocols import PROTOCOLS, FileProtocol, GroundTruths, Predictions
 from samplug.evaluation.report import Report, check_writable, table, write_csv
 from samplug.utils.errors import ConfigError
+from samplug.utils.files import Attempts
 from samplug.utils.text import listed_lines
 
 _LISTED = 10
@@ -48,8 +49,9 @@ def execute(args: argparse.Namespace) -> None:
         if method.note:
             print(f"{method.name}: {method.note}")
     reports = evaluate(methods, ground_truths, protocol, args.on_error, args.workers, progress=True)
+    written = _write(args, reports)  # before anything is printed
     _print(reports, protocol, ground_truths)
-    _write(args, reports)
+    written.finish()
 
 
 class _Import(argparse.Action):
@@ -144,14 +146,23 @@ def _print(reports: dict[str, Report], protocol: FileProtocol[Any, Any], ground_
         print("\n" + "\n".join(differences(reports, metric, lower)))
 
 
-def _write(args: argparse.Namespace, reports: dict[str, Report]) -> None:
+def _write(args: argparse.Namespace, reports: dict[str, Report]) -> Attempts:
+    attempts = Attempts()
     if args.out:
         target = Path(args.out)
         for name, report in reports.items():
-            report.write_json(target if args.pred else target.with_suffix(f".{name}{target.suffix}"))
-    if args.csv and args.pred:
-        next(iter(reports.values())).write_csv(args.csv)
-    elif args.csv:
+            with attempts:
+                report.write_json(target if args.pred else target.with_suffix(f".{name}{target.suffix}"))
+    if args.csv:
+        with attempts:
+            _write_csv(args.csv, reports, several=not args.pred)
+    return attempts
+
+
+def _write_csv(path: str, reports: dict[str, Report], several: bool) -> None:
+    if not several:
+        next(iter(reports.values())).write_csv(path)
+    else:
         columns = list(next(iter(reports.values())).summary)
         lines = [["image", *(f"{name}/{column}" for name in reports for column in columns)]]
         images = sorted({image for report in reports.values() for image in report.images})
@@ -161,4 +172,4 @@ def _write(args: argparse.Namespace, reports: dict[str, Report]) -> None:
         rows.append(("(all)", [report.summary for report in reports.values()]))
         for image, scores in rows:
             lines.append([image, *(repr(row[name]) if name in row else "" for row in scores for name in columns)])
-        write_csv(args.csv, lines)
+        write_csv(path, lines)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from samplug.commands.common import add_checkpoint, add_config
+from samplug.commands.common import add_checkpoint, add_config, check_config
+from samplug.utils.imports import without_collection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> None:
-    from samplug.commands.prompt_decoder_onnx import OUTPUTS, export_onnx
+    check_config(args)
+    with without_collection():
+        from samplug.commands.prompt_decoder_onnx import OUTPUTS, export_onnx
 
     names = export_onnx(args.config, args.checkpoint, args.out, args.multimask, args.overwrite, args.cfg_options)
     print(f"written to {args.out}\ninputs: {', '.join(names)}\noutputs: {', '.join(OUTPUTS)}")

@@ -5,7 +5,8 @@ LoRA is merged into the encoder.
 
 import argparse
 
-from samplug.commands.common import add_checkpoint, add_config
+from samplug.commands.common import add_checkpoint, add_config, check_config
+from samplug.utils.imports import without_collection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> None:
-    from samplug.commands.published_weights import export_weights
+    check_config(args)
+    with without_collection():
+        from samplug.commands.published_weights import export_weights
 
     done = export_weights(
         args.config, args.checkpoint, args.out, args.layout, args.video_weights, args.overwrite, args.cfg_options

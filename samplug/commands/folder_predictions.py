@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import track
 
 from samplug.apis.inferencer import Inferencer
-from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
+from samplug.apis.prediction import MASKS
+from samplug.commands.prediction_records import PredictionRecords, facts_of, result_file
 from samplug.config import load_config
 from samplug.converters.from_masks import LabelledImage, export_annotations
 from samplug.datasets.configs import datasets_of
@@ -22,10 +23,11 @@ from samplug.imaging.rasters import Bands
 from samplug.imaging.sources import Source, find_sources
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.files import write_text
+from samplug.utils.files import read_json, write_text
 from samplug.utils.text import indented
 
 _SETTINGS = "predict.json"
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ def predict(
 ) -> Outcome:
     """Predict images into ``masks/``, ``maps/`` and ``overlays/``, see :meth:`samplug.apis.Prediction.save`.
 
-    Images whose result files all exist and are not older than the image are left alone. Files appear when they are
-    whole, so an interrupted run goes on where it was. ``predict.json`` keeps the settings, so that predictions of two
-    models are never mixed.
+    Images that have the size and time of an earlier run, and whose result files can be read, are left alone. Files
+    appear when they are whole, so an interrupted run goes on where it was. ``predict.json`` keeps the settings, so that
+    predictions of two models are never mixed, and ``predict_images.jsonl`` the images that are done.
 
     Args:
         settings: Model and options.
@@ -119,6 +121,7 @@ def predict(
     """
     out = Path(out_dir).expanduser()
     sources = _plan(images, out, recursive)
+    _check_lengths(sources, formats)
     exports = {format: out / format for format in formats}
     for folder in exports.values():
         if folder.exists() and not overwrite:
@@ -126,21 +129,24 @@ def predict(
     cfg = load_config(settings.config, settings.cfg_options)
     stamp = settings.stamp(cfg)
     begun = _begun(stamp, out, overwrite)
-    waiting = [source for source in sources if not _is_finished(source, out, overlay, begun)]
+    records = PredictionRecords(out)
+    waiting = [source for source in sources if not (begun and records.is_done(source, overlay))]
+    facts = {source.name: facts_of(source.path) for source in waiting if source.path}
     failures: dict[str, str] = {}
     if waiting:
         inferencer = Inferencer(
             cfg, settings.checkpoint, device, batch_size, settings.tile, settings.overlap, settings.threshold,
             settings.bands,
         )  # fmt: skip
-        if begun == math.inf:  # written when the model is built: settings that build no model have no predictions
+        if not begun:  # written when the model is built: settings that build no model have no predictions
+            records.clear()
             write_text(out / _SETTINGS, json.dumps(stamp, indent=1) + "\n")
         console = Console(stderr=True)
         for prediction in track(
             inferencer.stream(waiting, on_error="skip"), "predicting", len(waiting), console=console,
             disable=not console.is_terminal,
         ):  # fmt: skip
-            prediction.save(out, overlay)
+            records.add(prediction.source, facts.get(prediction.name), prediction.save(out, overlay))
         failures = inferencer.failures
     objects = {}
     for format, folder in exports.items():
@@ -198,43 +204,39 @@ def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Sour
     return sources
 
 
-def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> float:
-    """Return the time in seconds since which a folder's predictions have these settings; infinity if none have."""
+def _check_lengths(sources: Sequence[Source], formats: Sequence[str]) -> None:
+    """Find names that are too long for a file system before the work."""
+    kinds = {"the predictions": ".png", **({"labelme": ".json"} if "labelme" in formats else {})}
+    for source in sources:
+        stem = len(os.fsencode(Path(source.name).name))
+        for kind, suffix in kinds.items():
+            if stem + len(suffix) > _LONGEST_NAME:
+                raise DataError(
+                    f"predict: {source.path}: the file {suffix} of {kind} would have a name of {stem + len(suffix)} "
+                    f"bytes, and file systems take {_LONGEST_NAME} bytes: shorten the name"
+                )
+
+
+def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> bool:
+    """Return True if a folder has predictions of these settings."""
     path = out / _SETTINGS
     if overwrite or not path.is_file():
-        return math.inf
-    before = json.loads(path.read_text(encoding="utf-8"))
+        return False
+    before = read_json(path)
     changed = [name for name in stamp if before.get(name) != stamp[name]]
     if changed:
         raise ConfigError(
             f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose "
             "another --out-dir, or pass --overwrite"
         )
-    return path.stat().st_mtime
-
-
-def _is_finished(source: Source, out: Path, overlay: bool, begun: float) -> bool:
-    """Return True if all result files exist and are newer than the settings and the image."""
-    assert source.path is not None
-    files = [_existing(out / kind / source.name) for kind in (MASKS, MAPS)]
-    if overlay:
-        files.append(_existing(out / OVERLAYS / source.name, (".jpg",)))
-    if not source.path.is_file():
-        return False  # an error that is reported when its turn comes
-    since = max(begun, source.path.stat().st_mtime)
-    return all(file is not None and file.stat().st_mtime >= since for file in files)
-
-
-def _existing(stem: Path, suffixes: Sequence[str] = (".png", ".tif")) -> Path | None:
-    paths = (stem.with_name(stem.name + suffix) for suffix in suffixes)
-    return next((path for path in paths if path.is_file()), None)
+    return True
 
 
 def _labelled(
     sources: Sequence[Source], out: Path, failures: Mapping[str, str], binary: bool
 ) -> Iterator[LabelledImage]:
     for source in sources:
-        mask = _existing(out / MASKS / source.name)
+        mask = result_file(out, MASKS, source.name)
         if source.path is None or mask is None or str(source.path) in failures:
             continue
         labels = read_mask(mask)

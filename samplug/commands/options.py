@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import DictAction
 
 from samplug.utils.errors import ConfigError
+from samplug.utils.literals import literal
 
 
 class CfgOptions(DictAction):
@@ -43,7 +44,7 @@ def parse(text: str) -> Any:
     """
     if "dict(" in text or "{" in text:
         try:
-            return _value(ast.parse(text.strip(), mode="eval").body)
+            return literal(ast.parse(text.strip(), mode="eval").body)
         except (SyntaxError, ValueError) as error:
             raise ConfigError(
                 f"--cfg-options: {text} cannot be read: within dict(...) or {{...}} write values as in Python, texts "
@@ -53,23 +54,3 @@ def parse(text: str) -> Any:
     if "," not in bare and not bare.startswith(("[", "(")):
         return DictAction._parse_int_float_bool(bare)
     return DictAction._parse_iterable(text)
-
-
-def _value(node: ast.expr) -> Any:
-    """Evaluate literals, and calls of dict with literals.
-
-    Raises:
-        ValueError: The expression is anything else.
-    """
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
-        if any(word.arg is None for word in node.keywords):
-            raise ValueError("**")
-        return {word.arg: _value(word.value) for word in node.keywords}
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        return {_value(key): _value(value) for key, value in zip(node.keys, node.values, strict=True) if key}
-    if isinstance(node, ast.List | ast.Tuple):
-        values = [_value(element) for element in node.elts]
-        return values if isinstance(node, ast.List) else tuple(values)
-    if not isinstance(node, ast.Constant | ast.UnaryOp):
-        raise ValueError(ast.unparse(node))
-    return ast.literal_eval(node)

@@ -5,8 +5,9 @@ An interrupted run goes on where it was when the same command is given again.
 
 import argparse
 
-from samplug.commands.common import add_checkpoint, add_config, add_device
+from samplug.commands.common import add_checkpoint, add_config, add_device, check_config
 from samplug.converters.from_masks import EXPORTS
+from samplug.utils.imports import without_collection
 from samplug.utils.text import indented
 
 
@@ -36,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> None:
-    from samplug.commands.folder_predictions import Settings, predict
+    check_config(args)
+    with without_collection():
+        from samplug.commands.folder_predictions import Settings, predict
 
     settings = Settings(
         args.config, args.checkpoint, args.cfg_options, args.tile, args.overlap, args.threshold,

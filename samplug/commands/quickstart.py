@@ -24,8 +24,9 @@ from samplug.evaluation.protocols import ImageResult, Overlap, Saliency
 from samplug.imaging.files import read_mask
 from samplug.registry import DATASETS
 from samplug.utils.files import write_text
-from samplug.visualization import compare_sheet, draw_overlay
+from samplug.visualization import compare_sheet, draw_overlay, write_picture
 
+_CONFIGS = ("quickstart.py", "quickstart_folder.py")
 _SHEET_ROWS = 8
 _METRICS = ("S", "MAE", "IoU")
 
@@ -40,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> None:
     options = {"randomness.seed": args.seed}
     if args.data:
-        config = "samplug::quickstart_folder.py"
+        config = f"samplug::{_CONFIGS[1]}"
         options["data_root"] = args.data
     else:
-        config = "samplug::quickstart.py"
+        config = f"samplug::{_CONFIGS[0]}"
         options["train_seed"] = args.seed
     try:
         quickstart(config, args.out_dir, {**options, **args.cfg_options})
@@ -68,7 +69,9 @@ def quickstart(config: str, out_dir: str, options: Mapping[str, Any]) -> dict[st
     """
     out = Path(out_dir)
     started = time.time()
-    _call("train", config, "--work-dir", str(out), options=options)
+    # A second quickstart replaces the first, but no other training.
+    again = ["--overwrite"] if any((out / name).is_file() for name in _CONFIGS) else []
+    _call("train", config, "--work-dir", str(out), *again, options=options)
     minutes = (time.time() - started) / 60
 
     checkpoint = (out / "last_checkpoint").read_text().strip()
@@ -116,7 +119,7 @@ def _score_baselines(config: str, options: Mapping[str, Any], out: Path) -> dict
                 so_far.append(protocol.score(pred, gt))
         if index < _SHEET_ROWS:
             rows.append(_sheet_row(item, gt, out))
-    cv2.imwrite(str(out / "comparison.png"), compare_sheet(rows))
+    write_picture(out / "comparison.png", compare_sheet(rows))
     return {
         name: protocols[0].summarise(saliency) | protocols[1].summarise(overlap)
         for name, (saliency, overlap) in results.items()
@@ -130,7 +133,7 @@ def _sheet_row(item: dict[str, Any], gt: NDArray[np.bool_], out: Path) -> dict[s
     image = cv2.resize(image, gt.shape[::-1], interpolation=cv2.INTER_CUBIC)
     return {
         "image": image,
-        "truth": gt.astype(np.uint8) * np.uint8(255),
+        "ground truth": gt.astype(np.uint8) * np.uint8(255),
         "untrained": read_mask(out / "untrained" / "masks" / name),
         "trained": trained,
         "overlay": draw_overlay(image, trained > 127, gt),

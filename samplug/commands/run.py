@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from samplug.commands import COMMANDS
 from samplug.utils.errors import UserError
 from samplug.utils.extensions import Extensions
+from samplug.utils.interruption import EXIT_CODE, Interruption, handling, rank_prefix
+from samplug.utils.printing import tolerate_output
 
 # torchrun reports the first process that exits. A process that failed only because a peer died waits this long, so that
 # the peer's error is reported.
@@ -45,8 +47,10 @@ def run(function: Callable[[], None]) -> int:
     because another one did prints one line, since the first error is the one to see. Such a process ends here, after
     its exit handlers.
     """
+    tolerate_output()
     sys.path.append(os.getcwd())  # custom_imports finds modules of the current folder, as with python -m
-    code = _run(function)
+    with handling() as interruption:
+        code = _run(function, interruption)
     if _in_group():
         _exit(code)
     return code
@@ -83,15 +87,18 @@ def _overview(commands: Extensions, prog: str) -> str:
     return "\n".join([f"{usage}{commands.kind}s, each with --help:", *lines])
 
 
-def _run(function: Callable[[], None]) -> int:
+def _run(function: Callable[[], None], interruption: Interruption) -> int:
     try:
         function()
         _leave_group()
-    except KeyboardInterrupt:
-        print(f"{_rank()}interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        interruption.say(str(stop))
+        return EXIT_CODE
     except Exception as error:
-        rank = _rank()
+        if interruption.requested:  # code between here and there has made it an error of its own
+            interruption.say()
+            return EXIT_CODE
+        rank = rank_prefix()
         echo = bool(rank) and _is_echo(error)
         if rank and not echo:
             _tell_launcher(error)
@@ -133,12 +140,6 @@ def _exit(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _rank() -> str:
-    """Return the prefix of messages of one of several processes; empty if there is only one."""
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return f"[rank {os.environ.get('RANK', '?')}] " if several else ""
 
 
 def _tell_launcher(error: Exception) -> None:

@@ -4,15 +4,19 @@ A training record has ``iter``. A validation record has none; its ``step`` is an
 ``LoggerHook(log_metric_by_epoch=True)``.
 """
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from samplug.evaluation.choices import choices
 from samplug.utils.errors import DataError
+from samplug.utils.literals import literal
 
 TRAIN, VAL = "train/", "val/"
 _SCALARS = "scalars.json"
@@ -45,6 +49,7 @@ class RunLog:
         name: Name of the run.
         points: Logged values in the order of their steps.
         notes: Remarks on how the logs were read.
+        chosen_by: Validation metrics by which the run chose, see :func:`samplug.evaluation.choices.choices`.
         recorded_seconds: Time between start and end of the segments, from ``run.json``; None if a segment did not write
             its end.
     """
@@ -52,6 +57,7 @@ class RunLog:
     name: str
     points: list[Point] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    chosen_by: list[str] = field(default_factory=list)
     recorded_seconds: float | None = None
 
     def series(self, key: str) -> list[Point]:
@@ -102,6 +108,7 @@ def read_run(folder: Path, name: str | None = None) -> RunLog:
                 f"{place.name} goes on from step {first}: replaces {len(dropped)} logged steps from there on"
             )
         run.points = [point for point in run.points if point.step < first] + sorted(points, key=lambda p: p.step)
+    run.chosen_by = _chosen_by(segments[-1][0])
     run.recorded_seconds = _recorded_seconds([place for place, _ in segments])
     return run
 
@@ -138,6 +145,20 @@ def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
             yield record
         elif line.strip():
             notes.append(f"{file} line {number} is cut off, as after a kill: skipped")
+
+
+def _chosen_by(place: Path) -> list[str]:
+    """Return the metrics by which the config in a log folder chooses; none without a readable config.
+
+    The config is the resolved one, which consists of literals; it is parsed, not executed.
+    """
+    cfg: dict[str, Any] = {}
+    with suppress(OSError, ValueError, SyntaxError):
+        for statement in ast.parse((place / "vis_data" / "config.py").read_text(encoding="utf-8")).body:
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                with suppress(ValueError):
+                    cfg[statement.targets[0].id] = literal(statement.value)
+    return list(dict.fromkeys(metric for _, metric in choices(cfg)))
 
 
 def _recorded_seconds(places: Sequence[Path]) -> float | None:

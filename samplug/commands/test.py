@@ -2,7 +2,14 @@
 
 import argparse
 
-from samplug.commands.common import TRAIN_SECTIONS, add_checkpoint, add_runner_arguments, build_runner, load_cfg
+from samplug.commands.common import (
+    TRAIN_SECTIONS,
+    add_checkpoint,
+    add_runner_arguments,
+    announce,
+    build_runner,
+    load_cfg,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,4 +37,5 @@ def execute(args: argparse.Namespace) -> None:
 
         cfg.test_dataloader.dataset = with_pipelines(cfg.test_dataloader.dataset, lambda _: cfg.tta_pipeline)
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    announce("test", cfg)
     build_runner(cfg).test()

@@ -2,7 +2,7 @@
 
 import argparse
 
-from samplug.commands.common import add_runner_arguments, build_runner, load_cfg
+from samplug.commands.common import add_runner_arguments, announce, build_runner, load_cfg
 from samplug.utils.errors import ConfigError
 
 
@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="auto",
         metavar="CHECKPOINT",
         help="go on from a checkpoint, or from the latest one in the work folder",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the checkpoints of an earlier training in the work folder"
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size")
@@ -32,9 +35,18 @@ def execute(args: argparse.Namespace) -> None:
                 None, f"--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {args.config}"
             )
         cfg.auto_scale_lr.enable = True
+    if args.resume and args.overwrite:
+        raise argparse.ArgumentError(None, "--resume continues the training that --overwrite would replace: give one")
     if args.resume:
         cfg.resume = True
         # MMEngine reads load_from as the checkpoint to resume; the runner starts from this one if there is none.
         cfg.start_from = cfg.get("load_from") if args.resume == "auto" else None
         cfg.load_from = None if args.resume == "auto" else args.resume
+    elif args.overwrite:
+        cfg.overwrite_work_dir = True
+    announce("train", cfg)
+    if not cfg.get("resume"):
+        from samplug.engine.work_folder import check_unused
+
+        check_unused(cfg)  # before a large model is built
     build_runner(cfg).train()

@@ -1,10 +1,19 @@
 """Arguments and printed lines that several converters share."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
+from samplug.converters.checking import CROWD, IN_BAD_IMAGES, NOT_CHOSEN
 from samplug.converters.reading import FORMATS
+
+_REASONS = {
+    CROWD: "crowd areas (--crowd foreground converts them)",
+    NOT_CHOSEN: "of classes that were not chosen",
+    "without_pixels": "without a pixel (too small, or outside)",
+    IN_BAD_IMAGES: "in images that were left out",
+}
 
 
 def add_annotations(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +26,11 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("dst", type=Path, help="folder for the result")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images, if the source does not name it")
+    parser.add_argument(
+        "--mask-suffix",
+        metavar="END",
+        help="end of the names of label maps and instance masks that is not part of the name, such as _cp_masks.png",
+    )
     parser.add_argument("--format", choices=["auto", *FORMATS], default="auto")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes to convert (default: all)")
     parser.add_argument(
@@ -36,6 +50,17 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 def writing_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of :func:`add_annotations` that ``to_masks`` and ``to_sa1b`` share."""
     return dict(skip_problems=args.on_error == "skip", link=args.link, overwrite=args.overwrite)
+
+
+def print_left_out(summary: dict[str, Any]) -> None:
+    """Print the numbers of objects that were left out by reason; a warning if no object was converted."""
+    counts = summary["objects_left_out"]
+    reasons = ", ".join(f"{counts[reason]} {text}" for reason, text in _REASONS.items() if counts[reason])
+    if not summary["objects"]:
+        why = f"objects left out: {reasons}" if reasons else "it has no objects"
+        print(f"warning: no object of {summary['source']} was converted; {why}", file=sys.stderr)
+    elif reasons:
+        print(f"objects left out: {reasons}")
 
 
 def print_problems(summary: dict[str, Any], folder: Path) -> None:

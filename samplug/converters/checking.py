@@ -1,24 +1,28 @@
 """Select the regions to draw, and check that all of them can be drawn."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
-import cv2
 from rich.console import Console
 from rich.progress import track
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
-from samplug.imaging.encodings import image_from_base64
+from samplug.converters.text_files import naming
+from samplug.imaging.decoding import decode
 from samplug.imaging.files import IMAGE_SUFFIXES, read_image
+from samplug.imaging.limits import UndecodableError
 from samplug.imaging.shapes import Size
-from samplug.utils.errors import ConfigError, DataError, check_choice
-from samplug.utils.files import read_json
+from samplug.utils.errors import ConfigError, DataError, check_choice, did_you_mean
+from samplug.utils.text import listed, shorten
 
 Role = Literal["foreground", "ignored"]
-Crowd = Literal["ignore", "foreground", "skip"]
+Crowd = Literal["ignore", "foreground", "skip", "auto"]
+
+# Reasons why objects are left out.
+CROWD, NOT_CHOSEN, IN_BAD_IMAGES = "crowd", "class_not_chosen", "in_images_left_out"
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -32,7 +36,8 @@ class Selection:
         classes: Names of the foreground classes; None selects all except ``ignore_classes``.
         ignore_classes: Names of classes whose pixels are ignored (neither foreground nor background).
         crowd: Treatment of crowd areas of foreground classes: ``'ignore'`` their pixels, draw them as ``'foreground'``,
-            or ``'skip'`` them.
+            or ``'skip'`` them. ``'auto'``: ``'ignore'``, but an error if all objects of COCO annotations are crowd
+            areas, because some tools mark every mask so.
 
     Raises:
         ConfigError: ``crowd`` is not one of these values.
@@ -40,7 +45,7 @@ class Selection:
 
     classes: Sequence[str] | None = None
     ignore_classes: Sequence[str] = ()
-    crowd: Crowd = "ignore"
+    crowd: Crowd = "auto"
 
     def __post_init__(self) -> None:
         check_choice("annotations", "crowd", self.crowd, get_args(Crowd))
@@ -52,8 +57,17 @@ class Selection:
         if self.classes is not None and region.category not in self.classes:
             return None
         if region.crowd and self.crowd != "foreground":
-            return "ignored" if self.crowd == "ignore" else None
+            return None if self.crowd == "skip" else "ignored"
         return "foreground"
+
+    def left_out(self, regions: Iterable[Region]) -> Counter[str]:
+        """Count the regions that have no role, by reason."""
+        chosen = self.classes
+        return Counter(
+            NOT_CHOSEN if chosen is not None and region.category not in chosen else CROWD
+            for region in regions
+            if self.role(region) is None
+        )
 
     def check(self, known: frozenset[str]) -> None:
         """Compare the selected names with the known classes.
@@ -64,10 +78,11 @@ class Selection:
         foreground, ignored = set(self.classes or ()), set(self.ignore_classes)
         if unknown := sorted((foreground | ignored) - known):
             raise ConfigError(
-                f"annotations: no class is called {', '.join(unknown)}; known classes: {', '.join(sorted(known))}"
+                f"annotations: no class is called {listed(unknown, 5)}{did_you_mean(unknown[0], known)}; known "
+                f"classes: {listed((name[:60] for name in sorted(known)), 20)}"
             )
         if both := sorted(foreground & ignored):
-            raise ConfigError(f"annotations: {', '.join(both)} cannot be foreground and ignored at once")
+            raise ConfigError(f"annotations: {listed(both, 5)} cannot be foreground and ignored at once")
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,7 @@ def check_images(annotations: Annotations, selection: Selection) -> tuple[list[D
     problems = list(annotations.problems)
     checked = in_parallel(lambda image: _check(image, selection), images, "checking")
     for index, (image, outcome) in enumerate(zip(images, checked, strict=True)):
-        found = [*clashes.get(index, []), *([] if isinstance(outcome, Drawing) else outcome)]
+        found = [*([clashes[index]] if index in clashes else []), *([] if isinstance(outcome, Drawing) else outcome)]
         problems += (Problem(str(image.source), what) for what in found)
         if isinstance(outcome, Drawing) and not found:
             drawings.append(outcome)
@@ -113,27 +128,33 @@ def in_parallel(work: Callable[[_In], _Out], items: Sequence[_In], doing: str) -
         pool.shutdown(cancel_futures=True)
 
 
-def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, list[str]]:
-    """Find images whose names would share a mask or JSON file: problems by index of the image."""
+def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, str]:
+    """Find images whose names would share a mask or JSON file: problem by index of the image."""
     by_mask = defaultdict(list)
     for index, image in enumerate(images):
         by_mask[image.mask_name].append(index)
-    return {
-        index: [
-            "is annotated twice: put all of its objects into one entry"
-            if images[other].name == images[index].name
-            else f"differs only in its suffix from {images[other].source}: rename one"
-            for other in same
-            if other != index
-        ]
-        for same in by_mask.values()
-        if len(same) > 1
-        for index in same
-    }
+    problems = {}
+    for same in by_mask.values():
+        for index in same if len(same) > 1 else ():
+            other = same[1] if index == same[0] else same[0]
+            problems[index] = (
+                "is annotated twice: put all of its objects into one entry"
+                if images[other].name == images[index].name
+                else f"differs only in its suffix from {images[other].source}: rename one"
+            )
+    return problems
 
 
 def _check(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]:
     """Decode an image and check its regions. Return what to draw, or the reasons why it cannot be used."""
+    try:
+        with naming(image.source):
+            return _checked(image, selection)
+    except DataError as error:
+        return [*image.problems, str(error).removeprefix(f"data: {image.source} ")]
+
+
+def _checked(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]:
     found = list(image.problems)
     if image.name.suffix.lower() not in IMAGE_SUFFIXES:
         found.append(f"has the name {image.name.name}, not one of {', '.join(sorted(IMAGE_SUFFIXES))}: convert it")
@@ -152,8 +173,16 @@ def _check(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]:
         found.append(f"is {size[1]}x{size[0]} (width x height), its annotation is for {width}x{height}{rotated}")
         return found  # checks of the points would only repeat it
     regions = [(region, role) for region in image.regions if (role := selection.role(region))]
-    found += (f"{region.label} {problem}" for region, _ in regions if (problem := region.shape.problem(size)))
+    found += (f"{region.label} {problem}" for region, _ in regions if (problem := _problem(region, size)))
     return found or Drawing(image, size, regions)
+
+
+def _problem(region: Region, size: Size) -> str | None:
+    """Return why a region cannot be drawn, also if its content is too odd to be checked."""
+    try:
+        return region.shape.problem(size)
+    except (ArithmeticError, RecursionError, TypeError, ValueError) as error:  # numbers of 400 digits, for example
+        return f"cannot be drawn: {shorten(error)}"
 
 
 def _size(image: AnnotatedImage) -> Size:
@@ -161,7 +190,8 @@ def _size(image: AnnotatedImage) -> Size:
     if not image.embedded:
         height, width = read_image(image.source).shape[:2]
         return height, width
-    decoded = image_from_base64(read_json(image.source)["imageData"], cv2.IMREAD_COLOR)
-    if decoded is None:
-        raise DataError(f"data: {image.source} embeds imageData that is not an image, and its imagePath does not exist")
-    return decoded.shape[0], decoded.shape[1]
+    try:
+        height, width = decode(image.embedded_bytes()).pixels.shape[:2]
+    except UndecodableError as error:
+        raise DataError(f"data: {image.source} embeds imageData that is not an image: it {error}") from error
+    return height, width

@@ -1,16 +1,31 @@
 """Read COCO's JSON: one file for all images. LVIS and most annotation tools write it too."""
 
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region, relative_path
-from samplug.imaging.shapes import segmentation_shape, shorten
+from samplug.converters.annotations import (
+    AnnotatedImage,
+    Annotations,
+    Problem,
+    Region,
+    found_path,
+    is_text_name,
+    stated_flag,
+    stated_size,
+)
+from samplug.converters.text_files import naming
+from samplug.imaging.shapes import segmentation_shape
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
+from samplug.utils.text import listed, shorten
 
 # Number of file names by which the folder of images is found.
 _TRIED_IMAGES = 20
+
+_Entry = dict[str, Any]
+_Key = int | str | None
 
 
 def read_coco(source: Path, images: Path | None = None) -> Annotations:
@@ -19,98 +34,134 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
     Args:
         source: The JSON file.
         images: Folder that ``file_name`` is relative to. By default the first of these that contains images of the
-            file: the folder of the JSON file, ``images`` in it or beside it, and folders in or beside it whose name is
-            part of the name of the JSON file (``annotations/instances_train2017.json``: ``train2017``).
+            file: the folder of the JSON file, ``images`` in it or beside it, and folders in or beside it, or in
+            ``images``, whose name is part of the name of the JSON file (``annotations/instances_train2017.json``:
+            ``train2017``; CVAT's ``annotations/instances_default.json``: ``images/default``).
 
     Raises:
         DataError: The file is not COCO JSON, or the folder of images is not found.
     """
     content = read_json(source)
-    image_entries, annotations, category_entries = (
-        _section(source, content, name) for name in ("images", "annotations", "categories")
-    )
-    categories = _categories(source, category_entries)
-    problems: list[Problem] = []
-    by_id: dict[Any, AnnotatedImage] = {}
-    for index, entry in enumerate(image_entries):
-        where = f"{source}: images[{index}]"
-        image_id = entry.get("id")
-        name = _file_name(entry)
-        if not isinstance(image_id, int | str):
-            problems.append(Problem(where, f"has the id {shorten(image_id)}: neither a number nor a string"))
-        elif image_id in by_id:
-            problems.append(Problem(where, f"has the id {image_id!r} of {by_id[image_id].name} too"))
-            by_id[image_id].problems.append(f"has the id {image_id!r} of images[{index}] too")
-        elif name is None:
-            problems.append(
-                Problem(
-                    where, f"has the file_name {shorten(entry.get('file_name'))}: not a path inside a folder of images"
-                )
-            )
-        else:
-            stated = (entry["height"], entry["width"]) if {"height", "width"} <= entry.keys() else None
-            by_id[image_id] = AnnotatedImage(Path(name), name, stated_size=stated)
-    folder = _image_folder(source, images, list(by_id.values()))
-    for image in by_id.values():
-        image.source = folder / image.name
-    for index, entry in enumerate(annotations):
-        label = f"annotation {entry.get('id', f'number {index}')}"
-        owner = by_id.get(entry["image_id"]) if isinstance(entry.get("image_id"), int | str) else None
-        if owner is None:
-            problems.append(Problem(f"{source}: {label}", f"has the unknown image_id {shorten(entry.get('image_id'))}"))
-            continue
-        category_id = entry.get("category_id")
-        if not isinstance(category_id, int | str) or category_id not in categories:
-            owner.problems.append(f"{label} has the unknown category_id {shorten(category_id)}")
-            continue
-        shape, crowd = segmentation_shape(entry.get("segmentation")), bool(entry.get("iscrowd", 0))
-        owner.regions.append(Region(label, categories[category_id], shape, crowd))
+    with naming(source):
+        image_entries, annotations, category_entries = (
+            _section(source, content, name) for name in ("images", "annotations", "categories")
+        )
+        categories = _categories(source, category_entries)
+        folder = _image_folder(source, images, [text for entry in image_entries if (text := _file_name(entry))])
+        problems: list[Problem] = []
+        by_id = _images(source, image_entries, folder, problems)
+        for index, entry in enumerate(annotations):
+            label = f"annotation {shorten(entry['id']) if 'id' in entry else f'number {index}'}"
+            owner = by_id.get(_key(entry.get("image_id")))
+            if owner is None:
+                what = f"has the unknown image_id {shorten(entry.get('image_id'))}"
+                problems.append(Problem(f"{source}: {label}", what))
+            else:
+                _add_region(owner, label, entry, categories)
     return Annotations(source, "coco", frozenset(categories.values()), list(by_id.values()), problems)
 
 
-def _section(source: Path, content: Any, name: str) -> list[dict[str, Any]]:
+def _section(source: Path, content: Any, name: str) -> list[_Entry]:
+    """Return a list of the file; an element that is no object is an empty one, which lacks all that it needs."""
     entries = content.get(name) if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list):
         raise DataError(f"data: {source} is not COCO JSON: it has no list of {name}")
-    return entries
+    return [entry if isinstance(entry, dict) else {} for entry in entries]
 
 
-def _categories(source: Path, entries: Sequence[dict[str, Any]]) -> dict[int | str, str]:
-    names: dict[int | str, str] = {}
+def _categories(source: Path, entries: Sequence[_Entry]) -> dict[_Key, str]:
+    names: dict[_Key, str] = {}
     for index, entry in enumerate(entries):
-        key, name = entry.get("id"), entry.get("name")
-        if not isinstance(key, int | str) or not isinstance(name, str):
+        key, name = _key(entry.get("id")), entry.get("name")
+        if key is None or not is_text_name(name):
             raise DataError(f"data: {source}: categories[{index}] lacks an id or a name: {shorten(entry)}")
         if names.setdefault(key, name) != name:
-            raise DataError(f"data: {source}: the category id {key!r} stands for {names[key]!r} and {name!r}")
+            raise DataError(
+                f"data: {source}: the category id {shorten(key)} stands for {shorten(names[key])} and {shorten(name)}"
+            )
     return names
 
 
-def _file_name(entry: dict[str, Any]) -> PurePosixPath | None:
+def _images(
+    source: Path, entries: Sequence[_Entry], folder: Path, problems: list[Problem]
+) -> dict[_Key, AnnotatedImage]:
+    """Make the images by id; entries that cannot be used are added to ``problems``."""
+    by_id: dict[_Key, AnnotatedImage] = {}
+    for index, entry in enumerate(entries):
+        where = f"{source}: images[{index}]"
+        image_id, text = _key(entry.get("id")), _file_name(entry)
+        name = found_path(text, folder) if text else None
+        if image_id is None:
+            problems.append(Problem(where, f"has the id {shorten(entry.get('id'))}: neither a number nor a string"))
+        elif image_id in by_id:
+            problems.append(Problem(where, f"has the id {shorten(image_id)} of {by_id[image_id].name} too"))
+            by_id[image_id].problems.append(f"has the id {shorten(image_id)} of images[{index}] too")
+        elif name is None:
+            what = f"has the file_name {shorten(text)}: not a path of an image in {folder}"
+            problems.append(Problem(where, what))
+        else:
+            by_id[image_id] = image = AnnotatedImage(folder / name, name)
+            try:
+                image.stated_size = stated_size(entry.get("height"), entry.get("width"))
+            except ValueError as error:
+                image.problems.append(str(error))
+    return by_id
+
+
+def _add_region(image: AnnotatedImage, label: str, entry: _Entry, categories: Mapping[_Key, str]) -> None:
+    """Add the object of an annotation to its image, or the reason why it cannot be used."""
+    category = categories.get(_key(entry.get("category_id")))
+    if category is None:
+        image.problems.append(f"{label} has the unknown category_id {shorten(entry.get('category_id'))}")
+        return
+    try:
+        crowd = stated_flag(entry.get("iscrowd"))
+    except ValueError as error:
+        image.problems.append(f"{label} has the iscrowd {error}")
+        return
+    image.regions.append(Region(label, category, segmentation_shape(entry.get("segmentation")), crowd))
+
+
+def _key(value: Any) -> _Key:
+    """Return an id; tables of home-made converters make 7.0 and ``"7"`` of 7. None if it is no id."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and value == (value.lstrip("0")[:18] or "0"):
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _file_name(entry: _Entry) -> str | None:
     """Return ``file_name``; for LVIS 1.0, which has none, folder and file of ``coco_url``."""
     if "file_name" not in entry and isinstance(entry.get("coco_url"), str):
-        return relative_path("/".join(entry["coco_url"].split("/")[-2:]))
+        return "/".join(entry["coco_url"].split("/")[-2:])
     name = entry.get("file_name")
-    return relative_path(name) if isinstance(name, str) else None
+    return name if isinstance(name, str) else None
 
 
-def _image_folder(source: Path, images: Path | None, entries: Sequence[AnnotatedImage]) -> Path:
+def _image_folder(source: Path, images: Path | None, names: Sequence[str]) -> Path:
     if images is not None:
         if not images.is_dir():
             raise DataError(f"data: the folder of images {images} does not exist")
         return images
-    around = (source.parent, source.parent.absolute().parent)
-    named = [
-        path for folder in around for path in sorted(folder.iterdir()) if path.is_dir() and path.name in source.stem
-    ]
-    candidates = [source.parent, *(folder / "images" for folder in around), *named]
-    names = [entry.name for entry in entries[:_TRIED_IMAGES]]
+    tried = names[:_TRIED_IMAGES]
+    candidates = list(_candidates(source))
     for folder in candidates:
-        if any((folder / name).is_file() for name in names):
+        if any((path := found_path(name, folder)) and os.path.isfile(folder / path) for name in tried):
             return folder
-    if not entries:
+    if not names:
         return source.parent
     raise DataError(
-        f"data: the images of {source} ({', '.join(map(str, names[:2]))}, ...) are in none of "
-        f"{', '.join(map(str, candidates))}: name their folder with --images"
+        f"data: the images of {source} ({listed(map(shorten, names), 2)}) are in none of "
+        f"{listed(map(str, candidates), 5)}: name their folder with --images"
     )
+
+
+def _candidates(source: Path) -> Iterator[Path]:
+    """Yield the folders in which images are looked for."""
+    around = (source.parent, source.parent.absolute().parent)
+    yield source.parent
+    yield from (folder / "images" for folder in around)
+    for folder in (*around, *(folder / "images" for folder in around)):
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.iterdir()) if path.is_dir() and path.name in source.stem)

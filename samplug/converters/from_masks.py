@@ -1,10 +1,12 @@
 """Export masks as annotations of other tools; corrected annotations are read back by ``to_masks``."""
 
-import json
+import logging
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,16 @@ import yaml
 from numpy.typing import NDArray
 
 from samplug.converters.outlines import connected_parts, outline_polygon
+from samplug.converters.text_files import write_json
 from samplug.utils.errors import DataError
 from samplug.utils.extensions import Extensions
-from samplug.utils.files import replacing_folder
+from samplug.utils.files import replacing_folder, write_text
 from samplug.utils.rle import encode_rle
 
 # Largest distance in pixels between a polygon and the border that it outlines.
 _TOLERANCE = 1.0
+# Characters that Windows does not allow in a name, nor a blank or point at its end, nor the names of devices.
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 # Functions (images, empty folder, class names) -> number of objects. Other packages add theirs as entry points.
 EXPORTS = Extensions(
     "export format",
@@ -73,7 +78,7 @@ def export_annotations(
     ``coco`` writes ``annotations.json`` with exact run lengths, ``labelme`` a JSON file for each image, ``yolo`` the
     folder ``labels/`` and ``data.yaml``. The polygons of the last two deviate from the border by at most one pixel;
     parts too small for a polygon are left out, holes are joined to the outline by a slit. ``coco`` and ``yolo`` link
-    the images into ``images/``; labelme's files refer to them in their place.
+    the images into ``images/``, or copy them where links cannot be made; labelme's files refer to them in their place.
 
     The folder is written under a temporary name and then renamed, so it is complete or missing.
 
@@ -88,23 +93,39 @@ def export_annotations(
         Number of objects.
 
     Raises:
-        DataError: The folder exists, or cannot be written.
+        DataError: The folder exists, is not a folder, or cannot be written.
     """
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        raise DataError(f"export: {folder} is a file or link, not a folder: move it away, or name another folder")
     if folder.exists() and not overwrite:
         raise DataError(f"export: {folder} exists, perhaps with corrections: move it away, or name another folder")
+    unusual: list[str] = []
     try:
         with replacing_folder(folder) as partial:
-            return EXPORTS.load(format)(images, partial, classes)
+            number: int = EXPORTS.load(format)(_noted(images, unusual), partial, classes)
     except OSError as error:
         raise DataError(f"export: {folder} cannot be written: {error.strerror or error}") from error
+    if unusual:
+        _warn(f"export: {len(unusual)} names cannot be used on Windows, the first is {unusual[0]!r}: {folder}")
+    return number
+
+
+def _noted(images: Iterable[LabelledImage], unusual: list[str]) -> Iterator[LabelledImage]:
+    """Yield the images, and note the names that Windows does not allow."""
+    for image in images:
+        parts = PurePosixPath(image.file_name).parts
+        if any(_NOT_ON_WINDOWS.search(part) for part in parts):
+            unusual.append(image.file_name)
+        yield image
 
 
 def write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[str]) -> int:
     """Write ``annotations.json`` with exact run lengths, and link the images."""
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    placed = _Images(folder)
     for image_id, image in enumerate(images, start=1):
-        _link(image, folder)
+        placed.add(image)
         entries.append({"id": image_id, "file_name": image.file_name, **image.size})
         for label, part, (x, y) in image.parts():
             height, width = part.shape
@@ -122,7 +143,7 @@ def write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[
                 }
             )
     categories = [{"id": index, "name": name} for index, name in enumerate(classes) if index]
-    _write_json(folder / "annotations.json", {"images": entries, "annotations": annotations, "categories": categories})
+    write_json(folder / "annotations.json", {"images": entries, "annotations": annotations, "categories": categories})
     return len(annotations)
 
 
@@ -136,16 +157,15 @@ def write_labelme(images: Iterable[LabelledImage], folder: Path, classes: Sequen
         ]
         path = folder / f"{image.name}.json"
         size = {"imageHeight": image.labels.shape[0], "imageWidth": image.labels.shape[1]}
-        where = os.path.relpath(image.image.resolve(), path.parent.resolve())
         content: dict[str, Any] = {
             "version": "5.0.0",
             "flags": {},
             "shapes": shapes,
-            "imagePath": where,
+            "imagePath": _path_from(path.parent.resolve(), image.image.resolve()),
             "imageData": None,
             **size,
         }
-        _write_json(path, content)
+        write_json(path, content)
         number += len(shapes)
     return number
 
@@ -155,31 +175,55 @@ def write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[
     number = 0
     for kind in ("images", "labels"):
         (folder / kind).mkdir()
+    placed = _Images(folder)
     for image in images:
-        _link(image, folder)
+        placed.add(image)
         sides = np.array(image.labels.shape[::-1])
         lines = [
             " ".join([str(label - 1), *(f"{value:.6f}" for value in (ring / sides).ravel())])
             for label, ring in image.polygons(edges=True)
         ]
         text = "".join(f"{line}\n" for line in lines)
-        _write_text(folder / "labels" / f"{image.name}.txt", text)
+        write_text(folder / "labels" / f"{image.name}.txt", text)
         number += len(lines)
     content: dict[str, Any] = {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(classes[1:]))}
-    _write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_text(folder / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return number
 
 
-def _link(image: LabelledImage, folder: Path) -> None:
-    path = folder / "images" / image.file_name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(image.image.resolve())
+class _Images:
+    """The folder ``images/`` of an export: links, or copies where links cannot be made, which it says once.
+
+    Windows needs a privilege for links; exFAT and some network drives have none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "images"
+        self._copies = False
+
+    def add(self, image: LabelledImage) -> None:
+        """Add an image under its name."""
+        path, source = self.folder / image.file_name, image.image.resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._copies:
+            try:
+                return path.symlink_to(source)
+            except (OSError, NotImplementedError) as error:
+                self._copies = True
+                reason = getattr(error, "strerror", None) or error
+                _warn(f"export: links to images cannot be made here ({reason}): the images are copied")
+        shutil.copyfile(source, path)
 
 
-def _write_json(path: Path, content: Any) -> None:
-    _write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+def _path_from(folder: Path, path: Path) -> str:
+    """Return a path relative to a folder; as it stands if they are on different drives of Windows."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return str(path)
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+def _warn(text: str) -> None:
+    from mmengine.logging import print_log  # imports torch
+
+    print_log(text, "current", logging.WARNING)

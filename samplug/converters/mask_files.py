@@ -1,6 +1,6 @@
 """Read masks as annotations: a label map for each image, or a folder of masks for each image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
@@ -13,25 +13,35 @@ from samplug.imaging.shapes import RunLengths
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.rle import RLE, encode_rle, from_labels
 
-_MASK_SUFFIX = ".png"
+# The first suffix of which there are files.
+_SUFFIXES = (".png", ".tif", ".tiff")
+# Endings that programs put behind the name of the image; the first two are Cellpose's.
+_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
 _OBJECT = "object"
 _SAMPLED = 64
 
 
-def read_label_maps(source: Path, images: Path | None = None) -> Annotations:
-    """Read a folder of label maps in PNG files: each grey value or palette index except 0 is an object and its class.
+def read_label_maps(source: Path, images: Path | None = None, suffix: str | None = None) -> Annotations:
+    """Read a folder of label maps: each grey value or palette index except 0 is an object and its class.
 
     Args:
-        source: Folder of label maps; names of subfolders are part of the name.
+        source: Folder of label maps, which may also contain the images; names of subfolders are part of the name.
         images: Folder of images with the same names.
+        suffix: End of the file names that is not part of the name, such as ``'_cp_masks.png'``. None: ``.png``, or
+            ``.tif`` where there are no PNG files; if no image has such a name, the names of maps may end in
+            ``_cp_masks``, ``_masks``, ``_mask``, ``_labels`` or ``_label``.
 
     Raises:
         DataError: A folder is missing.
         ConfigError: ``images`` is None.
     """
     folder = _require(images, "label-maps")
-    files, problems = list_files(source, _MASK_SUFFIX, recursive=True)
+    files, problems = _list_masks(source, suffix)
     pictures, more = list_files(folder, recursive=True)
+    if suffix is None:
+        files = _without_ending(files, pictures)
+    maps = set(files.values())
+    pictures = {name: path for name, path in pictures.items() if path not in maps}
     found = match_files(pictures, files, partner="label map", option="")
     entries = [
         AnnotatedImage(pair.image, PurePosixPath(pair.image.relative_to(folder).as_posix())) for pair in found.pairs
@@ -40,17 +50,20 @@ def read_label_maps(source: Path, images: Path | None = None) -> Annotations:
         entries, found.pairs, in_parallel(_label_map, [pair.mask for pair in found.pairs], "reading"), strict=True
     ):
         _add(entry, pair.mask, outcome)
-    return _annotations(source, "label-maps", entries, found.problems | problems | more)
+    hint = "; --mask-suffix names another ending, such as _cp_masks.png"
+    missing = {path: what + hint * what.startswith("has no") for path, what in found.problems.items()}
+    return _annotations(source, "label-maps", entries, missing | problems | more)
 
 
-def read_instance_masks(source: Path, images: Path | None = None) -> Annotations:
-    """Read a folder that contains, for each image, a folder with one PNG mask for each object.
+def read_instance_masks(source: Path, images: Path | None = None, suffix: str | None = None) -> Annotations:
+    """Read a folder that contains, for each image, a folder with one mask for each object.
 
     A sample of the masks decides whether they are 0/1 or 0/255, as in ``BinarySegDataset``.
 
     Args:
         source: Folder of folders; ``source/a/*.png`` belongs to the image ``a.jpg``.
         images: Folder of images.
+        suffix: End of the file names of masks. None: ``.png``, or ``.tif`` where there are no PNG files.
 
     Raises:
         DataError: A folder is missing, or the masks are of mixed kinds.
@@ -59,14 +72,14 @@ def read_instance_masks(source: Path, images: Path | None = None) -> Annotations
     folder = _require(images, "instance-masks")
     check_folder(source)
     pictures, problems = list_files(folder, recursive=True)
+    files, more = _list_masks(source, suffix)
     masks: dict[str, list[Path]] = {}
-    for path in sorted(source.rglob(f"*{_MASK_SUFFIX}")):
-        if not path.name.startswith("."):
-            masks.setdefault(path.parent.relative_to(source).as_posix(), []).append(path)
+    for path in files.values():
+        masks.setdefault(path.parent.relative_to(source).as_posix(), []).append(path)
     found = match_files(pictures, {name: source / name for name in masks}, partner="folder of masks", option="")
     everything = [path for paths in masks.values() for path in paths]
     if not everything:
-        raise DataError(f"data: {source} contains no folders of {_MASK_SUFFIX} masks")
+        raise DataError(f"data: {source} contains no folders of {suffix or '.png or .tif'} masks")
     spec = decide_mask_values(everything[:: max(1, len(everything) // _SAMPLED)])
     entries: list[AnnotatedImage] = []
     for pair in found.pairs:
@@ -74,7 +87,32 @@ def read_instance_masks(source: Path, images: Path | None = None) -> Annotations
         for path, outcome in zip(masks[pair.name], _read_masks(masks[pair.name], spec), strict=True):
             _add(entry, path, outcome)
         entries.append(entry)
-    return _annotations(source, "instance-masks", entries, found.problems | problems)
+    return _annotations(source, "instance-masks", entries, found.problems | problems | more)
+
+
+def _list_masks(source: Path, suffix: str | None) -> tuple[dict[str, Path], dict[str, str]]:
+    """List masks: name -> file, and problems."""
+    for ending in [suffix] if suffix else _SUFFIXES:
+        files, problems = list_files(source, ending, recursive=True)
+        if files or problems:
+            break
+    return files, problems
+
+
+def _without_ending(files: dict[str, Path], pictures: Mapping[str, Path]) -> dict[str, Path]:
+    """Remove the ending from the names of maps by which they fit most images; keep the names if they fit themselves."""
+    if any(name in pictures and pictures[name] != path for name, path in files.items()):
+        return files
+    fitting = {ending: sum(f"{name}{ending}" in files for name in pictures) for ending in _ENDINGS}
+    best = max(fitting, key=fitting.__getitem__)
+    if not fitting[best]:
+        return files
+    images = set(pictures.values())
+    return {
+        name.removesuffix(best): path
+        for name, path in files.items()
+        if name.endswith(best) or path not in images  # other files of the folder of maps have no image
+    }
 
 
 def _label_map(path: Path) -> dict[str, RLE] | str:

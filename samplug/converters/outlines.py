@@ -1,12 +1,14 @@
 """Outline masks with polygons, for tools that know only polygons."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 Ring = NDArray[np.int64]
 
@@ -71,6 +73,8 @@ def _joined(outer: Ring, holes: list[Ring]) -> Ring:
     points = np.concatenate(rings)
     owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     places = np.concatenate([np.arange(len(ring)) for ring in rings])
+    from scipy.spatial import cKDTree  # takes longer to import than all of samplug.converters
+
     tree = cKDTree(points)
     starts = [int(ring[:, 0].argmin()) for ring in rings]
     # Joining only to the left avoids cycles. Nothing is joined to the rightmost hole, so the order is right to left.
@@ -98,7 +102,7 @@ def _inserted(ring: Ring, joined: list[tuple[int, Ring]], start: int) -> Ring:
     return np.concatenate(pieces)
 
 
-def _nearest(tree: cKDTree, point: NDArray[np.int64], allowed: NDArray[np.bool_]) -> int:
+def _nearest(tree: "cKDTree", point: NDArray[np.int64], allowed: NDArray[np.bool_]) -> int:
     """Find the index of the nearest allowed point; at least one is allowed."""
     number = 16
     while True:

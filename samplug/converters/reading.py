@@ -9,23 +9,20 @@ from samplug.converters.mask_files import read_instance_masks, read_label_maps
 from samplug.converters.yolo import read_yolo
 from samplug.utils.errors import ConfigError, DataError
 
-FORMATS = {
-    "coco": read_coco,
-    "labelme": read_labelme,
-    "yolo": read_yolo,
-    "label-maps": read_label_maps,
-    "instance-masks": read_instance_masks,
-}
+_MASKS = {"label-maps": read_label_maps, "instance-masks": read_instance_masks}
+FORMATS = {"coco": read_coco, "labelme": read_labelme, "yolo": read_yolo, **_MASKS}
 _SOURCES = {
     "coco": "a JSON file",
     "labelme": "a folder of JSON files",
     "yolo": "a folder or a yaml file",
-    "label-maps": "a folder of PNG files",
-    "instance-masks": "a folder of folders of PNG files",
+    "label-maps": "a folder of PNG or TIFF files",
+    "instance-masks": "a folder of folders of masks",
 }
 
 
-def read_annotations(source: Path, format: str = "auto", images: Path | None = None) -> Annotations:
+def read_annotations(
+    source: Path, format: str = "auto", images: Path | None = None, mask_suffix: str | None = None
+) -> Annotations:
     """Read annotations of any known format.
 
     Args:
@@ -33,10 +30,11 @@ def read_annotations(source: Path, format: str = "auto", images: Path | None = N
             or a folder of folders of masks.
         format: A key of ``FORMATS``, or ``'auto'`` to recognise the format; folders of masks are not recognised.
         images: Folder of images, if the source does not name it.
+        mask_suffix: End of the names of label maps and instance masks, see :func:`read_label_maps`.
 
     Raises:
         DataError: ``source`` does not exist, has no known format, or cannot be read in this format.
-        ConfigError: The format is unknown.
+        ConfigError: The format is unknown, or has no masks to which ``mask_suffix`` could apply.
     """
     if not source.exists():
         raise DataError(f"data: {source} does not exist")
@@ -48,7 +46,11 @@ def read_annotations(source: Path, format: str = "auto", images: Path | None = N
     fits = {"coco": is_json, "yolo": not is_json}.get(format, source.is_dir())
     if not fits:
         raise DataError(f"data: {source} is not {_SOURCES[format]}, as {format} annotations must be")
-    return FORMATS[format](source, images)
+    if mask_suffix is None:
+        return FORMATS[format](source, images)
+    if format not in _MASKS:
+        raise ConfigError(f"annotations: mask_suffix={mask_suffix!r} is for {' and '.join(_MASKS)}, not for {format}")
+    return _MASKS[format](source, images, mask_suffix)
 
 
 def _format_of(source: Path) -> str:

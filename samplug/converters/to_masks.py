@@ -13,16 +13,16 @@ import cv2
 import numpy as np
 
 from samplug.converters.annotations import Annotations, Problem
-from samplug.converters.arguments import add_annotations, print_problems, writing_options
+from samplug.converters.arguments import add_annotations, print_left_out, print_problems, writing_options
 from samplug.converters.checking import Drawing, Role, Selection, in_parallel
 from samplug.converters.reading import read_annotations
+from samplug.converters.text_files import write_json
 from samplug.converters.writing import (
     Link,
     check_destination,
     check_sources,
     usable_drawings,
     write_image,
-    write_json,
 )
 from samplug.utils.files import replace_file
 
@@ -36,19 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--crowd",
-        choices=["ignore", "foreground", "skip"],
-        default="ignore",
-        help="crowd areas: pixels to ignore, foreground, or not drawn",
+        choices=["ignore", "foreground", "skip", "auto"],
+        default="auto",
+        help="crowd areas (iscrowd=1): pixels to ignore, objects like others, or not drawn; auto: ignore, unless all "
+        "objects are marked so, as CVAT marks brush masks",
     )
 
 
 def execute(args: argparse.Namespace) -> None:
     selection = Selection(args.classes, args.ignore_classes, args.crowd)
-    annotations = read_annotations(args.src, args.format, args.images)
+    annotations = read_annotations(args.src, args.format, args.images, args.mask_suffix)
     summary = to_masks(annotations, args.dst, selection, **writing_options(args))
     print(f"{summary['images']} masks in {args.dst / 'masks'}")
     if empty := len(summary["images_without_regions"]):
         print(f"{empty} of them are empty: nothing of the classes is annotated there")
+    print_left_out(summary)
     print_problems(summary, args.dst)
     if summary["ignored_pixels"]:
         values = ", ".join(f"{name}={value}" for name, value in summary["mask_values"].items())
@@ -91,11 +93,11 @@ def to_masks(
         The content of ``summary.json``: counts, classes, problems, and the ``mask_values`` to configure.
 
     Raises:
-        DataError: The annotations have problems (one message lists all), no image can be used, files would be
-            overwritten, or a file cannot be written.
+        DataError: The annotations have problems (one message lists all), no image can be used, all objects are crowd
+            areas, files would be overwritten, or a file cannot be written.
         ConfigError: ``selection`` names an unknown class.
     """
-    drawings, problems = usable_drawings("to-masks", annotations, selection or Selection(), skip_problems)
+    drawings, problems, left_out = usable_drawings("to-masks", annotations, selection or Selection(), skip_problems)
     check_sources("to-masks", annotations, drawings, link)
     masks = sorted({destination / "masks" / drawing.image.mask_name for drawing in drawings})
     images = [] if link == "none" else [destination / "images" / drawing.image.name for drawing in drawings]
@@ -108,7 +110,7 @@ def to_masks(
         overwrite,
     )
     written = list(in_parallel(lambda drawing: _write(drawing, destination, link), drawings, "writing"))
-    summary = _summary(annotations, drawings, written, problems)
+    summary = _summary(annotations, drawings, written, problems, left_out)
     write_json(destination / "summary.json", summary, indent=2)
     return summary
 
@@ -128,7 +130,11 @@ def _write(drawing: Drawing, destination: Path, link: Link) -> _Written:
 
 
 def _summary(
-    annotations: Annotations, drawings: Sequence[Drawing], written: Sequence[_Written], problems: Sequence[Problem]
+    annotations: Annotations,
+    drawings: Sequence[Drawing],
+    written: Sequence[_Written],
+    problems: Sequence[Problem],
+    left_out: dict[str, int],
 ) -> dict[str, Any]:
     classes: dict[str, Counter[str]] = defaultdict(Counter)
     for drawing, result in zip(drawings, written, strict=True):
@@ -138,6 +144,7 @@ def _summary(
             classes[category]["images"] += 1
             classes[category]["regions_without_pixels"] += result.without_pixels[category]
     ignored = sum(result.ignored_pixels for result in written)
+    empty = sum(result.without_pixels.total() for result in written)
     columns = ("images", "foreground_regions", "ignored_regions", "regions_without_pixels")
     return {
         "source": str(annotations.source),
@@ -146,6 +153,8 @@ def _summary(
         "images_left_out": len(annotations.images) - len(drawings),
         "images_without_regions": [str(drawing.image.name) for drawing in drawings if not drawing.regions],
         "classes": {name: {column: classes[name][column] for column in columns} for name in sorted(classes)},
+        "objects": sum(len(drawing.regions) for drawing in drawings) - empty,
+        "objects_left_out": left_out | {"without_pixels": empty},
         "ignored_pixels": ignored,
         "mask_values": (
             {"foreground": [VALUES["foreground"]], "background": [0], "ignore": [VALUES["ignored"]]}

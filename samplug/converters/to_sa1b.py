@@ -15,41 +15,45 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from samplug.converters.annotations import Annotations
-from samplug.converters.arguments import add_annotations, print_problems, writing_options
+from samplug.converters.arguments import add_annotations, print_left_out, print_problems, writing_options
 from samplug.converters.checking import Drawing, Selection, in_parallel
 from samplug.converters.outlines import connected_parts
 from samplug.converters.reading import read_annotations
+from samplug.converters.text_files import write_json
 from samplug.converters.writing import (
     Link,
     check_destination,
     check_sources,
     usable_drawings,
     write_image,
-    write_json,
 )
 from samplug.utils.rle import encode_rle
+from samplug.utils.text import listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_annotations(parser)
     parser.add_argument(
-        "--crowd", choices=["foreground", "skip"], default="skip", help="crowd areas: objects like others, or left out"
+        "--crowd",
+        choices=["foreground", "skip", "auto"],
+        default="auto",
+        help="crowd areas (iscrowd=1): objects like others, or left out; auto: left out, unless all objects are marked "
+        "so, as CVAT marks brush masks",
     )
     parser.add_argument("--components", action="store_true", help="each connected part becomes an object")
 
 
 def execute(args: argparse.Namespace) -> None:
     selection = Selection(args.classes, crowd=args.crowd)
-    annotations = read_annotations(args.src, args.format, args.images)
+    annotations = read_annotations(args.src, args.format, args.images, args.mask_suffix)
     summary = to_sa1b(annotations, args.dst, selection, args.components, **writing_options(args))
     print(f"{summary['objects']} objects of {summary['images']} images in {args.dst / 'images'}")
     if bare := len(summary["images_without_objects"]):
         print(f"{bare} of the images have no objects")
-    if empty := summary["objects_without_pixels"]:
-        print(f"{empty} objects without a pixel left out")
+    print_left_out(summary)
     if annotations.format == "label-maps":
         values = sorted(summary["categories"].items(), key=lambda item: int(item[0]))
-        counts = ", ".join(f"{value} ({number})" for value, number in values)
+        counts = listed((f"{value} ({number})" for value, number in values), 20)
         print(f"values and their objects: {counts}; --classes takes some of them alone (255 often means unlabelled)")
     print_problems(summary, args.dst)
     print(f"its data_root: {args.dst / 'images'}")
@@ -84,11 +88,13 @@ def to_sa1b(
         The content of ``summary.json``: counts, categories, problems.
 
     Raises:
-        DataError: The annotations have problems (one message lists all), no image can be used, files would be
-            overwritten, or a file cannot be written.
+        DataError: The annotations have problems (one message lists all), no image can be used, all objects are crowd
+            areas, files would be overwritten, or a file cannot be written.
         ConfigError: ``selection`` names an unknown class.
     """
-    drawings, problems = usable_drawings("to-sa1b", annotations, selection or Selection(crowd="skip"), skip_problems)
+    drawings, problems, left_out = usable_drawings(
+        "to-sa1b", annotations, selection or Selection(), skip_problems, crowd="skip"
+    )
     check_sources("to-sa1b", annotations, drawings, link)
     folder = destination / "images"
     images = [folder / drawing.image.name for drawing in drawings]
@@ -113,6 +119,7 @@ def to_sa1b(
         return Counter(entry["category"] for entry in entries), empty
 
     written = list(in_parallel(write, list(enumerate(drawings, start=1)), "writing"))
+    empty = sum(without for _, without in written)
     objects = sum((categories for categories, _ in written), Counter())
     summary = {
         "source": str(annotations.source),
@@ -125,7 +132,8 @@ def to_sa1b(
             if not categories
         ],
         "objects": objects.total(),
-        "objects_without_pixels": sum(empty for _, empty in written),
+        "objects_left_out": left_out | {"without_pixels": empty},
+        "objects_without_pixels": empty,
         "categories": dict(sorted(objects.items())),
         "problems": [problem._asdict() for problem in problems],
     }

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.converters.annotations import is_text_name
 from samplug.converters.arguments import add_overwrite
 from samplug.converters.checking import in_parallel
 from samplug.converters.writing import check_destination
@@ -27,6 +28,7 @@ from samplug.utils.files import replace_file, write_text
 from samplug.utils.text import listed_lines
 
 _SAMPLED = 64
+_NOT_TEXT = "has a name that is not UTF-8, which the lists of videos must be: rename it"
 LISTS = {"train": "train_list.txt", "val": "val_list.txt"}
 
 
@@ -89,6 +91,7 @@ def to_videos(
     files, more = list_files(masks)
     found = match_files(pictures, files, option="")
     problems |= more | found.problems
+    problems |= {str(pair.image): _NOT_TEXT for pair in found.pairs if not is_text_name(pair.name)}
     spec: MaskSpec = "0/255"
     if found.pairs:
         sampled = [pair.mask for pair in found.pairs[:: max(1, len(found.pairs) // _SAMPLED)]]

@@ -1,35 +1,43 @@
 """Common parts of commands that write a folder from annotations: nothing is written if anything is wrong."""
 
-import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem
-from samplug.converters.checking import Drawing, Selection, check_images
-from samplug.imaging.encodings import bytes_from_base64
+from samplug.converters.checking import CROWD, IN_BAD_IMAGES, NOT_CHOSEN, Crowd, Drawing, Selection, check_images
 from samplug.utils.errors import DataError, check_choice
-from samplug.utils.files import read_json, replace_file, write_text
-from samplug.utils.text import listed_lines
+from samplug.utils.files import replace_file
+from samplug.utils.text import listed_lines, shorten
 
 Link = Literal["copy", "symlink", "none"]
 
 _LISTED = 50
+# Of nearly all file systems, in bytes.
+_LONGEST_NAME = 255
 
 
 def usable_drawings(
-    command: str, annotations: Annotations, selection: Selection, skip_problems: bool
-) -> tuple[list[Drawing], list[Problem]]:
-    """Check annotations; return at least one image that can be drawn, and all problems.
+    command: str, annotations: Annotations, selection: Selection, skip_problems: bool, crowd: Crowd = "ignore"
+) -> tuple[list[Drawing], list[Problem], dict[str, int]]:
+    """Check annotations before anything is written; ``crowd`` is the meaning of ``selection.crowd='auto'``.
+
+    Returns:
+        At least one image that can be drawn, all problems, and the number of objects that are left out by reason.
 
     Raises:
         DataError: The annotations have problems (one message lists all) and ``skip_problems`` is False, or no image can
-            be used.
+            be used, or all objects are crowd areas and ``selection.crowd`` is ``'auto'``.
         ConfigError: ``selection`` names an unknown class.
     """
     selection.check(annotations.categories)
+    if selection.crowd == "auto":
+        _check_crowds(command, annotations, selection)
+        selection = replace(selection, crowd=crowd)
     drawings, problems = check_images(annotations, selection)
     if problems and not skip_problems:
         raise DataError(
@@ -42,7 +50,29 @@ def usable_drawings(
             f"{command}: none of the {len(annotations.images)} images of {annotations.source} can be used, nothing was "
             f"written\n{listed_lines(problems, _LISTED)}".rstrip()
         )
-    return drawings, problems
+    left_out = sum((selection.left_out(drawing.image.regions) for drawing in drawings), Counter())
+    usable = sum(len(drawing.image.regions) for drawing in drawings)
+    left_out[IN_BAD_IMAGES] = sum(len(image.regions) for image in annotations.images) - usable
+    return drawings, problems, {reason: left_out[reason] for reason in (CROWD, NOT_CHOSEN, IN_BAD_IMAGES)}
+
+
+def _check_crowds(command: str, annotations: Annotations, selection: Selection) -> None:
+    """Ask for a decision where each object is marked as a crowd area: CVAT marks its brush masks so."""
+    if annotations.format != "coco":
+        return
+    foreground = replace(selection, crowd="foreground")
+    crowds = [
+        region.crowd
+        for image in annotations.images
+        for region in image.regions
+        if foreground.role(region) == "foreground"
+    ]
+    if crowds and all(crowds):
+        raise DataError(
+            f"{command}: all {len(crowds)} objects of {annotations.source} are marked as crowd areas (iscrowd=1), as "
+            "CVAT marks its brush masks, nothing was written: convert them as objects with --crowd foreground, or "
+            "leave them out with --crowd skip"
+        )
 
 
 def check_sources(command: str, annotations: Annotations, drawings: Sequence[Drawing], link: Link) -> None:
@@ -75,8 +105,13 @@ def check_destination(
         overwrite: Allow files of an earlier run to be replaced.
 
     Raises:
-        DataError: A file to write is a source or exists, or ``folder`` contains other files.
+        DataError: A file to write is a source or exists, its name is too long, or ``folder`` contains other files.
     """
+    if long := [path for path in planned if len(os.fsencode(path.name)) > _LONGEST_NAME]:
+        raise DataError(
+            f"{command}: {len(long)} names of files to write have more than {_LONGEST_NAME} bytes, the first is "
+            f"{shorten(long[0].name)}: rename the images"
+        )
     read = {path.resolve() for path in sources}
     for path in planned:
         if not path.is_symlink() and path.resolve() in read:  # a link to a source can be replaced without harm
@@ -103,15 +138,14 @@ def write_image(image: AnnotatedImage, link: Link, path: Path) -> None:
         replace_file(path, lambda partial: _put_image(image, link, partial))
 
 
-def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
-
-
 def _put_image(image: AnnotatedImage, link: Link, path: Path) -> None:
     if image.embedded:
-        path.write_bytes(bytes_from_base64(read_json(image.source)["imageData"]) or b"")
+        path.write_bytes(image.embedded_bytes())
     elif link == "symlink":
-        path.symlink_to(image.source.resolve())
+        try:
+            path.symlink_to(image.source.resolve())
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"data: links cannot be made in {path.parent} ({reason}): use --link copy") from error
     else:
         shutil.copyfile(image.source, path)

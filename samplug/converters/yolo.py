@@ -3,22 +3,33 @@
 Each image has a text file with a line ``class x1 y1 x2 y2 ...`` for each object; coordinates are shares of the sides.
 """
 
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-import yaml
+import numpy as np
 
-from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
-from samplug.imaging.files import IMAGE_SUFFIXES
-from samplug.imaging.shapes import Polygons, shorten
+from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region, is_text_name
+from samplug.converters.text_files import naming, read_text, read_yaml
+from samplug.converters.yolo_splits import Split, find_splits
+from samplug.imaging.listing import list_files
+from samplug.imaging.shapes import Polygons
 from samplug.utils.errors import DataError
+from samplug.utils.text import shorten
 
-_SPLITS = ("train", "val", "test")
+# Class numbers above this are damaged lines; the largest datasets have some 20,000 classes.
+_CLASSES = 10**6
+# Share of the labels that must look like a box with keypoints.
+_POSES = 0.75
 
 
 def read_yolo(source: Path, images: Path | None = None) -> Annotations:
     """Read YOLO's folders; an image without a label file, or with an empty one, is background.
+
+    A label file belongs to the image of its name; percent-encoded characters and the forms of Unicode are equal where
+    that leaves no choice. Where label files without an image remain, an image without a label file is a problem.
 
     Args:
         source: A folder with ``images/`` and ``labels/`` (and subfolders), a data.yaml, or the folder of one. Class
@@ -26,45 +37,70 @@ def read_yolo(source: Path, images: Path | None = None) -> Annotations:
         images: Folder of images in place of ``images/``; ``source`` may then be the folder of labels itself.
 
     Raises:
-        DataError: The folders do not exist, or data.yaml cannot be used.
+        DataError: The folders do not exist, data.yaml cannot be used, or the labels are boxes with keypoints.
     """
     given = source if source.is_file() else source / "data.yaml"
-    config = _read_yaml(given) if given.is_file() else {}
+    config = read_yaml(given) if given.is_file() else {}
+    if config.get("kpt_shape") is not None:
+        raise _pose_error(f"{given}: kpt_shape is {shorten(config['kpt_shape'])}, so its labels are")
     root = source if source.is_dir() else source.parent
-    names = _names(config, given, root)
-    if images is None and (source.is_file() or not (root / "images").is_dir()):
-        folders = list(_split_folders(config, given))
-    else:
-        labels = root / "labels" if images is None or (root / "labels").is_dir() else root
-        folders = [(images or root / "images", labels, PurePosixPath())]
-    entries: list[AnnotatedImage] = []
-    problems: list[Problem] = []
-    for image_folder, label_folder, target in folders:
-        if not image_folder.is_dir() or not label_folder.is_dir():
-            missing = label_folder if image_folder.is_dir() else image_folder
-            raise DataError(f"data: the folder {missing} does not exist: YOLO data are images/ and labels/")
-        used: set[Path] = set()
-        for path in sorted(image_folder.rglob("*")):
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-                name = path.relative_to(image_folder)
-                entry = AnnotatedImage(path, target / name.as_posix())
-                label_file = (label_folder / name).with_suffix(".txt")
-                used.add(label_file)
-                if label_file.is_file():
-                    _add_regions(entry, label_file, names)
-                entries.append(entry)
-        for path in sorted(set(label_folder.rglob("*.txt")) - used):
-            if path.name != "classes.txt":
-                problems.append(Problem(str(path), f"has no image of its name in {image_folder}"))
-    categories = names.values() if names else {region.category for entry in entries for region in entry.regions}
+    with naming(given):
+        names = _names(config, given, root)
+        problems: list[Problem] = []
+        splits = find_splits(config, given, root, images, source.is_file(), problems)
+    entries = [entry for split in splits for entry in _entries(split, names, problems)]
+    regions = [region for entry in entries for region in entry.regions]
+    if _are_poses([region.shape.parts[0] for region in regions if isinstance(region.shape, Polygons)]):
+        raise _pose_error(f"the labels of {source} are")
+    categories = names.values() if names else {region.category for region in regions}
     return Annotations(source, "yolo", frozenset(categories), entries, problems)
+
+
+def _pose_error(where: str) -> DataError:
+    return DataError(
+        f"data: {where} YOLO-pose labels: boxes with keypoints, which outline nothing; samplug converts YOLO's "
+        "segmentation labels"
+    )
+
+
+def _entries(split: Split, names: dict[int, str], problems: list[Problem]) -> list[AnnotatedImage]:
+    """Read the labels of all images of a split."""
+    label_files, more = list_files(split.labels, ".txt", recursive=True)
+    problems += (Problem(*item) for item in more.items())
+    label_files = {name: path for name, path in label_files.items() if path.name != "classes.txt"}
+    paired = _paired(split.images, label_files)
+    orphans = sorted(set(label_files.values()) - set(paired.values())) if split.complete else []
+    problems += (Problem(str(path), f"has no image of its name in {split.folder}") for path in orphans)
+    entries = []
+    for name, path in split.images.items():
+        entry = AnnotatedImage(path, split.target / path.relative_to(split.folder).as_posix())
+        if name in paired:
+            _add_regions(entry, paired[name], names)
+        elif orphans:
+            entry.problems.append(
+                f"has no label file, and {len(orphans)} label files have no image, such as {orphans[0]}: rename what "
+                "belongs together, and remove other label files"
+            )
+        entries.append(entry)
+    return entries
+
+
+def _paired(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the label file of each image that has one, by the name of the image."""
+    paired = {name: labels[name] for name in images if name in labels}
+    alike: dict[str, tuple[list[str], list[str]]] = {}
+    for side, names in enumerate((images.keys() - labels.keys(), labels.keys() - images.keys())):
+        for name in names:
+            alike.setdefault(unicodedata.normalize("NFC", unquote(name)), ([], []))[side].append(name)
+    paired |= {ours[0]: labels[theirs[0]] for ours, theirs in alike.values() if len(ours) == len(theirs) == 1}
+    return paired
 
 
 def _add_regions(entry: AnnotatedImage, path: Path, names: dict[int, str]) -> None:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        entry.problems.append(f"{path} cannot be read: {error}")
+        lines = read_text(path).splitlines()
+    except DataError as error:
+        entry.problems.append(str(error).removeprefix("data: "))
         return
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -75,7 +111,7 @@ def _add_regions(entry: AnnotatedImage, path: Path, names: dict[int, str]) -> No
         except ValueError:
             entry.problems.append(f"{where} contains something other than numbers: {shorten(line)}")
             continue
-        if not first.is_integer() or (names and first not in names):
+        if not first.is_integer() or not 0 <= first < _CLASSES or (names and first not in names):
             known = f"; known are 0 to {max(names)}" if names else ""
             entry.problems.append(f"{where} has the unknown class {first:g}{known}")
             continue
@@ -83,14 +119,42 @@ def _add_regions(entry: AnnotatedImage, path: Path, names: dict[int, str]) -> No
         entry.regions.append(Region(where, category, Polygons([coordinates], normalised=True)))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"data: {path} cannot be read as yaml: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"data: {path} is not a data.yaml: it contains {shorten(content)}")
-    return content
+def _are_poses(labels: list[Any]) -> bool:
+    """Return True if all labels have the same number of columns, and most are a box with keypoints in it.
+
+    Keypoints have a third number (0, 1 or 2: visible) or not; those at (0, 0) are not marked. Outlines differ in their
+    number of points, and their second point is not the size of a box around all others.
+    """
+    columns = len(labels[0]) if labels else 0
+    if columns < 7 or any(len(label) != columns for label in labels):
+        return False
+    table: Any = np.array(labels)
+    for values, fewest in ((3, 1), (2, 3)):  # four corners are outlines too
+        number, rest = divmod(columns - 4, values)
+        if rest or number < fewest:
+            continue
+        points = table[:, 4:].reshape(len(table), number, values)
+        if values == 3 and not np.isin(points[..., 2], (0, 1, 2)).all():
+            continue
+        marked = points[..., :2].any(axis=2)
+        beside = np.abs(points[..., :2] - table[:, None, :2]) > table[:, None, 2:4] / 2 + 0.01
+        inside = ~(beside.any(axis=2) & marked).any(axis=1) & marked.any(axis=1)
+        if (values == 3 and (points[..., 2] == 2).any()) or (inside & _fits(points, marked, table)).mean() >= _POSES:
+            return True
+    return False
+
+
+def _fits(points: Any, marked: Any, table: Any) -> Any:
+    """Return which boxes fit their points: the middle of the box is well inside their extent, its sides are similar.
+
+    A corner of an outline lies at the edge of the extent, and the next corner is no size.
+    """
+    places = np.where(marked[..., None], points[..., :2], np.nan)
+    with np.errstate(invalid="ignore"):
+        low, high = np.fmin.reduce(places, axis=1), np.fmax.reduce(places, axis=1)
+    extent = high - low
+    share = np.divide(table[:, :2] - low, extent, out=np.zeros_like(low), where=extent > 0)
+    return ((np.abs(share - 0.5) < 0.4) & (table[:, 2:4] < 3 * extent)).all(axis=1)
 
 
 def _names(config: dict[str, Any], given: Path, root: Path) -> dict[int, str]:
@@ -98,30 +162,13 @@ def _names(config: dict[str, Any], given: Path, root: Path) -> dict[int, str]:
     names = config.get("names")
     if names is None:
         lists = [path for path in (root / "classes.txt", root / "labels" / "classes.txt") if path.is_file()]
-        names = lists[0].read_text(encoding="utf-8").split("\n") if lists else []
-        names = [name.strip() for name in names if name.strip()]
+        lines = read_text(lists[0]).splitlines() if lists else []
+        return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(isinstance(key, int) for key in names):
         raise DataError(f"data: {given}: names is {shorten(names)}, neither a list nor a mapping of numbers to names")
-    return {key: str(name) for key, name in names.items()}
-
-
-def _split_folders(config: dict[str, Any], given: Path) -> Iterator[tuple[Path, Path, PurePosixPath]]:
-    """Yield image folder, label folder and folder of the result for each split that data.yaml names."""
-    entries = [(split, config[split]) for split in _SPLITS if config.get(split)]
-    if not entries:
-        raise DataError(f"data: {given.parent} has no images/, and no {given.name} that names train, val or test")
-    root = given.parent / str(config.get("path") or "")
-    for split, value in entries:
-        for text in value if isinstance(value, list) else [value]:
-            folder = root / str(text)
-            if not folder.is_dir() and str(text).startswith("../"):
-                folder = root / str(text)[3:]  # Roboflow writes ../train/images for a folder beside the yaml
-            if not folder.is_dir():
-                raise DataError(f"data: {given}: {split} names {root / str(text)}, which is not a folder")
-            parts = list(folder.parts)
-            if "images" not in parts:
-                raise DataError(f"data: {given}: {split} names {folder}: it must be, or be in, a folder called images")
-            last = len(parts) - 1 - parts[::-1].index("images")
-            yield folder, Path(*parts[:last], "labels", *parts[last + 1 :]), PurePosixPath(split)
+    known = {key: str(name) for key, name in names.items()}
+    if unusable := [name for name in known.values() if not is_text_name(name)]:
+        raise DataError(f"data: {given}: the class name {shorten(unusable[0])} is not text")
+    return known

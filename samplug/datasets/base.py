@@ -13,7 +13,7 @@ from samplug.datasets.file_check import FileCheck, check_files
 from samplug.datasets.scan_cache import SAMPLED
 from samplug.datasets.split import Part, Split
 from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.text import listed_lines
+from samplug.utils.text import listed_lines, printable
 
 
 class CheckedDataset(BaseDataset, ABC):
@@ -33,8 +33,8 @@ class CheckedDataset(BaseDataset, ABC):
             is logged, and so is validation on a published test set.
         part: ``'train'``, ``'val'`` or ``'test'`` selects one part, see :class:`samplug.datasets.split.Split`; None
             uses all.
-        val_fraction: Expected share of the ``'val'`` part.
-        test_fraction: Expected share of the ``'test'`` part.
+        val_fraction: Share of the ``'val'`` part.
+        test_fraction: Share of the ``'test'`` part.
         **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
     """
 
@@ -59,12 +59,12 @@ class CheckedDataset(BaseDataset, ABC):
         self.split = Split(part, val_fraction, test_fraction)
         self.folders = list(dict.fromkeys(folders))
         self.check, self.on_error = check, on_error
-        self.name = name or data_root.resolve().name
+        self.name = name or printable(data_root.resolve().name)
         self.published = dict(published or {})
         self.part = part
         self.skipped: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
-        self.found = 0
+        self.found = self.used = 0
         super().__init__(data_root=str(data_root), **kwargs)
 
     @abstractmethod
@@ -97,8 +97,9 @@ class CheckedDataset(BaseDataset, ABC):
         return check_files(settings)
 
     def summary(self) -> str:
-        """Return the number of samples that can be used and a description, for the title of a check."""
-        return f"{len(self)} sound {self.ITEMS}, {self.describe()}"
+        """Return the number of samples that can be used, the part they are and a description, in one line."""
+        part = f" ({self.part} part of {self.found})" if self.part else ""
+        return f"{self.used} images{part}, {self.describe()}"
 
     def remarks(self) -> list[str]:
         """Return lines on samples that can be used and look wrong."""
@@ -118,10 +119,7 @@ class CheckedDataset(BaseDataset, ABC):
         self.found = len(items)
         chosen = self.split.select(items, self._group)
         if items and not chosen:
-            raise DataError(
-                f"data: part={self.part!r} of {len(items)} {self.ITEMS} in {self.folders[0]} is empty: change "
-                "val_fraction or test_fraction"
-            )
+            self._stop_at_empty_part(items)
         facts = dict(self._examine(chosen, None if self._reads_all() else SAMPLED))
         problems = problems | {name: fact.error for name, fact in facts.items() if fact.error}
         if problems and self.on_error == "stop":
@@ -130,7 +128,8 @@ class CheckedDataset(BaseDataset, ABC):
         chosen = [item for item in chosen if item.name not in problems]
         if not chosen:
             self._stop(problems)
-        self._report(len(chosen))
+        self.used = len(chosen)
+        self._report()
         return [self._entry(item) for item in chosen]
 
     def _require(self, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -143,10 +142,18 @@ class CheckedDataset(BaseDataset, ABC):
             f"on_error='skip' to leave these files out:\n{listed_lines(problems)}"
         )
 
-    def _report(self, used: int) -> None:
-        part = f" ({self.part} part of {self.found})" if self.part else ""
-        read = "all" if len(self.facts) >= used else len(self.facts)
-        print_log(f"{self.name}: {used} images{part}, {self.describe()}; {read} read", "current")
+    def _stop_at_empty_part(self, items: Sequence[Any]) -> None:
+        remedy = "set test_fraction"
+        if self.part != "test" or self.split.test_fraction:
+            names = len(set(map(self._group, items)))
+            remedy = f"too few to split ({names}): add some, or give each part a folder of its own"
+        raise DataError(
+            f"data: part={self.part!r} of {len(items)} {self.ITEMS} in {self.folders[0]} is empty: {remedy}"
+        )
+
+    def _report(self) -> None:
+        read = "all" if len(self.facts) >= self.used else len(self.facts)
+        print_log(f"{self.name}: {self.summary()}; {read} read", "current")
         expected = self.published.get("images")
         if expected is not None and expected != self.found:
             text = f"{self.name}: the published dataset has {expected} images, this one has {self.found} {self.ITEMS}"

@@ -8,9 +8,10 @@ from samplug.datasets.base import CheckedDataset
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
 from samplug.datasets.pairing import Pair, Pairs, match_files, read_list, unread_subfolders
 from samplug.datasets.scan import PairFacts, by_suspicion, describe_pairs, scan_pairs
-from samplug.imaging.listing import list_files
+from samplug.imaging.listing import list_files, walk
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.text import printable
 
 
 @DATASETS.register_module()
@@ -103,12 +104,10 @@ class BinarySegDataset(CheckedDataset):
     def describe(self) -> str:
         return f"masks {self._spec}, {describe_pairs(self.facts)}"
 
-    def summary(self) -> str:
-        return f"{len(self)} sound {self.ITEMS}"
-
     def remarks(self) -> list[str]:
         return [
-            f"look at {len(names)} masks, {suspicion}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            f"look at {len(names)} masks, {suspicion}: {', '.join(map(printable, names[:5]))}"
+            f"{', ...' if len(names) > 5 else ''}"
             for suspicion, names in by_suspicion(self.facts).items()
         ]
 
@@ -166,7 +165,7 @@ class BinarySegDataset(CheckedDataset):
             return
         suffix = getattr(self, settings[1])
         ways = [*(settings if suffix else settings[:1])]
-        if not self.recursive and any(path.is_dir() for path in folder.iterdir()):
+        if not self.recursive and any(entry.is_dir() for entry in walk(folder)):
             ways.append("recursive=True to look into its subfolders")
         raise DataError(
             f"data: {folder} contains no images{f' that end in {suffix}' if suffix else ''}: add them, or set "

@@ -1,51 +1,55 @@
-"""Read a dataset of files whole, and compare it with the published one."""
+"""Read every file of a dataset, and compare it with the published one."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from samplug.imaging.listing import collected_notes
 from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
 
 if TYPE_CHECKING:
     from samplug.datasets.base import CheckedDataset
 
-_LISTED = 10
-
 
 @dataclass
 class FileCheck:
-    """Result of reading a dataset whole.
+    """Result of reading every file of a dataset.
 
     Attributes:
-        title: Name and summary.
+        title: Name and summary, as a training logs them.
         problems: Reasons why it cannot be used or is not the published dataset.
         remarks: Things that a person should look at.
+        used: Number of samples that can be used.
     """
 
     title: str
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    used: int = 0
 
 
 def check_files(settings: Mapping[str, Any]) -> FileCheck:
-    """Build a :class:`~samplug.datasets.base.CheckedDataset` from its config without pipeline, and read every file."""
+    """Build a :class:`~samplug.datasets.base.CheckedDataset` from its config without pipeline, and read every file.
+
+    Only the files of its part are read; files without a partner are found in the whole folder.
+    """
     settings = {key: value for key, value in settings.items() if key != "pipeline"}
-    settings |= dict(check="all", on_error="skip", part=None, lazy_init=True)
+    settings |= dict(check="all", on_error="skip", lazy_init=True)
     dataset: CheckedDataset = DATASETS.build(settings)
     result = FileCheck(dataset.name)
     try:
-        dataset.full_init()
+        with collected_notes() as notes:
+            dataset.full_init()
     except DataError as error:
         result.problems.append(str(error).removeprefix("data: "))
         return result
     result.title += f": {dataset.summary()}"
-    result.problems = [f"{name}: {problem}" for name, problem in list(dataset.skipped.items())[:_LISTED]]
-    if len(dataset.skipped) > _LISTED:
-        result.problems.append(f"and {len(dataset.skipped) - _LISTED} more")
-    result.problems += _differences(dataset)
-    result.remarks = dataset.remarks()
+    result.used = dataset.used
+    result.problems = _differences(dataset)
+    result.problems += [f"{name}: {problem}" for name, problem in dataset.skipped.items()]
+    result.remarks = [note.removeprefix("data: ") for note in notes] + dataset.remarks()
     return result
 
 

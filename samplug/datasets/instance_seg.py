@@ -18,6 +18,7 @@ from samplug.imaging.files import read_image, read_size
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.imports import quiet_optional_operators
 from samplug.utils.rle import RLE
+from samplug.utils.text import shorten
 
 Size = tuple[int, int]
 
@@ -252,8 +253,9 @@ def size_error(found: Size, size: Size, annotation: str | Path, image: Path) -> 
     rotated = ""
     if found == size[::-1]:
         rotated = ", or the image has an EXIF rotation that the annotation lacks: save both upright"
+    height, width = map(shorten, found)
     return DataError(
-        f"data: {annotation} is for {found[1]}x{found[0]}, its image {image} is {size[1]}x{size[0]} (width x height): "
+        f"data: {annotation} is for {width}x{height}, its image {image} is {size[1]}x{size[0]} (width x height): "
         f"annotations must have the size of their images{rotated}"
     )
 

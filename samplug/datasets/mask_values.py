@@ -1,5 +1,6 @@
 """Map mask values to foreground, background and ignored pixels."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.datasets.grey_areas import grey_areas
 from samplug.imaging.files import read_mask
 from samplug.utils.errors import ConfigError, DataError
 
@@ -22,6 +24,7 @@ MaskSpec = str | dict[str, Any]
 _SHOWN = 8
 _SMALL_LABEL = 31  # blurred or compressed edges contain brighter greys, label maps do not
 _WHITE = 200  # of 255; the brightest value of a black and white mask is at least this
+_ENOUGH_MASKS = 3
 _HUE_MARGIN = _NEARLY_BLACK = 64
 _COLOUR_HINT = (
     "for colours use mask_values='red', 'green', 'blue' or 'red/green', or list them, as in "
@@ -94,11 +97,13 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
         paths: Masks to read. Files that cannot be read are passed over here; loading them raises an error later.
 
     Raises:
-        DataError: The masks are of mixed kinds, or of neither kind (colours, or more than two labels).
+        DataError: The masks are of mixed kinds, or of neither kind (colours, more than two labels, areas of grey).
     """
     kinds: dict[str, Path] = {}
     seen: set[int] = set()
     greys: set[int] = set()  # values between black and white
+    areas: dict[int, Path] = {}
+    lines: dict[int, list[Path]] = defaultdict(list)  # greys beside a brighter value
     for path in paths:
         try:
             raw = read_mask(path)
@@ -117,6 +122,9 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
         greys |= found
         if found:
             kinds.setdefault("grey", path)
+        for value in found - {values[-1]}:
+            lines[value].append(path)
+        areas |= {value: path for value in grey_areas(raw) if value not in areas}
     # Blurred or compressed edges contain greys of all levels. One mask may have only dark ones by chance, a sample of
     # masks not.
     if greys and max(greys) <= _SMALL_LABEL:
@@ -129,12 +137,32 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
             f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if "
             "all above 128 is foreground"
         )
+    if len(lines) == 1:  # soft edges have many levels, a border that nobody judged has one, however thin
+        areas |= {value: masks[0] for value, masks in lines.items() if len(masks) >= _ENOUGH_MASKS}
+    if areas and "0/1" not in kinds:
+        raise _grey_error(areas, seen)
     if {"0/1", "0/255"} <= kinds.keys():
         raise DataError(
             f"data: {kinds['0/1']} is a 0/1 mask and {kinds['0/255']} is not: one dataset must be of one kind, or set "
             "mask_values"
         )
     return "0/1" if "0/1" in kinds else "0/255"
+
+
+def _grey_error(areas: Mapping[int, Path], seen: set[int]) -> DataError:
+    """Make the error for greys whose meaning is unknown: areas of them, each with a mask that has one."""
+    grey, path = min(areas.items())
+    remedy = "give their meaning with mask_values=dict(foreground=[...], background=[...], ignore=[...])"
+    if len(seen) <= _SHOWN:
+        foreground = sorted(seen - areas.keys() - {0})
+        remedy = (
+            f"if nobody judged them, set mask_values=dict(foreground={foreground}, background=[0], "
+            f"ignore={sorted(areas)})"
+        )
+    return DataError(
+        f"data: mask {path} holds areas of {grey}, neither black nor white (values of the masks looked at: "
+        f"{_shorten(sorted(seen))}): {remedy}, or mask_values='0/255' if all above 128 is foreground"
+    )
 
 
 def _by_threshold(raw: NDArray[Any], path: str | Path) -> Labels:

@@ -1,5 +1,6 @@
 """Pair images with masks by name."""
 
+import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -7,8 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from samplug.imaging.files import IMAGE_SUFFIXES
-from samplug.imaging.listing import list_files
+from samplug.imaging.listing import list_files, walk
 from samplug.utils.errors import DataError
+from samplug.utils.regular_files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ class Pairs:
 def unread_subfolders(image_dir: Path, mask_dir: Path) -> dict[str, str]:
     """Report subfolders that exist in both folders and contain images: their pairs would be missing."""
     problems = {}
-    inside = [{path.name for path in folder.iterdir() if path.is_dir()} for folder in (image_dir, mask_dir)]
+    inside = [{entry.name for entry in walk(folder) if entry.is_dir()} for folder in (image_dir, mask_dir)]
     for name in sorted(set.intersection(*inside)):
-        if not name.startswith(".") and any(p.suffix.lower() in IMAGE_SUFFIXES for p in (image_dir / name).rglob("*")):
+        below = walk(image_dir / name, recursive=True)
+        if any(os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES for entry in below):
             problems[str(image_dir / name)] = (
                 f"is not searched, nor is {mask_dir / name}: set recursive=True, or move both away"
             )
@@ -88,14 +91,26 @@ def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[
     """
     heads: dict[str, str] = {}
     for folder in sorted({path.parent for path in others.values()}) if files else ():
-        for path in sorted(folder.iterdir()):
-            plain = _plain(path.name)
+        for entry in walk(folder):
+            plain = _plain(entry.name)
             for at in range(1, len(plain) + 1):
                 if not plain[at : at + 1].isalnum():
-                    heads.setdefault(plain[:at], path.name)
+                    heads.setdefault(plain[:at], entry.name)
     for name, path in sorted(files.items()):
         near = heads.get(_plain(Path(name).name))
-        yield name, f" ({near!r} does not count)" if near and near != path.name else ""
+        yield name, _hint(Path(name).name, near) if near and near != path.name else ""
+
+
+def _hint(name: str, near: str) -> str:
+    """Return why a file with a similar name is not the partner."""
+    if not near.startswith(name) and unicodedata.normalize("NFC", near).startswith(unicodedata.normalize("NFC", name)):
+        # They look alike, so say what differs.
+        one, other = ("NFC" if unicodedata.is_normalized("NFC", text) else "NFD" for text in (name, near))
+        return (
+            f" ({near!r} looks alike, but one name is in Unicode's form {one} and one in {other}, as macOS writes it: "
+            "rename one of the two)"
+        )
+    return f" ({near!r} does not count)"
 
 
 def _plain(name: str) -> str:
@@ -130,7 +145,7 @@ def read_list(
         if len(fields) == 2 and all(part.strip("/") for part in fields):
             image, mask = (root / part.lstrip("/") for part in fields)
             name = Path(fields[0].lstrip("/")).with_suffix("").as_posix()
-            missing = [str(file) for file in (image, mask) if not file.is_file()]
+            missing = [str(file) for file in (image, mask) if not os.path.isfile(file)]
         elif len(fields) == 1:
             name = _bare(fields[0].lstrip("/"), img_suffix)
             missing = [
@@ -163,15 +178,18 @@ def read_lines(path: Path, item: str) -> list[str]:
         item: Word for the item of a line, in messages.
 
     Raises:
-        DataError: The file is missing, not UTF-8 text, or empty.
+        DataError: The file is missing or cannot be read, is not UTF-8 text, or empty.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"data: the list {path} {what}: set ann_file to a text file with a line for each {item}")
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        text = read_bytes(path).decode("utf-8-sig")
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise DataError(
+            f"data: the list {path} {reason}: set ann_file to a text file with a line for each {item}"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"data: the list {path} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise DataError(f"data: the list {path} is empty: it needs a line for each {item}")
@@ -183,7 +201,7 @@ def _fields(line: str, root: Path) -> list[str]:
     for separator in ("\t", ","):
         if separator in line:
             return [part.strip() for part in line.split(separator)]
-    return [line] if (root / line.lstrip("/")).is_file() else line.split()
+    return [line] if os.path.isfile(root / line.lstrip("/")) else line.split()
 
 
 def _bare(name: str, suffix: str | None) -> str:

@@ -7,11 +7,12 @@ from typing import Any
 from samplug.datasets.instance_seg import AnnotatedFile, InstanceSegDataset, Size, size_error
 from samplug.datasets.pairing import match_files
 from samplug.imaging.listing import list_files
-from samplug.imaging.shapes import segmentation_shape, shorten
+from samplug.imaging.shapes import segmentation_shape
 from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
 from samplug.utils.rle import RLE
+from samplug.utils.text import listed, shorten
 
 _SUFFIX = ".json"
 
@@ -78,9 +79,9 @@ class SA1BDataset(InstanceSegDataset):
         content = read_json(path)
         entries = content.get("annotations") if isinstance(content, dict) else None
         if not isinstance(entries, list):
-            found = f"the keys {', '.join(content)}" if isinstance(content, dict) else shorten(content)
+            found = f"the keys {listed(map(shorten, content), 5)}" if isinstance(content, dict) else shorten(content)
             raise DataError(
-                f"data: {path} has no list of annotations, it contains {shorten(found)}: SA-1B's JSON files have one; "
+                f"data: {path} has no list of annotations, it contains {found}: SA-1B's JSON files have one; "
                 "move it away if it is not one of them"
             )
         stated = content.get("image")

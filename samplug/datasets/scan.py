@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.datasets.grey_areas import grey_areas
 from samplug.datasets.mask_values import MaskSpec
 from samplug.datasets.pairing import Pair
 from samplug.datasets.scan_cache import SAMPLED, examine_files
 from samplug.datasets.transforms.loading import SizeMismatch, labels_from_mask
 from samplug.imaging.files import read_image, read_mask
 from samplug.utils.errors import DataError
+from samplug.utils.text import printable
 
 _TINY = 1e-4
 _NEARLY_ALL = 0.95
@@ -29,6 +31,7 @@ class PairFacts:
         foreground: Share of foreground among the pixels that are not ignored, in [0, 1].
         ignored: Share of ignored pixels, in [0, 1].
         grey: Share of pixels far from both black and white, in masks that should be black and white.
+        grey_areas: True if such a mask has areas of a grey, see :func:`~samplug.datasets.grey_areas.grey_areas`.
         error: Reason why the pair cannot be used; None if it can.
     """
 
@@ -37,6 +40,7 @@ class PairFacts:
     foreground: float = 0.0
     ignored: float = 0.0
     grey: float = 0.0
+    grey_areas: bool = False
     error: str | None = None
 
     @property
@@ -48,6 +52,8 @@ class PairFacts:
             return "all ignored"
         if self.grey > _MOSTLY_GREY:
             return "mostly grey, as photographs and probability maps are"
+        if self.grey_areas:
+            return "with areas of grey, which are cut at 128"
         if self.foreground == 0:
             return "empty"
         if self.foreground < _TINY:
@@ -61,12 +67,12 @@ def examine_pair(pair: Pair, spec: MaskSpec, size_mismatch: SizeMismatch) -> Pai
         height, width = read_image(pair.image).shape[:2]
         raw = read_mask(pair.mask)
         labels = labels_from_mask(raw, pair.mask, (height, width), pair.image, spec, size_mismatch)
-        grey = _share_of_grey(raw) if spec == "0/255" else 0.0
+        grey, areas = (_share_of_grey(raw), bool(grey_areas(raw))) if spec == "0/255" else (0.0, False)
     except DataError as error:
         return PairFacts(error=str(error).removeprefix("data: "))
     known = int(np.count_nonzero(labels != 255))
     foreground = int(np.count_nonzero(labels == 1))
-    return PairFacts(width, height, foreground / known if known else 0.0, 1 - known / labels.size, grey)
+    return PairFacts(width, height, foreground / known if known else 0.0, 1 - known / labels.size, grey, areas)
 
 
 def _share_of_grey(raw: NDArray[Any]) -> float:
@@ -106,7 +112,8 @@ def describe_pairs(facts: Mapping[str, PairFacts]) -> str:
     if ignored := np.mean([fact.ignored for fact in valid.values()]):
         text += f", ignored {ignored:.1%}"
     for suspicion, names in by_suspicion(valid).items():
-        text += f"; {len(names)} of the masks {suspicion} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        shown = f"{', '.join(map(printable, names[:3]))}{', ...' if len(names) > 3 else ''}"
+        text += f"; {len(names)} of the masks {suspicion} ({shown})"
     return text
 
 

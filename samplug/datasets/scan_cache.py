@@ -22,7 +22,7 @@ from samplug.utils.files import write_text
 
 SAMPLED = 64
 _SHOW_PROGRESS_FROM = 500
-_VERSION = 3
+_VERSION = 4
 
 
 class FileSample(Protocol):

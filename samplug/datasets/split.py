@@ -1,7 +1,7 @@
-"""Split a dataset by the hash of names: the same on every machine, and stable when files are added."""
+"""Split a dataset by the hash of names: the same on every machine, and nearly the same when files are added."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -15,10 +15,16 @@ _T = TypeVar("_T")
 class Split:
     """Selection of one part of a dataset, or of all of it.
 
+    Names are ranked by their hash: the first ``round(val_fraction * n)`` of n names are ``'val'``, the last
+    ``round(test_fraction * n)`` are ``'test'``, all others ``'train'``. Each part has at least one name as long as
+    there are enough: first ``'train'``, then ``'val'``, then ``'test'``. The parts depend on nothing but the names.
+    Each added name moves at most one other name between ``'train'`` and ``'val'``, and one between ``'train'`` and
+    ``'test'``.
+
     Args:
         part: ``'train'``, ``'val'`` or ``'test'``; None selects everything.
-        val_fraction: Expected share of the ``'val'`` part.
-        test_fraction: Expected share of the ``'test'`` part.
+        val_fraction: Share of the ``'val'`` part.
+        test_fraction: Share of the ``'test'`` part.
 
     Raises:
         ConfigError: The part is unknown, or a fraction or the sum of both is not between 0 and 1.
@@ -39,16 +45,30 @@ class Split:
 
     def select(self, items: Sequence[_T], name: Callable[[_T], str]) -> list[_T]:
         """Select the items of the part in their order; items of one name are in the same part."""
-        return [item for item in items if self.part is None or self.part_of(name(item)) == self.part]
+        if self.part is None:
+            return list(items)
+        parts = self.parts(map(name, items))
+        return [item for item in items if parts[name(item)] == self.part]
 
-    def part_of(self, name: str) -> Part:
-        """Return the part of a name."""
-        place = _unit_hash(name)
-        if place < self.val_fraction:
-            return "val"
-        return "test" if place >= 1 - self.test_fraction else "train"
+    def parts(self, names: Iterable[str]) -> dict[str, Part]:
+        """Return the part of each name of a dataset. Repeated names count once."""
+        ranked = sorted(set(names), key=lambda name: (_digest(name), name))
+        val, test = self._sizes(len(ranked))
+        first_of_test = len(ranked) - test
+        return {
+            name: "val" if rank < val else "test" if rank >= first_of_test else "train"
+            for rank, name in enumerate(ranked)
+        }
+
+    def _sizes(self, number: int) -> tuple[int, int]:
+        """Return the numbers of names in ``'val'`` and ``'test'``; one name at least is left for ``'train'``."""
+        val = max(1, round(self.val_fraction * number))
+        test = max(1, round(self.test_fraction * number)) if self.test_fraction else 0
+        while val + test >= max(1, number):
+            val, test = (val, test - 1) if test >= val else (val - 1, test)
+        return val, test
 
 
-def _unit_hash(name: str) -> float:
-    """Map a name to a number in [0, 1)."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2.0**64
+def _digest(name: str) -> bytes:
+    # Names of files may hold bytes that are no UTF-8.
+    return hashlib.sha256(name.encode(errors="surrogateescape")).digest()

@@ -9,7 +9,7 @@ import numpy as np
 from samplug.datasets.instance_seg import AnnotatedFile, InstanceSegDataset, Size, size_error
 from samplug.datasets.pairing import read_lines
 from samplug.imaging.files import read_mask
-from samplug.imaging.listing import check_folder, list_files
+from samplug.imaging.listing import list_files, walk
 from samplug.registry import DATASETS
 from samplug.utils.errors import DataError
 from samplug.utils.rle import RLE, from_labels
@@ -146,5 +146,4 @@ class VideoFolderDataset(InstanceSegDataset):
 
 
 def _subfolders(folder: Path) -> set[str]:
-    check_folder(folder)
-    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    return {entry.name for entry in walk(folder) if entry.is_dir()}

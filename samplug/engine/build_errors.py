@@ -18,7 +18,9 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.registry import root as roots
 
+from samplug.checkpoints.errors import WeightsError
 from samplug.config import RUNNER_KEYS
+from samplug.engine.missing_weights import with_remedy
 from samplug.moved import TYPES
 from samplug.registry import RenamedTypeError
 from samplug.utils.errors import ConfigError, chain, did_you_mean
@@ -60,12 +62,15 @@ _FAILED = "samplug_builds"  # attribute of an error: the parts that were being b
 def named_in(cfg: Config) -> Iterator[None]:
     """Build parts of a config inside; the error of a wrong key or type names its place in the config.
 
+    The error of weights that are not there names the setting that takes another file.
+
     Args:
         cfg: The whole config, in which places are looked up.
 
     Raises:
         ConfigError: A key that the class does not have, a required key that the config lacks, or a type that no
-            registry knows. Other errors pass unchanged.
+            registry knows.
+        WeightsError: Weights are not there. Other errors pass unchanged.
     """
     registries = [registry for registry in _registries() if not hasattr(registry.build_func, "__wrapped__")]
     for registry in registries:
@@ -77,6 +82,8 @@ def named_in(cfg: Config) -> Iterator[None]:
         if message is None:
             raise
         raise ConfigError(message) from error
+    except WeightsError as error:
+        raise with_remedy(error, cfg) from error.__cause__
     finally:
         if registries:  # children that were made inside have inherited the function
             for registry in _registries():

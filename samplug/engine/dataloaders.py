@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from samplug.datasets.seeding import SeededDataset, SeededSampler
 from samplug.engine.build_errors import part
 from samplug.utils.errors import ConfigError
+from samplug.utils.open_files import allow_open_files
 
 
 def build_seeded_dataloader(
@@ -25,12 +26,14 @@ def build_seeded_dataloader(
         diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random seed.
 
     Raises:
-        ConfigError: The config has no sampler, or two of its datasets in different folders have the same name.
+        ConfigError: The config has no sampler, two of its datasets in different folders have the same name, or the
+            system does not allow the open files that the loading processes need.
     """
     if isinstance(dataloader, DataLoader):
         return dataloader
     if dataloader.get("sampler") is None:
         raise ConfigError("data: a dataloader needs a sampler, e.g. sampler=dict(type='DefaultSampler', shuffle=True)")
+    _check_open_files(dataloader)
     common = sync_random_seed() if seed is None or diff_rank_seed else seed
     wrapped = {
         **dataloader,
@@ -43,6 +46,20 @@ def build_seeded_dataloader(
         loader = Runner.build_dataloader(wrapped, seed, diff_rank_seed)
     _check_names(getattr(loader.dataset, "datasets", ()))
     return loader
+
+
+def _check_open_files(cfg: dict[str, Any]) -> None:
+    """A worker needs four files; each tensor of a batch that a worker has sent is one, until it is freed."""
+    if workers := cfg.get("num_workers") or 0:
+        batch = cfg.get("batch_size") or 1
+        waiting = workers * (cfg.get("prefetch_factor") or 2) + 1
+        fixed = 4 * workers + 16
+        allow_open_files(
+            fixed + 2 * batch,
+            fixed + 4 * batch * waiting,
+            f"data: num_workers={workers} with batch_size={batch}",
+            "num_workers=0 in the dataloaders",
+        )
 
 
 def _check_names(datasets: Iterable[Any]) -> None:

@@ -4,10 +4,13 @@ import datetime
 import os
 import subprocess
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
+from samplug.registry import MODEL_WRAPPERS
 from samplug.utils.errors import ConfigError
 
 # Environment variables of each launcher: rank, number of processes, rank on this machine.
@@ -41,6 +44,21 @@ def join_on_cpu(launcher: str, timeout: float | None = None) -> None:
     os.environ.setdefault("MASTER_PORT", _DEFAULT_PORT)
     os.environ.setdefault("MASTER_ADDR", _first_node(os.environ))
     dist.init_process_group("gloo", timeout=None if timeout is None else datetime.timedelta(seconds=timeout))
+
+
+def wrapper_on_cpu(cfg: Mapping[str, Any], wrapper_cfg: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the config of the model's wrapper for data parallelism without GPUs.
+
+    Args:
+        cfg: Config of the run.
+        wrapper_cfg: Its ``model_wrapper_cfg``, if it has one.
+    """
+    default = dict(broadcast_buffers=False, find_unused_parameters=cfg.get("find_unused_parameters", False))
+    wrapper = {"type": "MMDistributedDataParallel", **(default if wrapper_cfg is None else wrapper_cfg)}
+    kind = MODEL_WRAPPERS.get(wrapper["type"]) if isinstance(wrapper["type"], str) else wrapper["type"]
+    if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
+        wrapper.setdefault("device_ids", None)  # MMEngine's default is a GPU for each process
+    return wrapper
 
 
 def join_alone() -> None:

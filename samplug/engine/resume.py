@@ -1,5 +1,6 @@
-"""Find the checkpoint that an interrupted run resumes from."""
+"""Find the checkpoint that an interrupted run resumes from, and go on from it."""
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,14 @@ from typing import Any
 from mmengine.logging import MMLogger
 
 from samplug.checkpoints import WeightsError, read_checkpoint
+from samplug.datasets.seeding import SeededDataset
+from samplug.engine.resume_check import check_resumable
+from samplug.engine.resume_schedule import CHOICES, advance
+from samplug.engine.resume_settings import changed_in_config, differences, in_force, take_settings_of_config
+from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients
+from samplug.utils.errors import check_choice
+
+_LONGEST_PATH = 4096
 
 
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
@@ -48,14 +57,111 @@ def _newest_first(work_dir: Path) -> Iterator[Path]:
     """Yield the checkpoint that ``last_checkpoint`` names, then the others, highest number first."""
     record = work_dir / "last_checkpoint"
     named: list[Path] = []
-    if record.is_file() and (text := record.read_text().strip()):
+    if record.is_file() and (text := _first_line(record)):
         places = (work_dir / Path(text).name, Path(text))
-        named = [path for path in places if path.suffix == ".pth" and path.is_file()][:1]
+        named = [path for path in places if path.suffix == ".pth" and _is_file(path)][:1]
     numbered: list[tuple[int, Path]] = []
     for path in work_dir.glob("*.pth"):
-        if found := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name):
+        if (found := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name)) and _is_file(path):
             numbered.append((int(found.group(1)), path))
     yield from named
     yield from (
         path for _, path in sorted(numbered, reverse=True) if path.resolve() not in {n.resolve() for n in named}
     )
+
+
+def _first_line(record: Path) -> str:
+    with record.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(_LONGEST_PATH).strip()
+
+
+def _is_file(path: Path) -> bool:
+    """Return True for a regular file; False also for pipes, devices and impossible names."""
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for this file system
+        return False
+
+
+class Resumption:
+    """What samplug does before and after MMEngine loads a checkpoint into a Runner that is to go on from it.
+
+    Args:
+        runner: The Runner, in training.
+        checkpoint: Content of the checkpoint; changed, so that what MMEngine loads from it is sound.
+        file: Its name, for messages.
+        resume_optimizer: Load the optimiser's state.
+        resume_param_scheduler: Load the states of the schedules, unless the config has ``resume_schedule='config'``.
+
+    Attributes:
+        loads_schedule: MMEngine is to load the states of the schedules.
+
+    Raises:
+        WeightsError: The checkpoint holds no training state, or does not fit the run.
+        ConfigError: ``resume_schedule`` is unknown, or the run has made more iterations than the config has.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        checkpoint: dict[str, Any],
+        file: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+    ) -> None:
+        choice = runner.cfg.get("resume_schedule", "checkpoint")
+        check_choice("config", "resume_schedule", choice, CHOICES)
+        lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
+        if lacking:
+            raise WeightsError(
+                f"resume: {file} holds no training state (no {', '.join(lacking)}): to start from its weights use "
+                f"load_from={file!r} without --resume"
+            )
+        self.runner, self.checkpoint, self.file = runner, checkpoint, file
+        self.from_config = choice == "config"
+        self.loads_schedule = resume_param_scheduler and not self.from_config
+        self.tells = resume_optimizer and resume_param_scheduler
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+        if self.from_config and resume_optimizer:
+            take_settings_of_config(runner, checkpoint, file)
+        check_resumable(runner, checkpoint, file, resume_optimizer, self.loads_schedule)
+        self._differing = differences(runner, checkpoint) if self.tells and self.loads_schedule else []
+        self._changed = changed_in_config(runner, checkpoint)
+        # MMEngine would execute the one, and write the others into this run's checkpoints.
+        checkpoint["meta"].pop("config", None)
+        for key in ("cfg", "experiment_name", "mmengine_version", "seed"):
+            checkpoint["message_hub"]["runtime_info"].pop(key, None)
+
+    def finish(self) -> dict[str, Any] | None:
+        """Restore the state that samplug adds to checkpoints, and say which schedule is in force.
+
+        Returns:
+            The states of this rank's random generators, for the loop; None if the checkpoint has none for it.
+        """
+        runner, meta = self.runner, self.checkpoint["meta"]
+        generators = None
+        if state := meta.get(STATE_KEY):
+            runner.train_loop.samples_seen = state["samples_seen"]
+            set_accumulated_gradients(runner.bare_model, state["gradients"])
+            generators = own_generators(state)
+            if generators is None:
+                runner.logger.warning(
+                    f"resume: {self.file} was written by {len(state['generators'])} processes, now there are "
+                    f"{runner.world_size}: random numbers of the model's forward pass start from the seed again (data "
+                    "and augmentation are not affected)"
+                )
+        seed, dataset = meta.get("seed"), runner.train_loop.dataloader.dataset
+        if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
+            runner.logger.warning(
+                f"resume: {self.file} was written with seed {seed}, but the order of the data now follows seed "
+                f"{dataset.augmentation_seed}, so some samples are repeated: set randomness=dict(seed={seed}) to "
+                "continue exactly as without the interruption"
+            )
+        if self.from_config:
+            advance(runner, meta["iter"], meta["epoch"])
+        if self.tells:
+            line, notable = in_force(runner, self.file, self.from_config, self._differing, self._changed)
+            runner.logger.log(logging.WARNING if notable else logging.INFO, line)
+        return generators

@@ -7,11 +7,16 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from samplug.checkpoints import WeightsError
 from samplug.engine.fsdp import gathered, is_sharded, sharded_like
+from samplug.engine.resume_entry import Entry
 
 STATE_KEY = "samplug_state"
+# A run may have had larger batches, or more processes; nobody changes them by more than this.
+MOST_TIMES = 256
+_WORDS = 624  # of the Mersenne Twister, whose position NumPy does not check
 
 
 def training_state(runner: Runner, within_epoch: bool) -> dict[str, Any]:
@@ -90,3 +95,47 @@ def set_accumulated_gradients(model: torch.nn.Module, gradients: dict[str, torch
     for name, gradient in gradients.items():
         parameter = parameters[name]
         parameter.grad = torch.empty_like(parameter).copy_(sharded_like(gradient, parameter))
+
+
+def check_state(state: Entry, runner: Runner) -> None:
+    """Check the state that :func:`training_state` returned, in the same way in all ranks.
+
+    Raises:
+        WeightsError: An entry is missing, of another type or size, or has an impossible value.
+    """
+    step = max(1, (runner.train_dataloader.batch_size or 1) * get_world_size())
+    loop = runner.train_loop
+    steps = len(runner.train_dataloader) if isinstance(loop, EpochBasedTrainLoop) else runner.max_iters
+    state["samples_seen"].integer(0, MOST_TIMES * steps * step)
+    for generators in state["generators"].items():
+        _check_generators(generators)
+    gradients = state["gradients"].named()
+    parameters = dict(runner.bare_model.named_parameters()) if gradients else {}
+    for name, gradient in gradients.items():
+        if name not in parameters:
+            state["gradients"].fail("gradients of this model's parameters", found=f"a dict with {name[:80]!r}")
+        gradient.tensor(parameters[name].shape, floating=True)
+
+
+def _check_generators(states: Entry) -> None:
+    """Set the states on generators that nobody uses."""
+    version, words, gauss = states["python"].items(3)
+    name, keys, position, has_gauss, cached = states["numpy"].items(5)
+    position.integer(0, _WORDS)
+    keys.tensor((_WORDS,), floating=False)
+    cached.number()
+    try:
+        random.Random().setstate((version.value, tuple(words.value), gauss.value))
+        words_of_numpy = keys.value.numpy().astype(np.uint32)
+        np.random.RandomState().set_state(
+            (name.value, words_of_numpy, position.value, has_gauss.integer(0, 1), cached.value)
+        )
+        torch.Generator().set_state(states["torch"].tensor())
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        states.fail("states of Python's, NumPy's and torch's generators", found=f"refused ({str(error)[:60]})")
+    if "cuda" in states.mapping():
+        cuda = states["cuda"].tensor()
+        if cuda.dtype != torch.uint8 or cuda.numel() != 16:
+            states["cuda"].fail("a state of a GPU's generator, 16 bytes")

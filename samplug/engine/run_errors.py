@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from samplug.datasets.configs import datasets_of
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
+from samplug.utils.files import WriteError, free_space
+from samplug.utils.open_files import too_many_open_files
 from samplug.utils.text import gib, listed
 
 # The allocator of CPU memory raises a plain RuntimeError.
 _CPU_ALLOCATOR = re.compile(r"can't allocate memory|not enough memory", re.IGNORECASE)
 _WORKER = re.compile(
     r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:is killed by signal: (?P<signal>[^.]*)|exited unexpectedly)"
+)
+
+
+_OPEN_FILES = (
+    "data: this process, or one that loads data, may not open more files: raise the limit (ulimit -n 4096), or take "
+    "fewer loading processes (train_dataloader.num_workers=0), and continue with --resume: the checkpoints written so "
+    "far are complete"
 )
 
 
@@ -40,11 +49,13 @@ def explained(runner: Runner) -> Iterator[None]:
 
     Raises:
         OutOfMemory: Memory of a GPU or of the machine ran out.
-        LoaderDied: A loading process was killed or exited without a Python error.
+        LoaderDied: A loading process was killed or exited without a Python error, or no more files could be opened.
+        WriteError: The disk is full.
     """
     try:
-        yield
-    except (OutOfMemory, LoaderDied):
+        with full_disks_named(runner.work_dir):
+            yield
+    except UserError:
         raise
     except Exception as error:
         # torch reports a lost worker in a signal handler, which raises at whatever line the main process executes. Code
@@ -55,9 +66,50 @@ def explained(runner: Runner) -> Iterator[None]:
                 isinstance(cause, RuntimeError) and _CPU_ALLOCATOR.search(str(cause))
             ):
                 raise OutOfMemory(out_of_memory_message(runner, cause)) from error
+            if too_many_open_files(cause):
+                raise LoaderDied(_OPEN_FILES) from error
             if isinstance(cause, RuntimeError) and (died := _WORKER.search(str(cause))):
                 raise LoaderDied(_worker_message(runner, died["signal"])) from error
         raise
+
+
+@contextmanager
+def stop_explained(runner: Runner) -> Iterator[None]:
+    """Say in the error of Ctrl-C from which checkpoint a training can go on.
+
+    Raises:
+        KeyboardInterrupt: With a message; it was raised inside.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_stop_message(runner)) from stop
+
+
+def _stop_message(runner: Runner) -> str:
+    train_loop = runner._train_loop
+    where = f"at iteration {runner.iter} of {runner.max_iters}" if isinstance(train_loop, BaseLoop) else "at the start"
+    # A remote store or another folder of the hook has no file here, but the record names it.
+    record = Path(runner.work_dir) / "last_checkpoint"
+    if not record.is_file():
+        return f"{where}; {runner.work_dir} has no checkpoint yet"
+    name = record.read_text(encoding="utf-8", errors="replace").strip()
+    return f"{where}; the last checkpoint is {name}: go on with --resume"
+
+
+@contextmanager
+def full_disks_named(folder: str | Path) -> Iterator[None]:
+    """Name the file, or ``folder``, in errors of full disks, which may come from any writer of MMEngine's.
+
+    Raises:
+        WriteError: The disk is full, a quota is used up, or the disk cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, UserError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        raise WriteError.of(error.filename or f"a file in {folder}", error) from error
 
 
 def _lost_worker(error: Exception) -> list[RuntimeError]:
@@ -141,9 +193,10 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
 
 def save_message(path: Path, error: OSError) -> str:
     """Describe why a checkpoint could not be written, and name the earlier checkpoints, which are whole."""
-    reason = error.strerror or str(error)
-    advice = "make the folder writable"
+    system = error.__cause__ if isinstance(error, WriteError) and isinstance(error.__cause__, OSError) else error
+    reason, advice = system.strerror or str(system), "make the folder writable"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        reason += f", {free_space(path)} free"
         advice = "free space there (or keep fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts=1)"
     whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
     return (

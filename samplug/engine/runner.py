@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook
+from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.model.utils import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
@@ -22,25 +23,26 @@ from mmengine.runner import (
     ValLoop,
 )
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from samplug.checkpoints import WeightsError, fetch, read_checkpoint
-from samplug.datasets.seeding import SeededDataset
+from samplug.checkpoints import WeightsError, drop_code_in_config, fetch, read_checkpoint, state_dict_of
 from samplug.engine.build_errors import named_in, part
 from samplug.engine.dataloaders import build_seeded_dataloader
 from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_optimizer_state
-from samplug.engine.launch import join_on_cpu
-from samplug.engine.resume import latest_checkpoint
-from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients, set_generator_states
-from samplug.engine.run_errors import SaveError, explained, save_message
+from samplug.engine.launch import join_on_cpu, wrapper_on_cpu
+from samplug.engine.log_files import tolerate_full_disks, unused_name, write_config
+from samplug.engine.resume import Resumption, latest_checkpoint
+from samplug.engine.resume_state import set_generator_states
+from samplug.engine.run_errors import SaveError, explained, full_disks_named, save_message, stop_explained
+from samplug.engine.screen import ScreenFilter, describe_run
 from samplug.engine.weights import apply_checkpoint, check_omitted, load_for_evaluation
-from samplug.evaluation.sets_evaluator import SetsEvaluator
-from samplug.registry import MODEL_WRAPPERS, RUNNERS
+from samplug.engine.work_folder import WorkFolder, work_folder
+from samplug.evaluation.sets_evaluator import SetsEvaluator, check_reports
+from samplug.registry import RUNNERS
 from samplug.utils.errors import ConfigError
 from samplug.utils.files import replacing
 
-_TIMESTAMPS: set[str] = set()
+_BEGINNINGS = {"before_train": "train", "before_val": "val", "before_test": "test"}
 
 
 @RUNNERS.register_module()
@@ -61,11 +63,19 @@ class SamplugRunner(Runner):
       interruption change it (:mod:`samplug.datasets.seeding`).
     * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be
       read (``resume_fall_back=False``: an unreadable newest one stops the run).
+    * A work folder takes one training at a time (:mod:`samplug.engine.work_folder`). A new training does not overwrite
+      the checkpoints of an earlier one unless ``overwrite_work_dir=True``.
+    * The screen shows what matters of a start, see :mod:`samplug.engine.screen`; ``verbose=True`` shows all of it, as
+      the log file does.
     * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see
       :class:`FSDPStrategy`.
     """
 
     _has_loaded: bool
+    folder: WorkFolder | None = None  # while rank 0 trains
+    has_trained = False
+    _screen: ScreenFilter | None = None
+    _begun = False  # a loop has begun, so the run is described
     _opened: dict[str, Any] | None = None  # a checkpoint that has been read and not loaded yet
     _generators: dict[str, Any] | None = None  # states of a resumed run, until its loop begins
     _gathered: Mapping[str, Any] | None = None  # whole tensors of a sharded model while it is saved
@@ -76,23 +86,30 @@ class SamplugRunner(Runner):
 
         Raises:
             ConfigError: A part cannot be built: a wrong key or type, see :func:`samplug.engine.build_errors.named_in`.
+            WriteError: Logs or the config cannot be written.
         """
-        with named_in(cfg):
+        with named_in(cfg), full_disks_named(cfg.work_dir):
             return super().from_cfg(cfg)
 
     # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their
     # failures; the loss of a loading process may be reported outside them, while hooks record another failure.
     def train(self) -> nn.Module:
-        with named_in(self.cfg), explained(self):
-            return super().train()
+        with named_in(self.cfg), explained(self), stop_explained(self), work_folder(self):
+            model = super().train()
+        check_reports(self._val_loop)
+        return model
 
     def val(self) -> dict[str, float]:
         with named_in(self.cfg), explained(self):
-            return super().val()
+            scores = super().val()
+        check_reports(self._val_loop)
+        return scores
 
     def test(self) -> dict[str, float]:
         with named_in(self.cfg), explained(self):
-            return super().test()
+            scores = super().test()
+        check_reports(self._test_loop)
+        return scores
 
     @property
     def bare_model(self) -> nn.Module:
@@ -103,21 +120,31 @@ class SamplugRunner(Runner):
         return model
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        # The config's text is written several times, and for each checkpoint: MMEngine's own layout needs no formatter.
+        object.__setattr__(self.cfg, "_format_python_code", False)
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
         super().setup_env(env_cfg)
-        self._timestamp = _unused(self.timestamp)
+        self._timestamp = unused_name(self.timestamp)
         self._strategy = build_strategy(self.cfg.get("strategy"))
 
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        tolerate_full_disks(logger)
+        if not self.cfg.get("verbose"):
+            self._screen = ScreenFilter.of(logger)
+        return logger
+
+    @master_only
     def dump_config(self) -> None:
         """Write the config into the work folder, or into the log folder for a test.
 
         The config of a test thus does not replace that of the training.
         """
-        if self._train_loop is not None:
-            super().dump_config()
-        else:
-            self.cfg.dump(Path(self.log_dir) / (Path(self.cfg.filename).name if self.cfg.filename else "config.py"))
+        training = self._train_loop is not None
+        unnamed = f"{self.timestamp}.py" if training else "config.py"
+        name = Path(self.cfg.filename).name if self.cfg.filename else unnamed
+        write_config(self.cfg, Path(self.work_dir if training else self.log_dir) / name)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         sync_bn, on_cpu = self.cfg.get("sync_bn"), not torch.cuda.is_available()
@@ -126,17 +153,7 @@ class SamplugRunner(Runner):
         if self._strategy and self._train_loop is not None:  # sharded when its weights are loaded
             return convert_sync_batchnorm(model, sync_bn) if sync_bn else model
         if self.distributed and on_cpu:
-            default = dict(
-                broadcast_buffers=False, find_unused_parameters=self.cfg.get("find_unused_parameters", False)
-            )
-            wrapper = {
-                "type": "MMDistributedDataParallel",
-                **(default if model_wrapper_cfg is None else model_wrapper_cfg),
-            }
-            kind = MODEL_WRAPPERS.get(wrapper["type"]) if isinstance(wrapper["type"], str) else wrapper["type"]
-            if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
-                wrapper.setdefault("device_ids", None)  # MMEngine's default is a GPU for each process
-            model_wrapper_cfg = wrapper
+            model_wrapper_cfg = wrapper_on_cpu(self.cfg, model_wrapper_cfg)
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: dict[str, Any] | OptimWrapper) -> OptimWrapper:
@@ -190,6 +207,8 @@ class SamplugRunner(Runner):
             else:
                 super().load_or_resume()
             self._shard()
+            if self.folder:
+                self.folder.clear()
         elif not self._has_loaded:
             load_for_evaluation(
                 self.bare_model,
@@ -238,6 +257,8 @@ class SamplugRunner(Runner):
                 f"weights: {filename}: the model is sharded already: set load_from before training starts"
             )
         checkpoint, self._opened = self._opened or read_checkpoint(fetch(filename)), None
+        if not isinstance(checkpoint.get("state_dict"), Mapping):  # weights alone: EMAHook reads this entry
+            checkpoint["state_dict"] = state_dict_of(checkpoint)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         apply_checkpoint(self.bare_model, checkpoint, filename, strict)
         check_omitted(self.bare_model, checkpoint, filename)
@@ -253,44 +274,22 @@ class SamplugRunner(Runner):
     ) -> None:
         """Resume training; arguments as MMEngine's.
 
+        The learning rates, their schedule and the optimiser's settings are those of the checkpoint, or those of the
+        config if it has ``resume_schedule='config'``; a line of the log says which are in force.
+
         Raises:
-            WeightsError: The file cannot be read safely, does not fit, or holds weights without training state.
+            WeightsError: The file cannot be read safely, does not fit the run, or holds weights without training state;
+                nothing has been changed.
+            ConfigError: The run has made more iterations than the config has.
         """
-        checkpoint = self._opened or read_checkpoint(fetch(filename))
-        lacking = [key for key in ("meta", "message_hub", "optimizer") if key not in checkpoint]
-        if lacking:
-            raise WeightsError(
-                f"resume: {filename} holds no training state (no {', '.join(lacking)}): to start from its weights use "
-                f"load_from={filename!r} without --resume"
-            )
-        checkpoint["meta"].pop("config", None)  # MMEngine would execute it
-        self._opened = checkpoint
-        super().resume(filename, resume_optimizer and self._strategy is None, resume_param_scheduler, map_location)
+        self._opened = checkpoint = self._opened or read_checkpoint(fetch(filename))
+        resumption = Resumption(self, checkpoint, filename, resume_optimizer, resume_param_scheduler)
+        super().resume(filename, resume_optimizer and self._strategy is None, resumption.loads_schedule, map_location)
         if self._strategy:  # the optimiser's state follows its parameters
             self._shard()
             if resume_optimizer:
                 self.optim_wrapper.load_state_dict(sharded_optimizer_state(checkpoint["optimizer"], self.optim_wrapper))
-        self._restore_state(filename, checkpoint)
-
-    def _restore_state(self, filename: str, checkpoint: Mapping[str, Any]) -> None:
-        """Restore the state that samplug adds to MMEngine's checkpoints, see :mod:`samplug.engine.resume_state`."""
-        if state := checkpoint["meta"].get(STATE_KEY):
-            self.train_loop.samples_seen = state["samples_seen"]
-            set_accumulated_gradients(self.bare_model, state["gradients"])
-            self._generators = own_generators(state)
-            if self._generators is None:
-                self.logger.warning(
-                    f"resume: {filename} was written by {len(state['generators'])} processes, now there are "
-                    f"{self.world_size}: random numbers of the model's forward pass start from the seed again (data "
-                    "and augmentation are not affected)"
-                )
-        seed, dataset = checkpoint["meta"].get("seed"), self.train_loop.dataloader.dataset
-        if seed is not None and isinstance(dataset, SeededDataset) and dataset.augmentation_seed != seed:
-            self.logger.warning(
-                f"resume: {filename} was written with seed {seed}, but the order of the data now follows seed "
-                f"{dataset.augmentation_seed}, so some samples are repeated: set randomness=dict(seed={seed}) to "
-                "continue exactly as without the interruption"
-            )
+        self._generators = resumption.finish()
 
     def restore_generators(self) -> None:
         """Set the random generators to their states in the checkpoint; loops call it right before their first step."""
@@ -315,6 +314,8 @@ class SamplugRunner(Runner):
             if "://" in str(out_dir):  # a remote store
                 save(out_dir, filename, *args, **kwargs)
             elif is_main_process():
+                if self.folder:
+                    self.folder.check()
                 with replacing(Path(out_dir) / filename) as partial:
                     save(out_dir, partial.name, *args, **kwargs)
         except OSError as error:
@@ -326,7 +327,15 @@ class SamplugRunner(Runner):
         if fn_name == "before_save_checkpoint" and self._gathered:  # hooks see whole tensors
             checkpoint = kwargs["checkpoint"]
             checkpoint.update({key: value for key, value in self._gathered.items() if key in checkpoint})
+        if fn_name == "before_save_checkpoint" and (places := drop_code_in_config(kwargs["checkpoint"])):
+            self.logger.warning(f"checkpoint: {', '.join(places)} is left out: the config holds more than plain values")
         super().call_hook(fn_name, **kwargs)
+        if fn_name in _BEGINNINGS and not self._begun:
+            self._begun = True
+            if is_main_process():
+                self.logger.info(describe_run(self, _BEGINNINGS[fn_name]), extra=dict(to_screen=True))
+            if self._screen:
+                self._screen.begun = True
 
     def _shard(self) -> None:
         if self._strategy is None or is_sharded(self.model):
@@ -337,12 +346,3 @@ class SamplugRunner(Runner):
                 "the strategy"
             )
         self._strategy.shard(self.model, self.optim_wrapper)
-
-
-def _unused(timestamp: str) -> str:
-    """Return a name that no other runner of this process has, since runners of one name share log and message hub."""
-    name, number = timestamp, 1
-    while name in _TIMESTAMPS:
-        name, number = f"{timestamp}_{number}", number + 1
-    _TIMESTAMPS.add(name)
-    return name

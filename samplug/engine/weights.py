@@ -77,7 +77,9 @@ def apply_checkpoint(model: nn.Module, checkpoint: Checkpoint, source: str, stri
         WeightsError: It does not fit, and ``strict`` is True.
     """
     try:
-        report = load_state(model, state_dict_of(checkpoint), source, strict=strict, may_miss=pretrained_names(model))
+        report = load_state(
+            model, state_dict_of(checkpoint, source), source, strict=strict, may_miss=pretrained_names(model)
+        )
     except WeightsError as error:
         meta = checkpoint.get("meta")
         experiment = meta.get("experiment_name") if isinstance(meta, Mapping) else None
@@ -92,15 +94,38 @@ def check_omitted(model: nn.Module, checkpoint: Mapping[str, Any], source: str) 
     Raises:
         WeightsError: They differ.
     """
-    meta = checkpoint.get("meta")
-    omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None
-    if not omitted:
+    names, sha256 = omitted_from(checkpoint, source)
+    if not names:
         return
     state = model.state_dict()
-    state |= outside_state(model, set(omitted["names"]) - state.keys())
-    if digest(state, omitted["names"]) != omitted["sha256"]:
+    state |= outside_state(model, set(names) - state.keys())
+    if unknown := set(names) - state.keys():
+        raise WeightsError(
+            f"weights: {source} leaves out {len(unknown)} frozen entries that {type(model).__name__} does not have "
+            f"(first {min(unknown)[:80]}): take the config that it was trained with"
+        )
+    if digest(state, names) != sha256:
         raise WeightsError(
             f"weights: {source} was trained on another frozen encoder than the one that init_cfg loads "
-            f"({len(omitted['names'])} entries left out of the checkpoint differ): set "
+            f"({len(names)} entries left out of the checkpoint differ): set "
             "model.backbone.init_cfg.checkpoint to the file used in training"
         )
+
+
+def omitted_from(checkpoint: Mapping[str, Any], source: str) -> tuple[list[str], str]:
+    """Return the names of the parameters that :class:`OmitFrozenHook` left out of a checkpoint, and their digest.
+
+    Raises:
+        WeightsError: The checkpoint's note of them is none.
+    """
+    meta = checkpoint.get("meta")
+    omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None
+    if omitted is None:
+        return [], ""
+    names, sha256 = (omitted.get(key) if isinstance(omitted, Mapping) else None for key in ("names", "sha256"))
+    if isinstance(names, list) and all(isinstance(name, str) for name in names) and isinstance(sha256, str):
+        return names, sha256
+    raise WeightsError(
+        f"weights: {source}: meta.{OMITTED_KEY} is not the names and sha256 of left-out parameters that OmitFrozenHook "
+        "writes: take another checkpoint"
+    )

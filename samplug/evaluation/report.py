@@ -11,7 +11,7 @@ from typing import Any
 
 from samplug.evaluation.protocols import ImageResult, Protocol, Scores
 from samplug.utils.errors import ConfigError
-from samplug.utils.files import replace_file, write_text
+from samplug.utils.files import write_bytes, write_text
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:
     """
     text = io.StringIO(newline="")
     csv.writer(text).writerows(lines)
-    replace_file(path, lambda partial: partial.write_bytes(text.getvalue().encode()))
+    write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "", decimals: int = 4) -> str:

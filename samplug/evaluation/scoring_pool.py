@@ -19,6 +19,7 @@ from typing import IO, Any, ClassVar, Generic, Literal, TypeVar
 from weakref import WeakSet
 
 from samplug.utils.errors import ConfigError, UserError
+from samplug.utils.open_files import allow_open_files
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
@@ -64,7 +65,7 @@ class ScoringPool(Generic[Key, Result]):
             Exception: Any error that an earlier task raised.
         """
         if self._processes is None and (self._spent > _PATIENCE_S if self._workers == "auto" else self._workers > 0):
-            self._processes = _Processes.acquire(self._number(), self)
+            self._start()
         if self._processes is None:
             start = time.perf_counter()
             self._results[key] = task(*args)
@@ -97,6 +98,14 @@ class ScoringPool(Generic[Key, Result]):
         self._processes, self._results, self._spent = None, {}, 0.0
         self._pending.clear()
 
+    def _start(self) -> None:
+        try:
+            self._processes = _Processes.acquire(self._number(), self)
+        except ConfigError:
+            if self._workers != "auto":
+                raise
+            self._workers = 0
+
     def _take(self) -> None:
         key, future = self._pending.popleft()
         try:
@@ -121,6 +130,8 @@ class _Processes:
     _running: ClassVar[dict[int, "_Processes"]] = {}
 
     def __init__(self, number: int) -> None:
+        # Two pipes each, and what the start of a process needs.
+        allow_open_files(2 * number + 8, 2 * number + 8, f"scoring in {number} processes", "workers=0")
         self._number = number
         self._users: WeakSet[ScoringPool[Any, Any]] = WeakSet()
         self._threads = ThreadPoolExecutor(number)  # a thread waits for each process

@@ -3,7 +3,7 @@
 import copy
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from logging import WARNING
+from logging import ERROR, WARNING
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from samplug.evaluation.metrics import PerImageMetric
 from samplug.evaluation.report import table
 from samplug.registry import EVALUATOR
+from samplug.utils.files import Attempts
 from samplug.utils.model_outputs import Outputs, outputs_of
 
 # Attributes of metrics that name a file to write; with several sets, each set has a file of its own.
@@ -53,6 +54,7 @@ class SetsEvaluator(Evaluator):
         self._metas: dict[str, Any] = {}
         self._outputs: Callable[[], Outputs] | None = None
         self._seen: dict[str, set[Hashable]] = {}
+        self._written = Attempts()
 
     def describe(self, dataset: Any, model: Callable[[], Any]) -> None:
         """Set the tested dataset and model.
@@ -63,14 +65,11 @@ class SetsEvaluator(Evaluator):
             dataset: Dataset of the loader; its ``datasets`` are the sets, if it has them.
             model: Function that returns the model; it is called when the first samples arrive.
         """
-        parts = list(getattr(dataset, "datasets", None) or [dataset])
         self._parts, end = [], 0
-        for number, part in enumerate(parts):
-            meta = getattr(part, "metainfo", None) or {}
-            name = getattr(part, "name", None) or meta.get("dataset_name") or f"set{number}"
+        for name, part in named_sets(dataset):
             end += len(part)
             self._parts.append((name, end))
-            self._metas[name] = meta
+            self._metas[name] = getattr(part, "metainfo", None) or {}
         self._outputs = lambda: outputs_of(model())
 
     @property
@@ -127,8 +126,25 @@ class SetsEvaluator(Evaluator):
         for metrics in self._of_sets.values():  # last: the tables are there even if a file cannot be written
             for metric in metrics:
                 if isinstance(metric, PerImageMetric):
-                    metric.write_report()
+                    with self._written:
+                        metric.write_report()
+        for error in self._written.errors:
+            print_log(str(error), "current", ERROR)
+        if self._outputs is None:
+            self.check_reports()
         return found
+
+    def check_reports(self) -> None:
+        """Raise the error of a report that could not be written.
+
+        A runner that has called :meth:`describe` calls it at the end of its run, so that the error costs neither
+        records nor checkpoints of these scores.
+
+        Raises:
+            WriteError: A file of scores could not be written.
+        """
+        written, self._written = self._written, Attempts()
+        written.finish()
 
     def _place(self, sample: Any) -> tuple[str, Hashable]:
         """Return the set of a sample, and its key among the samples of the set (None: there is none)."""
@@ -162,6 +178,21 @@ class SetsEvaluator(Evaluator):
                 keys.setdefault(name, set()).update((rank, key) if isinstance(key, tuple) else key for key in own)
         self._seen = {}
         return {name: len(own) for name, own in keys.items()}
+
+
+def named_sets(dataset: Any) -> list[tuple[str, Any]]:
+    """Return name and dataset of each part of a concatenated dataset, or of the dataset, in order."""
+    named = []
+    for number, part in enumerate(getattr(dataset, "datasets", None) or [dataset]):
+        meta = getattr(part, "metainfo", None) or {}
+        named.append((getattr(part, "name", None) or meta.get("dataset_name") or f"set{number}", part))
+    return named
+
+
+def check_reports(loop: Any) -> None:
+    """Call :meth:`SetsEvaluator.check_reports` of a loop, if it has such an evaluator."""
+    if isinstance(evaluator := getattr(loop, "evaluator", None), SetsEvaluator):
+        evaluator.check_reports()
 
 
 class _Table:

@@ -62,7 +62,7 @@ class FeatureStore:
                 expected = (file.metadata() or {}).get(_CHECKSUM)
         except FileNotFoundError:
             return None
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, ValueError) as error:  # ValueError: the name of a map is no number
             print_log(f"features: {path} cannot be read ({error}): its maps are computed again", "current", 30)
             return None
         # Files that are older than the checksums have none.

@@ -1,7 +1,8 @@
 """Decode the bytes of an image file to all pixels of its one frame, upright.
 
-Pillow opens every file, which reads only its header. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF. Pillow
-decodes the rest, for which OpenCV gives no palette indices, wrong values (TIFF with alpha or of 1 bit) or nothing.
+The header is read and the size checked before a decoder sees the file: of JPEG, WEBP and TIFF by samplug, of the others
+by Pillow. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF. Pillow decodes the rest, for which OpenCV gives no
+palette indices, wrong values (TIFF with alpha or of 1 bit) or nothing.
 
 Truncation is detected in the structure of JPEG, PNG, WEBP and TIFF files. For BMP and GIF Pillow raises the error,
 unless a program sets ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``.
@@ -16,6 +17,20 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from samplug.imaging.limits import UndecodableError, check_size
+from samplug.imaging.structure import HEADERS, IS_WHOLE, Header, gif_frames, png_exif
+from samplug.imaging.tiff_tags import (
+    BITS,
+    BLACK_IS_ZERO,
+    PHOTOMETRIC,
+    RGB,
+    SAMPLES,
+    WHITE_IS_ZERO,
+    Directory,
+    exif_orientation,
+    xmp_orientation,
+)
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
@@ -33,15 +48,8 @@ _TEXT = {
     "a web page: download the file again": (b"<!doctype html", b"<html"),
 }
 _AGAIN = "download or copy it again"
-_ORIENTATION = 0x0112
-# TIFF tags.
-_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _SAMPLE_FORMAT = 258, 262, 277, 284, 339
-_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))  # of strips, of tiles
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
-
-
-class UndecodableError(Exception):
-    """Bytes cannot be decoded; the message follows the name of the file ('is empty: ...')."""
+_DEFLATE = 1032  # most bytes that one byte of compressed data stands for
+_MOST_RUN_LENGTH_PIXELS = 2**24  # Pillow decodes BMP's compression in Python
 
 
 @dataclass(frozen=True)
@@ -69,27 +77,11 @@ def decode(content: bytes) -> Picture:
         UndecodableError: The file has another format or more than one frame, is damaged, truncated or too large, or has
             values other than unsigned 8 or 16 bits.
     """
-    kind = _kind(content)
-    tags: dict[int, _Tag] = {}
-    if kind == "TIFF":
-        tags = _tiff_tags(content)
-        _check_tiff(content, tags)
-    elif kind in _IS_WHOLE and not _IS_WHOLE[kind](content):
-        raise UndecodableError(f"is a truncated {kind} file: {_AGAIN}")
-    image, content, orientation = _header(content, kind, tags)
-    # More images in a JPEG are previews and depth or gain maps of the first one.
-    frames = 1 if kind == "JPEG" else _guard(kind, lambda: getattr(image, "n_frames", 1))
-    if frames != 1:
-        raise UndecodableError(f"holds {frames} frames or pages: extract the one you mean to a file of its own")
-    wide_colour = (_value(tags, _BITS), _value(tags, _PHOTOMETRIC)) in ((16, _BLACK_IS_ZERO), (16, _RGB))
-    wide_colour &= _value(tags, _SAMPLES) > 1
-    if wide_colour or (kind in ("JPEG", "PNG", "WEBP") and image.mode not in ("P", "1")):
-        picture = _by_opencv(content, kind)
-    else:
-        picture = _by_pillow(image, kind)
-        if picture.pixels.dtype == np.uint16 and _value(tags, _PHOTOMETRIC) == _WHITE_IS_ZERO:
-            picture = Picture(65535 - picture.pixels)  # Pillow inverts 8 bits only
-    turn = _TURNS.get(orientation)
+    _check_whole(content)
+    file = _File(content)
+    file.check()
+    picture = file.picture()
+    turn = _TURNS.get(file.header.orientation)
     if turn is None:
         return picture
     alpha = None if picture.alpha is None else np.ascontiguousarray(turn(picture.alpha))
@@ -100,21 +92,79 @@ def upright_size(content: bytes) -> tuple[int, int]:
     """Return height and width of the picture that :func:`decode` gives, from the file's header.
 
     Raises:
-        UndecodableError: The file has another format or a damaged header.
+        UndecodableError: The file has another format, a damaged header, or is too large.
     """
+    header = _File(content).header
+    width, height = header.width, header.height
+    return (width, height) if header.orientation in (5, 6, 7, 8) else (height, width)
+
+
+def file_kind(content: bytes) -> str:
+    """Return the format of an image file by its content: ``'JPEG'``, ``'PNG'``, ``'WEBP'``, ``'TIFF'`` and so on.
+
+    Raises:
+        UndecodableError: It is none that :func:`decode` reads.
+    """
+    return _kind(content)
+
+
+class _File:
+    """A file whose header was read, and whose size is within the limits."""
+
+    def __init__(self, content: bytes) -> None:
+        self.kind = kind = _kind(content)
+        self.content = content
+        self.tags: Directory | None = None
+        self.image: Any = None
+        if kind == "TIFF":
+            self.tags = Directory(content)
+            self.header = Header(*self.tags.size, self.tags.pages, self.tags.orientation())
+        elif kind in HEADERS:
+            self.header = HEADERS[kind](content)
+        else:
+            if kind == "GIF":  # Pillow makes the canvas when it opens the file
+                check_size(int.from_bytes(content[6:8], "little"), int.from_bytes(content[8:10], "little"))
+            self.image = _open(content, kind)
+            self.header = _guard(kind, lambda: _header(self.image, content))
+        check_size(self.header.width, self.header.height)
+
+    def check(self) -> None:
+        """Raise an error if the file has several frames, or would take more memory or time than its size allows."""
+        if self.tags:
+            self.tags.check()
+        if self.kind == "PNG" and self._png_rows() > _DEFLATE * len(self.content):
+            raise UndecodableError(f"is a truncated PNG file: {_AGAIN}")
+        if self.kind == "BMP" and self.image.info.get("compression") in (1, 2):
+            pixels = self.header.width * self.header.height
+            if pixels > _MOST_RUN_LENGTH_PIXELS:
+                raise UndecodableError(f"is a compressed BMP file of {pixels:,} pixels: convert it to PNG")
+        if (frames := self.header.frames) != 1:
+            raise UndecodableError(f"holds {frames} frames or pages: extract the one you mean to a file of its own")
+
+    def picture(self) -> Picture:
+        """Decode the pixels, not yet upright."""
+        if self.tags is None:
+            by_opencv = self.image is None or (self.kind == "PNG" and self.image.mode not in ("P", "1"))
+            return _by_opencv(self.content, self.kind) if by_opencv else _by_pillow(self.image, self.kind)
+        content = self.tags.cleaned()
+        layout = self.tags.value(BITS), self.tags.value(PHOTOMETRIC)
+        if layout in ((16, BLACK_IS_ZERO), (16, RGB)) and self.tags.value(SAMPLES) > 1:
+            return _by_opencv(content, self.kind)
+        picture = _by_pillow(_open(content, self.kind), self.kind)
+        if picture.pixels.dtype == np.uint16 and layout[1] == WHITE_IS_ZERO:
+            return Picture(65535 - picture.pixels)  # Pillow inverts 8 bits only
+        return picture
+
+    def _png_rows(self) -> int:
+        """Return the bytes of the rows of a PNG file before compression."""
+        bits = self.content[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(self.content[25], 1)
+        return self.header.width * self.header.height * bits // 8
+
+
+def _check_whole(content: bytes) -> None:
     kind = _kind(content)
-    image, _, orientation = _header(content, kind, _tiff_tags(content) if kind == "TIFF" else {})
-    width, height = image.size
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-
-
-def _header(content: bytes, kind: str, tags: dict[int, "_Tag"]) -> tuple[Any, bytes, Any]:
-    """Open a file with Pillow without decoding it; return the image, its bytes and the orientation, if any."""
-    orientation = tags[_ORIENTATION].values[0] if _ORIENTATION in tags else None
-    if tags:
-        content = _retag(content, tags)
-    image = _open(content, kind)
-    return image, content, _exif_orientation(image, content) if orientation is None else orientation
+    if kind in IS_WHOLE and not IS_WHOLE[kind](content):
+        raise UndecodableError(f"is a truncated {kind} file: {_AGAIN}")
 
 
 def _kind(content: bytes) -> str:
@@ -138,16 +188,12 @@ def _kind(content: bytes) -> str:
 
 def _guard(kind: str, call: Callable[[], Any]) -> Any:
     """Return ``call()``; turn any exception (decoders raise nearly all kinds on damaged bytes) into one error."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
         return call()
-    except UnidentifiedImageError as error:
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:  # Pillow's for bytes that it cannot identify
         raise UndecodableError(
             f"is a {kind} file that is damaged, truncated or of a rare variant: {_AGAIN}, or convert it to PNG"
         ) from error
-    except Image.DecompressionBombError as error:
-        raise UndecodableError(f"is too large ({error}): cut it into tiles") from error
     except Exception as error:
         raise UndecodableError(
             f"is a {kind} file that cannot be decoded, damaged or truncated ({str(error)[:200]}): {_AGAIN}"
@@ -155,9 +201,36 @@ def _guard(kind: str, call: Callable[[], Any]) -> Any:
 
 
 def _open(content: bytes, kind: str) -> Any:
+    """Open a file with Pillow, without its limit on the number of pixels: samplug has its own."""
     from PIL import Image
 
-    return _guard(kind, lambda: Image.open(io.BytesIO(content), formats=[kind]))
+    Image.preinit()
+    if kind not in Image.OPEN:
+        Image.init()
+    return _guard(kind, lambda: Image.OPEN[kind][0](io.BytesIO(content), ""))
+
+
+def _header(image: Any, content: bytes) -> Header:
+    """Read the header of an opened PNG, BMP or GIF file."""
+    width, height = image.size
+    if image.format == "PNG":
+        if content[16:24] != width.to_bytes(4) + height.to_bytes(4):  # OpenCV takes the first of several headers
+            raise ValueError("it has two headers")
+        return Header(width, height, getattr(image, "n_frames", 1), _png_orientation(image.info, content))
+    return Header(width, height, gif_frames(content) if image.format == "GIF" else 1)
+
+
+def _png_orientation(metadata: dict[Any, Any], content: bytes) -> int | None:
+    """Return the orientation in EXIF, or else in the texts before the pixels."""
+    exif = png_exif(content)
+    if not exif and (text := metadata.get("Raw profile type exif")):  # of ImageMagick
+        try:
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
+        except ValueError:
+            exif = b""
+    found = exif_orientation(exif)
+    xmp = str(metadata.get("XML:com.adobe.xmp", "")).encode(errors="replace")
+    return xmp_orientation(xmp) if found is None else found
 
 
 def _by_opencv(content: bytes, kind: str) -> Picture:
@@ -200,104 +273,3 @@ _TURNS: dict[Any, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
-
-
-def _exif_orientation(image: Any, content: bytes) -> Any:
-    from PIL import Image
-
-    # Pillow would decode all pixels of a PNG to look for EXIF after them.
-    header_only = image.format == "PNG" and b"eXIf" not in content
-    try:
-        exif = Image.Image.getexif(image) if header_only else image.getexif()
-        return exif.get(_ORIENTATION)
-    except Exception:  # damaged metadata in a sound picture
-        return None
-
-
-def _jpeg_is_whole(content: bytes) -> bool:
-    """Return True if the end marker comes after the pixels; previews before them and bytes after it do not count."""
-    if content.endswith(b"\xff\xd9"):
-        return True
-    at = 2
-    while at + 4 <= len(content) and content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker == 0xDA:
-            return content.find(b"\xff\xd9", at) >= 0
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4])
-    return False
-
-
-_IS_WHOLE: dict[str, Callable[[bytes], bool]] = {
-    "JPEG": _jpeg_is_whole,
-    "PNG": lambda content: content.rfind(b"IEND\xaeB`\x82") >= 0,
-    "WEBP": lambda content: len(content) >= 8 + int.from_bytes(content[4:8], "little"),
-}
-
-
-@dataclass(frozen=True)
-class _Tag:
-    position: int  # offset of the first value in the file
-    layout: str  # format of one value, for struct
-    values: tuple[int, ...]
-
-
-def _tiff_tags(content: bytes) -> dict[int, _Tag]:
-    """Read the whole-number tags of a TIFF file's first page."""
-    order = "<" if content[:2] == b"II" else ">"
-    big = 43 in content[2:4]
-    start, number, count, entry = (8, "Q", "Q", 20) if big else (4, "H", "I", 12)
-    tags = {}
-    try:
-        (offset,) = struct.unpack_from(order + ("Q" if big else "I"), content, start)
-        (entries,) = struct.unpack_from(order + number, content, offset)
-        first = offset + struct.calcsize(order + number)
-        for at in range(first, first + entries * entry, entry):
-            tag, kind, values = struct.unpack_from(f"{order}HH{count}", content, at)
-            if kind not in (3, 4, 16):
-                continue
-            layout = {3: "H", 4: "I", 16: "Q"}[kind]
-            room = struct.calcsize(order + count)
-            position = at + 4 + room
-            if values * struct.calcsize(order + layout) > room:
-                (position,) = struct.unpack_from(order + count, content, position)
-            tags[tag] = _Tag(
-                position, order + layout, struct.unpack_from(f"{order}{values}{layout}", content, position)
-            )
-    except (struct.error, OverflowError) as error:
-        raise UndecodableError(f"is a truncated TIFF file: {_AGAIN}") from error
-    return {tag: found for tag, found in tags.items() if found.values}
-
-
-def _value(tags: dict[int, _Tag], tag: int) -> int:
-    return max(tags[tag].values) if tag in tags else 1  # TIFF's default, for the tags asked for here
-
-
-def _check_tiff(content: bytes, tags: dict[int, _Tag]) -> None:
-    for offsets, counts in _OFFSETS_AND_COUNTS:
-        if offsets in tags and counts in tags:
-            ends = map(sum, zip(tags[offsets].values, tags[counts].values, strict=False))
-            if max(ends) > len(content):
-                raise UndecodableError(f"is a truncated TIFF file: {_AGAIN}")
-    bits, values = _value(tags, _BITS), _value(tags, _SAMPLE_FORMAT)
-    if values in (2, 3) or bits not in (1, 2, 4, 8, 16):
-        name = {2: "signed", 3: "float"}.get(values, "unsigned")
-        raise UndecodableError(f"holds {bits}-bit {name} values: convert it to unsigned 8 or 16 bits")
-    if bits == 16 and _value(tags, _SAMPLES) > 1 and _value(tags, _PLANAR) == 2:
-        raise UndecodableError(
-            "holds 16-bit colours in separate planes: convert it to interleaved colours or to 8 bits"
-        )
-
-
-def _retag(content: bytes, tags: dict[int, _Tag]) -> bytes:
-    """Change a TIFF file's tags so that both decoders read it alike: no rotation, and colours tagged as RGB.
-
-    Some programs tag RGB pixels as grey (BlackIsZero); Pillow refuses such files, and OpenCV reads only one channel.
-    """
-    changes = {_ORIENTATION: 1}
-    if _value(tags, _SAMPLES) >= 3 and _PHOTOMETRIC in tags and _value(tags, _PHOTOMETRIC) == _BLACK_IS_ZERO:
-        changes[_PHOTOMETRIC] = _RGB
-    changed = bytearray(content)
-    for tag, value in changes.items():
-        if tag in tags:
-            struct.pack_into(tags[tag].layout, changed, tags[tag].position, value)
-    return bytes(changed)

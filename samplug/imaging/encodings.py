@@ -8,6 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samplug.imaging.decoding import decode
+from samplug.imaging.files import as_bgr
+from samplug.imaging.limits import UndecodableError, most_bytes
+
 # Most characters of a number: longer ones do not occur in any image and would exceed 64 bits.
 _LONGEST = 12
 
@@ -45,14 +49,29 @@ def runs_from_string(text: str) -> list[int]:
 
 
 def bytes_from_base64(text: Any) -> bytes | None:
-    """Decode base64 text; None if it is not base64."""
+    """Decode base64 text of at most the size of an image file; None if it is not base64, or longer."""
     try:
-        return base64.b64decode(text, validate=False) if isinstance(text, str) else None
+        short = isinstance(text, str) and len(text) <= 2 * most_bytes()
+        return base64.b64decode(text, validate=False) if short else None
     except (binascii.Error, ValueError):
         return None
 
 
 def image_from_base64(text: Any, flags: int) -> NDArray[np.uint8] | None:
-    """Decode an image file in base64 with OpenCV and its ``flags``; None if it is not an image."""
+    """Decode an image file in base64 within the limits of :func:`~samplug.imaging.files.read_image`.
+
+    Args:
+        text: Text of the annotation file, unchecked.
+        flags: ``cv2.IMREAD_COLOR`` for (H, W, 3) BGR, or ``cv2.IMREAD_GRAYSCALE`` for (H, W).
+
+    Returns:
+        The image, upright; None if the text is not that of a whole image of at most the largest size.
+    """
     content = bytes_from_base64(text)
-    return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None  # type: ignore[return-value]
+    if not content:
+        return None
+    try:
+        pixels = as_bgr(decode(content))
+    except UndecodableError:
+        return None
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if flags == cv2.IMREAD_GRAYSCALE else pixels  # type: ignore[return-value]

@@ -9,12 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.imaging.decoding import UndecodableError, decode, upright_size
+from samplug.imaging.decoding import Picture, decode, upright_size
+from samplug.imaging.limits import UndecodableError, most_bytes
 from samplug.utils.errors import DataError
+from samplug.utils.regular_files import read_bytes
 
 _Read = TypeVar("_Read")
+_ROWS = 256
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Endings, in small letters, of the files that are read; the format itself is recognised by the content."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -26,7 +30,11 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         DataError: The file cannot be read, is not a whole JPEG, PNG, TIFF, WEBP, BMP or GIF, has more than one frame,
             or has values other than unsigned 8 or 16 bits.
     """
-    picture = _read(path, decode)
+    return as_bgr(_read(path, decode))
+
+
+def as_bgr(picture: Picture) -> NDArray[np.uint8]:
+    """Return the colours of a picture as (H, W, 3) uint8 BGR, see :func:`read_image`."""
     if picture.palette is not None:
         return np.ascontiguousarray(picture.palette[picture.pixels][..., ::-1])
     pixels = eight_bits(picture.pixels)
@@ -73,7 +81,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
 def _read(path: str | Path, read: Callable[[bytes], _Read]) -> _Read:
     try:
-        return read(Path(path).read_bytes())
+        return read(read_bytes(path, most_bytes()))
     except FileNotFoundError as error:
         if Path(path).is_symlink():
             raise DataError(
@@ -91,7 +99,11 @@ def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Scale values of 16 bits from 0..65535 to 0..255 and round them; return values of 8 bits unchanged."""
     if pixels.dtype == np.uint8:
         return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    scaled = np.empty(pixels.shape, np.uint8)
+    for start in range(0, len(pixels), _ROWS):  # large images need no copy of 32 bits
+        rows = slice(start, start + _ROWS)
+        scaled[rows] = (pixels[rows].astype(np.uint32) + 128) // 257
+    return scaled
 
 
 def _is_constant(values: NDArray[Any]) -> bool:

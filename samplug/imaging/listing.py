@@ -1,12 +1,42 @@
-"""List the image files of folders."""
+"""List the image files of folders, by one rule for datasets, predictions, scores and converters.
 
+What systems leave behind is passed over: names that begin with a dot (``._a.png``, ``.ipynb_checkpoints``) and the
+folders of :data:`_OF_SYSTEMS`. Links to folders are followed as folders are. Pictures of formats that are not read are
+counted and named in the log.
+"""
+
+import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
+
+from mmengine.logging import print_log
 
 from samplug.imaging.files import IMAGE_SUFFIXES
 from samplug.utils.errors import DataError
-from samplug.utils.text import listed
+from samplug.utils.text import listed, one_line
+
+_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "Thumbs.db"})
+_UNREAD_PICTURES = frozenset(
+    {
+        ".arw", ".avif", ".cr2", ".cr3", ".czi", ".dcm", ".dib", ".dng", ".exr", ".hdr", ".heic", ".heif",
+        ".ico", ".j2k", ".jp2", ".jpf", ".jpx", ".jxl", ".mpo", ".nd2", ".ndpi", ".nef", ".nii", ".npy", ".npz",
+        ".orf", ".pbm", ".pcx", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".ras", ".rw2", ".svg", ".svs", ".tga",
+        ".xcf",
+    }
+)  # fmt: skip
+# Links may multiply folders: two in each of thirty folders that lead to the next one make a billion paths.
+_MOST_WAYS = 16
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+
+
+def is_passed_over(name: str) -> bool:
+    """Return True for the name of a file or folder that no person put into a data set."""
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def list_files(
@@ -18,28 +48,28 @@ def list_files(
         folder: Folder to list.
         suffix: Ending of the file names that is not part of the name (``'.jpg'``, ``'_mask.png'``); None accepts any
             image suffix.
-        recursive: List subfolders too; their names are then part of the name.
+        recursive: List subfolders too, and those that are links; their names are then part of the name.
+
+    Pictures of other formats are named in the log if ``suffix`` is None.
 
     Returns:
         Name -> file, and problems (path -> problem and remedy): files that share a name, and folders with the name of
         an image.
 
     Raises:
-        DataError: The folder does not exist or cannot be read.
+        DataError: The folder does not exist or cannot be read, or links in it lead to one folder again and again.
     """
-    check_folder(folder)
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
-    try:
-        found = list(_entries(folder, recursive))
-    except OSError as error:
-        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; fix that first") from error
+    unread: list[str] = []
     start = len(os.path.join(folder, ""))
-    for entry in found:
+    for entry in walk(folder, recursive):
         ending = os.path.splitext(entry.name)[1] if suffix is None else suffix
-        if entry.name.startswith(".") or not entry.name.endswith(ending) or entry.name == ending:
+        if not entry.name.endswith(ending) or entry.name == ending:
             continue
         if suffix is None and ending.lower() not in IMAGE_SUFFIXES:
+            if ending.lower() in _UNREAD_PICTURES:
+                unread.append(entry.path[start:])
             continue
         path = Path(entry.path)
         if entry.is_dir():
@@ -52,17 +82,86 @@ def list_files(
                 problems[str(one)] = (
                     f"has the same name as {other.name}: pairs would be ambiguous, rename or remove one"
                 )
+    if unread:
+        _note(
+            f"data: {len(unread)} pictures in {folder} are left out ({listed(unread, 5)}): samplug reads "
+            f"{' '.join(sorted(IMAGE_SUFFIXES))}; convert them to PNG if they belong to the data"
+        )
     return files, problems
 
 
-def _entries(folder: str | Path, recursive: bool) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder in order of their names; links to folders are not followed."""
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
+def walk(folder: Path, recursive: bool = False) -> Iterator[os.DirEntry[str]]:
+    """Yield the entries of a folder in order of their names, but for what is passed over.
+
+    Args:
+        folder: The folder.
+        recursive: Yield what is in subfolders too, each after its folder. Links to folders are followed, except to a
+            folder that contains the link, which is named in the log.
+
+    Raises:
+        DataError: A folder does not exist or cannot be read, or links lead to one folder again and again.
+    """
+    check_folder(folder)
+    ways: Counter[tuple[int, int]] = Counter()
+    waiting: list[tuple[os.DirEntry[str], tuple[tuple[int, int], ...]]]
+    waiting = [(entry, (_identity(folder),)) for entry in _entries(folder)]
+    while waiting:
+        entry, above = waiting.pop()
         yield entry
-        if recursive and entry.is_dir(follow_symlinks=False):
-            yield from _entries(entry.path, recursive)
+        if not recursive or not entry.is_dir():
+            continue
+        identity = _identity(entry.path)
+        if identity in above:
+            _note(f"data: {entry.path} is a link to a folder above it: what it leads to is not read again")
+            continue
+        ways[identity] += 1
+        if ways[identity] > _MOST_WAYS:
+            raise DataError(
+                f"data: links in {folder} lead to one folder in more than {_MOST_WAYS} ways, the last is {entry.path}: "
+                "remove the links that are not needed"
+            )
+        waiting += [(inner, (*above, identity)) for inner in _entries(entry.path)]
+
+
+def _entries(folder: str | Path) -> Sequence[os.DirEntry[str]]:
+    """Return the entries of a folder, the last name first."""
+    try:
+        with os.scandir(folder) as entries:
+            kept = [entry for entry in entries if not is_passed_over(entry.name)]
+    except OSError as error:
+        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; fix that first") from error
+    return sorted(kept, key=lambda entry: entry.name, reverse=True)
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """Collect what listing says about left out files inside the block, instead of logging it."""
+    notes: list[str] = []
+    token = _COLLECTED.set(notes)
+    try:
+        yield notes
+    finally:
+        _COLLECTED.reset(token)
+
+
+def _note(text: str) -> None:
+    text = one_line(text)
+    notes = _COLLECTED.get()
+    if notes is None:
+        _log_once(text)
+    elif text not in notes:
+        notes.append(text)
+
+
+@cache
+def _log_once(text: str) -> None:
+    """Log a text once: the parts of a data set list the same folder."""
+    print_log(text, "current", logging.WARNING)
 
 
 def check_folder(folder: Path) -> None:
@@ -75,6 +174,6 @@ def _similar(folder: Path) -> str:
     """List the folders in the nearest existing parent: most often a folder is misspelt or one level deeper."""
     for parent in folder.parents:
         if parent.is_dir():
-            inside = sorted(item.name for item in parent.iterdir() if item.is_dir() and not item.name.startswith("."))
+            inside = [entry.name for entry in walk(parent) if entry.is_dir()]
             return f"; {parent} contains {listed(inside, 8) or 'no folders'}"
     return ""

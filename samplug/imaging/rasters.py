@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samplug.imaging.files import eight_bits, read_image
+from samplug.imaging.limits import LARGEST_PIXELS
 from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.regular_files import open_regular
 
 Bands = tuple[int, int, int]
 
@@ -71,8 +73,8 @@ class BandRaster:
         bands: Numbers (from 1) of the bands that are read as red, green, blue.
 
     Raises:
-        DataError: The file cannot be read, has several pages or fewer bands, or has values other than unsigned 8 or 16
-            bits.
+        DataError: The file cannot be read, has several pages, fewer bands or over 2**30 pixels, or has values other
+            than unsigned 8 or 16 bits.
     """
 
     def __init__(self, path: Path, bands: Bands) -> None:
@@ -83,6 +85,8 @@ class BandRaster:
                     f"data: {path} holds {len(file.subdatasets)} frames or pages: extract the one you mean to a file "
                     "of its own"
                 )
+            if file.height * file.width > LARGEST_PIXELS:
+                raise DataError(f"data: {path} is too large ({file.width}x{file.height}): cut it into tiles")
             self.shape = (file.height, file.width)
             _check_bands(path, bands, file.count)
             kinds = {file.dtypes[band - 1] for band in bands}
@@ -182,7 +186,8 @@ def georeference(path: Path) -> Georeference | None:
             with _opened(path) as file:
                 known = file.crs is not None or not file.transform.is_identity
                 return Georeference(file.crs, file.transform) if known else None
-        with Image.open(path) as image:
+        _require_regular(path)
+        with Image.open(path, formats=["TIFF"]) as image:
             if _GEO_TAGS & set(image.tag_v2):  # type: ignore[attr-defined]
                 _note(f"TIFF files are georeferenced, their predictions will not be: that needs {_EXTRA}")
     except (DataError, OSError):  # a rare variant, which read_image may still read
@@ -196,33 +201,47 @@ def write_geotiff(path: Path, values: NDArray[Any], where: Georeference) -> None
     Raises:
         OSError: It cannot be written.
     """
-    import rasterio
     from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
 
     height, width = values.shape
     try:
-        with rasterio.open(
-            path, "w", driver="GTiff", height=height, width=width, count=1, dtype=values.dtype, crs=where.crs,
-            transform=where.transform, compress="deflate", tiled=min(height, width) >= 256, bigtiff="if_safer",
-        ) as file:  # fmt: skip
-            file.write(values, 1)
+        # Into memory: on a full disk GDAL may leave a cut file without an error.
+        with MemoryFile() as memory:
+            with memory.open(
+                driver="GTiff", height=height, width=width, count=1, dtype=values.dtype, crs=where.crs,
+                transform=where.transform, compress="deflate", tiled=min(height, width) >= 256, bigtiff="if_safer",
+            ) as file:  # fmt: skip
+                file.write(values, 1)
+            path.write_bytes(memory.getbuffer())
     except RasterioError as error:
         raise OSError(str(error)) from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file with rasterio; turn errors while reading into a :class:`DataError`."""
+    """Open a TIFF file with rasterio; turn errors while reading into a :class:`DataError`.
+
+    GDAL, which rasterio calls, knows formats that name other files and addresses; no other than TIFF is tried.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+    _require_regular(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(path) as file:
+            with rasterio.open(path, driver="GTiff") as file:
                 yield file
         except RasterioError as error:
             raise DataError(f"data: {path} cannot be read: {error}; download or copy it again") from error
+
+
+def _require_regular(path: Path) -> None:
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise DataError(f"data: {path} cannot be read: {error.strerror}; mend that or remove the file") from error
 
 
 def _check_bands(name: Any, bands: Bands, number: int) -> None:

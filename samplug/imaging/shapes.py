@@ -8,6 +8,7 @@ x to the right and y down, with (0, 0) at the upper left corner of the image.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Protocol
 
 import cv2
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
+from samplug.imaging import long_outlines
 from samplug.imaging.encodings import image_from_base64, runs_from_string
-from samplug.utils.rle import RLE, as_text, from_runs
+from samplug.utils.rle import RLE, as_text, encode_rle, from_runs
+from samplug.utils.text import shorten
 
 Size = tuple[int, int]
 
@@ -25,6 +28,10 @@ Size = tuple[int, int]
 _OUTSIDE = 0.1
 # Tolerance for rounded decimals of normalised coordinates.
 _ROUNDING = 0.001
+# From here on pycocotools and Pillow, which sort crossings, are slow.
+_MANY_POINTS = 2000
+# Longest outline that is drawn by Pillow, in pixels for each pixel of the image.
+_LONGEST_OUTLINE = 64
 
 
 class RegionShape(Protocol):
@@ -61,24 +68,33 @@ class Polygons:
                 return "has 4 numbers for an outline: a box or a line, not a mask"
             if len(part) < 6:
                 return f"has an outline of {len(part) // 2} points: it needs 3"
-            outside = [value for value in part if not -_ROUNDING <= value <= 1 + _ROUNDING]  # NaN too
-            if self.normalised and outside:
-                return f"has the coordinate {outside[0]:g}: normalised coordinates are from 0 to 1"
+            if self.normalised:
+                values = _floats(part)
+                outside = values[~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))]  # NaN too
+                if outside.size:
+                    return f"has the coordinate {outside[0]:g}: normalised coordinates are from 0 to 1"
             if found := _stray_point(self._pixels(part, size), size):
                 return found
         return None
 
     def raster(self, size: Size) -> NDArray[np.bool_]:
-        return coco_mask.decode(self.rle(size)).astype(bool)
+        outlines = [self._pixels(part, size) for part in self.parts]
+        short = [points.ravel().tolist() for points in outlines if len(points) < _MANY_POINTS]
+        masks = [long_outlines.fill(points, size) for points in outlines if len(points) >= _MANY_POINTS]
+        if short:
+            masks.append(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(short, *size))).astype(bool))
+        return reduce(np.logical_or, masks)
 
     def rle(self, size: Size) -> RLE:
         """Draw the shape as run lengths."""
+        if any(len(part) >= 2 * _MANY_POINTS for part in self.parts):
+            return encode_rle(self.raster(size))
         parts = [self._pixels(part, size).ravel().tolist() for part in self.parts]
         return as_text(coco_mask.merge(coco_mask.frPyObjects(parts, *size)))
 
     def _pixels(self, part: Sequence[float], size: Size) -> NDArray[np.float64]:
         height, width = size
-        points = np.array(part, np.float64).reshape(-1, 2)
+        points = _floats(part).reshape(-1, 2)
         return points * (width, height) if self.normalised else points
 
 
@@ -106,7 +122,7 @@ class RunLengths:
         if not all(isinstance(run, int) and run >= 0 for run in runs):
             return "has run lengths that are not integers of at least 0"
         if sum(runs) != size[0] * size[1]:
-            return f"has run lengths for {sum(runs):,} pixels, the image has {size[0] * size[1]:,}"
+            return f"has run lengths for {shorten(sum(runs))} pixels, the image has {size[0] * size[1]}"
         return None
 
     def raster(self, size: Size) -> NDArray[np.bool_]:
@@ -142,13 +158,22 @@ class LabelmeShape:
 
     def problem(self, size: Size) -> str | None:
         if self.kind not in ("polygon", "rectangle", "circle"):
-            return f"is a {self.kind!r}: only polygon, rectangle, circle and mask cover an area"
+            return f"is a {shorten(self.kind)}: only polygon, rectangle, circle and mask cover an area"
         if found := points_problem(self.points, size):
             return found
         if self.kind == "polygon" and len(self.points) < 3:
             return f"is a polygon of {len(self.points)} points: it needs 3"
         if self.kind != "polygon" and len(self.points) != 2:
             return f"is a {self.kind} of {len(self.points)} points: it needs 2"
+        if len(self.points) >= _MANY_POINTS:
+            # Pillow sorts all sides that cross a row: too slow for more than any outline of an object has.
+            sides = np.diff(_floats(self.points), axis=0)
+            length = float(np.hypot(*sides.T).sum())
+            if length > _LONGEST_OUTLINE * size[0] * size[1]:
+                return (
+                    f"is an outline of {length:,.0f} pixels in an image of {size[0] * size[1]:,}: it cannot be that of "
+                    "an object"
+                )
         return None
 
     def raster(self, size: Size) -> NDArray[np.bool_]:
@@ -234,7 +259,7 @@ def points_problem(points: Any, size: Size) -> str | None:
     """Return the problem of a list of [x, y] in an image of this size; None if there is none."""
     if not (isinstance(points, list) and all(is_numbers(point) and len(point) == 2 for point in points)):
         return f"has points that are not a list of [x, y] ({shorten(points)})"
-    return _stray_point(np.array(points, np.float64).reshape(-1, 2), size)
+    return _stray_point(_floats(points).reshape(-1, 2), size)
 
 
 def is_numbers(values: Any) -> bool:
@@ -244,10 +269,12 @@ def is_numbers(values: Any) -> bool:
     )
 
 
-def shorten(value: Any) -> str:
-    """Format a value for a message, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _floats(values: Any) -> NDArray[np.float64]:
+    """Convert checked numbers; whole numbers beyond the range of floats become infinite."""
+    try:
+        return np.array(values, np.float64)
+    except OverflowError:
+        return np.array(values, object).astype(str).astype(np.float64)
 
 
 def _stray_point(points: NDArray[np.float64], size: Size) -> str | None:

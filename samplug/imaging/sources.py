@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from samplug.imaging.listing import list_files
+from samplug.imaging.listing import list_files, walk
 from samplug.imaging.rasters import Bands, Georeference, Raster, array_raster, georeference, open_raster
 from samplug.utils.errors import DataError
 from samplug.utils.text import indented
@@ -72,10 +72,10 @@ def _in_folder(folder: Path, recursive: bool) -> list[Source]:
     if problems:
         raise DataError(
             f"predict: {len(problems)} problems in {folder}:\n"
-            + indented((f"{path} {problem}" for path, problem in problems.items()), len(problems))
+            + indented(f"{path} {problem}" for path, problem in problems.items())
         )
     if not files:
-        below = any(path.is_dir() for path in folder.iterdir()) and not recursive
+        below = any(entry.is_dir() for entry in walk(folder)) and not recursive
         raise DataError(
             f"predict: {folder} holds no images: name another folder"
             + (", or pass --recursive (recursive=True) to look into its subfolders" if below else "")

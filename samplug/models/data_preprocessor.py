@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
 from samplug.features import pixel_key
@@ -10,14 +11,13 @@ from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
 with quiet_optional_operators():
-    from mmseg.models import SegDataPreProcessor
     from mmseg.structures import SegDataSample
     from mmseg.utils import stack_batch
 
 
 @MODELS.register_module()
-class LetterboxPreProcessor(SegDataPreProcessor):
-    """mmseg's ``SegDataPreProcessor`` that pads to one size in training and in tests.
+class LetterboxPreProcessor(ImgDataPreprocessor):
+    """Normalise and pad as mmseg's ``SegDataPreProcessor``, to one size in training and in tests.
 
     Images may have any size up to ``size``, also within a batch (mmseg's tests need images of one size). After
     normalisation they are padded with 0, their mean, at the right and at the bottom. In training the ground truth is
@@ -28,16 +28,27 @@ class LetterboxPreProcessor(SegDataPreProcessor):
         size: (height, width) of the network's input.
         digest: Set ``pixels`` of each sample, the key of its image as it came from the loader, see
             :func:`samplug.features.pixel_key`; a :class:`CachedEncoder` needs it.
-        **kwargs: Other arguments of ``SegDataPreProcessor``: ``mean``, ``std``, ``bgr_to_rgb``, ...
+        pad_val: Value of the padding, after normalisation.
+        seg_pad_val: Value of the padding of the ground truth.
+        **kwargs: Other arguments of MMEngine's ``ImgDataPreprocessor``: ``mean``, ``std``, ``bgr_to_rgb``, ...
 
     Attributes:
         settings: Normalisation and padding as text: the encoder's input depends on the image and on these.
     """
 
-    def __init__(self, size: tuple[int, int], digest: bool = False, **kwargs: Any) -> None:
-        super().__init__(size=size, test_cfg=dict(size=size), **kwargs)
+    def __init__(
+        self,
+        size: tuple[int, int],
+        digest: bool = False,
+        pad_val: float = 0,
+        seg_pad_val: int = 255,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pad_value=pad_val, **kwargs)
+        self.size, self.pad_val, self.seg_pad_val = size, pad_val, seg_pad_val
         self.digest = digest
-        self.settings = json.dumps(dict(size=size, **kwargs), sort_keys=True, default=str)
+        padding = dict(pad_val=pad_val) if pad_val else {}
+        self.settings = json.dumps(dict(size=size, **padding, **kwargs), sort_keys=True, default=str)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Convert a batch of the loader to the model's input.
@@ -54,11 +65,13 @@ class LetterboxPreProcessor(SegDataPreProcessor):
             for image, sample in zip(data["inputs"], data.get("data_samples") or (), strict=False):
                 if "pixels" not in sample:  # a data worker may have computed it
                     sample.set_metainfo(dict(pixels=pixel_key(image, self.settings)))
-        if training:
-            return super().forward(data, training)
         data = self.cast_data(data)
         images = [self._normalised(image) for image in data["inputs"]]
         samples = data.get("data_samples")
+        if training:
+            padded = dict(size=self.size, pad_val=self.pad_val, seg_pad_val=self.seg_pad_val)
+            inputs, samples = stack_batch(images, samples, **padded)
+            return dict(inputs=inputs, data_samples=samples)
         if samples is None:
             samples = [SegDataSample(metainfo=dict(ori_shape=tuple(image.shape[-2:]))) for image in images]
         inputs, padding = stack_batch(images, size=self.size, pad_val=self.pad_val)

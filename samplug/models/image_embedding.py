@@ -1,13 +1,17 @@
 """Encoded image as a value, from which masks are predicted for any number of prompts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samplug.models.decoders import ImageMemory
 from samplug.models.input_geometry import InputGeometry
+from samplug.utils.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,3 +40,41 @@ class ImageEmbedding:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "weights_version": None}  # it means nothing in another process
+
+
+@torch.no_grad()
+def embed_images(model: Any, images: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
+    """Encode images in one pass of the encoder; see :meth:`PromptableSAM.embed_batch`.
+
+    Args:
+        model: A :class:`PromptableSAM`.
+        images: (H, W, 3) uint8 RGB each.
+
+    Raises:
+        DataError: There is no image, or one has another shape or type.
+    """
+    arrays = [_checked(image) for image in images]
+    if not arrays:
+        raise DataError("embed: there is no image in the batch")
+    geometries = [InputGeometry(model.img_size, (len(array), len(array[0])), model.geometry) for array in arrays]
+    version, device = model.weights_version(), next(model.parameters()).device
+    inputs = [
+        model.normalise(geometry.fit(array, model.backbone.interpolation).to(device))
+        for array, geometry in zip(arrays, geometries, strict=True)
+    ]
+    features = model.encode(torch.cat(inputs))
+    embeddings = []
+    for index, geometry in enumerate(geometries):
+        # Copies: a view of one image would keep the whole batch, in memory and in a file.
+        own = features if len(arrays) == 1 else tuple(feature[index : index + 1].clone() for feature in features)
+        embeddings.append(ImageEmbedding(own, geometry, model.decode_head.image_memory(own), version))
+    return embeddings
+
+
+def _checked(image: Any) -> NDArray[np.uint8]:
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise DataError(
+            f"embed: an image is (H, W, 3) uint8, this one is {image.shape} {image.dtype}: convert it first"
+        )
+    return image

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -59,11 +59,25 @@ class InputGeometry:
         )
         return pixels[0]
 
-    def to_input(self, points: Tensor) -> Tensor:
-        """Convert points (..., 2), (x, y), from pixels of the image to pixels of the input; pass boxes as corners."""
+    def to_input(self, points: ArrayLike | Tensor) -> Tensor:
+        """Convert places from pixels of the image to pixels of the input.
+
+        Args:
+            points: (..., 2), (x, y), numbers of any type: a tensor, an array or nested lists; pass boxes as corners.
+
+        Returns:
+            (..., 2) float32.
+
+        Raises:
+            ValueError: The last axis is not of two numbers.
+        """
+        if not isinstance(points, Tensor):
+            points = torch.tensor(np.ascontiguousarray(points, np.float32))
+        places = points.float()  # among whole numbers the scale would be 0
+        if not places.ndim or places.shape[-1] != 2:
+            raise ValueError(f"to_input: points are (..., 2), these are {tuple(places.shape)}: pass boxes as corners")
         height, width = self.filled
-        scale = points.new_tensor([width / self.original[1], height / self.original[0]])
-        return points * scale
+        return places * places.new_tensor([width / self.original[1], height / self.original[0]])
 
     def place_objects(self, objects: Tensor) -> Tensor:
         """Resize masks (N, 1, height, width) uint8 of the image to the input (N, 1, S, S) by the nearest pixel.

@@ -18,7 +18,7 @@ from samplug.models.adapters import build_adapter
 from samplug.models.backbones import build_encoder
 from samplug.models.base import StrictInit
 from samplug.models.decoders import ImageMemory, Masks
-from samplug.models.image_embedding import ImageEmbedding
+from samplug.models.image_embedding import ImageEmbedding, embed_images
 from samplug.models.input_geometry import InputGeometry, InputMode, resize_masks
 from samplug.models.interaction import object_chunks, prompt_generator_of, run_interaction
 from samplug.models.losses import build_loss
@@ -33,7 +33,7 @@ from samplug.models.prompts import (
 )
 from samplug.moved import renamed_arguments
 from samplug.registry import MODELS
-from samplug.utils.errors import ConfigError, DataError, check_choice
+from samplug.utils.errors import ConfigError, check_choice
 from samplug.utils.rle import encode_rle
 
 Cfg = dict[str, Any]
@@ -156,11 +156,13 @@ class PromptableSAM(StrictInit, BaseModel):
         """Normalise an image and pad it at the right and below.
 
         Args:
-            pixels: (3, h, w) float RGB in 0..255, h and w at most S.
+            pixels: (3, h, w) RGB in 0..255, numbers of any type, h and w at most S.
 
         Returns:
             (1, 3, S, S) float.
         """
+        if not pixels.is_floating_point():
+            pixels = pixels.float()  # whole numbers have no standard deviation of their type
         mean, std = (pixels.new_tensor(value)[:, None, None] for value in (self.backbone.mean, self.backbone.std))
         height, width = pixels.shape[-2:]
         return F.pad((pixels - mean) / std, (0, self.img_size - width, 0, self.img_size - height))[None]
@@ -335,7 +337,6 @@ class PromptableSAM(StrictInit, BaseModel):
         """
         return self.decode_head.image_features(self.backbone.stored_or_computed(images, data_samples))
 
-    @torch.no_grad()
     def embed(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         """Encode one image as a value for any number of prompts; the model should be in evaluation mode.
 
@@ -345,16 +346,15 @@ class PromptableSAM(StrictInit, BaseModel):
         Raises:
             DataError: Another shape or type.
         """
-        image = np.asarray(image)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise DataError(
-                f"embed: an image is (H, W, 3) uint8, this one is {image.shape} {image.dtype}: convert it first"
-            )
-        geometry = InputGeometry(self.img_size, (image.shape[0], image.shape[1]), self.geometry)
-        version = self.weights_version()
-        pixels = geometry.fit(image, self.backbone.interpolation).to(next(self.parameters()).device)
-        features = self.encode(self.normalise(pixels))
-        return ImageEmbedding(features, geometry, self.decode_head.image_memory(features), version)
+        return self.embed_batch([image])[0]
+
+    def embed_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
+        """Encode images, whose sizes may differ, in one pass of the encoder; see :meth:`embed`.
+
+        Raises:
+            DataError: There is no image, or one has another shape or type.
+        """
+        return embed_images(self, images)
 
     def weights_version(self) -> tuple[int, int]:
         """Return a number of this model and one that changes whenever its parameters are written to."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModel
 from mmengine.structures import PixelData
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from samplug.registry import MODELS
 from samplug.utils.imports import quiet_optional_operators
 
 with quiet_optional_operators():
-    from mmseg.models.segmentors import BaseSegmentor
     from mmseg.structures import SegDataSample
 
 Cfg = dict[str, Any]
@@ -26,8 +26,11 @@ _FLIPPED = {"horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
 
 
 @MODELS.register_module()
-class SAMSegmentor(StrictInit, BaseSegmentor):
-    """Encoder of SAM or SAM 2 adapted to dense prediction without prompts; an mmseg segmentor.
+class SAMSegmentor(StrictInit, BaseModel):
+    """Encoder of SAM or SAM 2 adapted to dense prediction without prompts.
+
+    It has the methods of mmseg's segmentors, and takes and returns the same samples, so mmseg's tools work with it. It
+    does not derive from them: importing them takes as long as importing torch.
 
     Data flow, g = img_size / patch_size::
 
@@ -99,8 +102,27 @@ class SAMSegmentor(StrictInit, BaseSegmentor):
         logits = self.decode_head(self.extract_feat(inputs, batch_data_samples))
         return F.interpolate(logits, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
 
-    def _forward(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> Tensor:
-        return self.encode_decode(inputs, data_samples)
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None, mode: str = "tensor"
+    ) -> dict[str, Tensor] | Sequence[SegDataSample] | Tensor:
+        """Compute the loss, predictions or logits of normalised images (N, 3, S, S).
+
+        Args:
+            inputs: The images.
+            data_samples: Their samples.
+            mode: ``'loss'``: see :meth:`loss`; ``'predict'``: see :meth:`predict`; ``'tensor'``: see
+                :meth:`encode_decode`.
+
+        Raises:
+            ValueError: Another mode.
+        """
+        if mode == "loss":
+            return self.loss(inputs, data_samples or ())
+        if mode == "predict":
+            return self.predict(inputs, data_samples)
+        if mode == "tensor":
+            return self.encode_decode(inputs, data_samples)
+        raise ValueError(f"mode={mode!r} is none of 'loss', 'predict', 'tensor'")
 
     def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Compute loss terms by name.

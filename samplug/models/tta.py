@@ -2,27 +2,44 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
 
 from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
 from samplug.utils.model_outputs import as_logits, outputs_of
 
 with quiet_optional_operators():
-    from mmseg.models.segmentors import SegTTAModel as _SegTTAModel
     from mmseg.structures import SegDataSample
 
 
 @MODELS.register_module()
-class SegTTAModel(_SegTTAModel):
-    """mmseg's model for test-time augmentation, whose samples hold the mean over the views in ``seg_logits`` too.
+class SegTTAModel(BaseTTAModel):
+    """mmseg's test-time augmentation, with samples that hold the mean over the views in ``seg_logits`` too.
 
     mmseg leaves the logits of the last view there, which metrics and written masks would then use.
+
+    Args:
+        *args: Arguments of MMEngine's ``BaseTTAModel``: ``module``, the model or its config, ...
+        **kwargs: The same by name.
+
+    Raises:
+        ConfigError: ``module`` is no segmentor: the views of an image would have no logits of one size to average.
     """
 
     outputs = "logits"  # also around a model that returns probabilities
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not hasattr(self.module, "out_channels"):  # samplug's and mmseg's segmentors have it
+            raise ConfigError(
+                f"SegTTAModel: test-time augmentation averages the maps of a segmentor, and "
+                f"{type(self.module).__name__} is none: test it without --tta"
+            )
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:
         """Average the probabilities of each image's views.

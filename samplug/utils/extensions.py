@@ -1,7 +1,10 @@
 """Find parts of samplug and of other installed packages by name."""
 
+import ast
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from samplug.utils.errors import ConfigError, did_you_mean
@@ -41,14 +44,30 @@ class Extensions:
         return entry.load()
 
     def summary(self, name: str) -> str:
-        """Return the first docstring line of an object, or why another package's object cannot be imported."""
-        try:
-            return (self.load(name).__doc__ or "").strip().partition("\n")[0].rstrip(".")
-        except Exception as error:
-            if name in self._own:
-                raise
-            return f"(cannot be imported: {error})"
+        """Return the first docstring line of an object, or why another package's object cannot be imported.
+
+        Modules of samplug itself are read and not imported, so a list of all commands is there at once.
+        """
+        own = self._own.get(name)
+        if own is not None and not own.attr:
+            text = _docstring(own.module)
+        else:
+            try:
+                text = self.load(name).__doc__
+            except Exception as error:
+                if own is not None:
+                    raise
+                return f"(cannot be imported: {error})"
+        return (text or "").strip().partition("\n")[0].rstrip(".")
 
     def _all(self) -> dict[str, EntryPoint]:
         others = {entry.name: entry for entry in entry_points(group=self.group)}
         return {**self._own, **{name: others[name] for name in sorted(others.keys() - self._own.keys())}}
+
+
+def _docstring(module: str) -> str | None:
+    """Return the docstring of a module without importing it."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    return ast.get_docstring(ast.parse(Path(spec.origin).read_bytes()))

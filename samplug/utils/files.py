@@ -1,5 +1,6 @@
-"""Write files and folders whole or not at all."""
+"""Write files and folders whole or not at all, and explain why they cannot be written."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,28 +11,98 @@ from typing import Any
 from uuid import uuid4
 
 from samplug.utils.errors import DataError
+from samplug.utils.regular_files import MOST_TEXT, read_bytes
+from samplug.utils.text import gib, printable
+
+# What to do about errors of the system, and whether the free space is worth to be named.
+_ADVICE = {
+    errno.ENOSPC: "free space there, or write to another disk",
+    errno.EDQUOT: "your quota is used up: delete files there, or write to another disk",
+    errno.EFBIG: "files there may not be so large (ulimit -f, or the file system): write to another disk",
+    errno.EIO: "the disk or the network drive has failed: look after it, or write to another disk",
+    errno.EROFS: "it cannot be changed there: write to another disk",
+    errno.EACCES: "make the folder writable, or write to another one",
+    errno.EPERM: "make the folder writable, or write to another one",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n 4096)",
+}
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class WriteError(DataError, OSError):
+    """A file or folder cannot be written; the message says why, how much space there is, and what to do.
+
+    ``errno`` is that of the system's error, ``strerror`` the part of the message after the name.
+    """
+
+    @classmethod
+    def of(cls, path: str | Path, error: OSError, size: int | None = None) -> "WriteError":
+        """Explain an error of the system.
+
+        Args:
+            path: File or folder that was to be written.
+            error: Error of the system; a WriteError is returned as it is.
+            size: Bytes that were to be written; None: unknown.
+        """
+        if isinstance(error, cls):
+            return error
+        reason = error.strerror or str(error) or type(error).__name__
+        if error.filename is not None and not _is_temporary(error.filename) and Path(error.filename) != Path(path):
+            reason += f" ({error.filename})"
+        if error.errno in _FULL:
+            needed = "" if size is None else f"{gib(size)} needed, "
+            reason += f" ({needed}{free_space(path)} free)"
+        advice = f"; {_ADVICE[error.errno]}" if error.errno in _ADVICE else ""
+        explained = cls(printable(f"data: {path} cannot be written: {reason}{advice}"))
+        explained.errno, explained.strerror = error.errno, f"{reason}{advice}"
+        return explained
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def free_space(path: str | Path) -> str:
+    """Return the free space on the disk of a file or folder, which need not exist, as text."""
+    place = next(folder for folder in Path(path).absolute().parents if os.path.exists(folder))
+    try:
+        return gib(shutil.disk_usage(place).free)
+    except OSError:
+        return "unknown space"
+
+
+def _is_temporary(name: Any) -> bool:
+    return any(part.endswith(_PARTIAL) for part in Path(os.fsdecode(name)).parts)
+
+
+_PARTIAL = ".partial"
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, size: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it to ``path`` when the block ends without an error.
 
     The temporary name is unique on any machine, so several processes may write one file: the last one wins, and a
     reader sees a whole file or none. The content reaches the disk before the rename. The folder is made; after an error
     nothing is left.
 
+    Args:
+        path: File to write.
+        size: Its bytes, for the message if they do not fit; None: unknown.
+
     Raises:
-        OSError: The file cannot be written.
+        WriteError: The file cannot be written.
     """
     path = Path(path)
     # Short: a name may be as long as the file system allows already.
-    partial = path.with_name(f".{uuid4().hex}.partial")
+    partial = path.with_name(f".{uuid4().hex}{_PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        raise WriteError.of(path, error, size) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -44,10 +115,10 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     A folder that is at ``path`` already is removed after it was replaced. After an error nothing is left.
 
     Raises:
-        OSError: The folder cannot be written.
+        WriteError: The folder cannot be written.
     """
     path = Path(path)
-    partial, replaced = (path.with_name(f".{uuid4().hex}.partial") for _ in range(2))
+    partial, replaced = (path.with_name(f".{uuid4().hex}{_PARTIAL}") for _ in range(2))
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -59,6 +130,8 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
             if replaced.exists():
                 os.replace(replaced, path)
             raise
+    except OSError as error:
+        raise WriteError.of(path, error) from error
     finally:
         for folder in (partial, replaced):
             shutil.rmtree(folder, ignore_errors=True)
@@ -68,36 +141,84 @@ def replace_file(path: str | Path, write: Callable[[Path], Any]) -> None:
     """Write a file with ``write(temporary path)``, then rename it, see :func:`replacing`.
 
     Raises:
-        DataError: It cannot be written.
+        WriteError: It cannot be written.
     """
-    try:
-        with replacing(path) as partial:
-            write(partial)
-    except OSError as error:
-        raise DataError(f"data: {path} cannot be written: {error.strerror or error}") from error
+    with replacing(path) as partial:
+        write(partial)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    with replacing(path, len(content)) as partial:
+        partial.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all.
 
-    Raises:
-        DataError: It cannot be written.
-    """
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def read_json(path: Path) -> Any:
-    """Read the content of a JSON file.
+    Bytes of file names that are not UTF-8, lone surrogates in Python, are written as ``\\udcXX``; JSON reads
+    back the same name.
 
     Raises:
-        DataError: The file cannot be read, or is not JSON.
+        WriteError: It cannot be written.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+class Attempts:
+    """Write several files so that one that cannot be written does not keep the others from it.
+
+    Example::
+
+        attempts = Attempts()
+        for path, text in texts.items():
+            with attempts:
+                write_text(path, text)
+        attempts.finish()
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[WriteError] = []
+
+    def __enter__(self) -> "Attempts":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, WriteError):
+            self.errors.append(error)
+            return True
+        return False
+
+    def finish(self) -> None:
+        """Raise the first error; its message counts the others.
+
+        Raises:
+            WriteError: A file could not be written.
+        """
+        if self.errors:
+            first, more = self.errors[0], len(self.errors) - 1
+            raise WriteError(f"{first} ({more} more could not be written)" if more else str(first)) from first
+
+
+def read_json(path: Path, most: int = MOST_TEXT) -> Any:
+    """Read the content of a JSON file, a regular file of at most ``most`` bytes.
+
+    Raises:
+        DataError: The file cannot be read, is no regular file, is larger, or is not JSON.
+    """
+    content = b""
     try:
-        return json.loads(path.read_bytes())
+        content = read_bytes(path, most)
+        return json.loads(content)
     except OSError as error:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise DataError(f"data: {path} is nested too deeply for JSON that people write: remove it") from error
     except ValueError as error:  # also for bytes that are not text
-        start = path.read_bytes()[:40]
         raise DataError(
-            f"data: {path} is not JSON: {error}; it starts with {start!r}: download or export it again"
+            f"data: {path} is not JSON: {error}; it starts with {content[:40]!r}: download or export it again"
         ) from error

@@ -1,5 +1,6 @@
 """Find out whether a model returns logits or probabilities as ``seg_logits``."""
 
+import sys
 from typing import Any, Literal, get_args
 
 import torch
@@ -7,10 +8,6 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor
 
 from samplug.utils.errors import ConfigError, check_choice
-from samplug.utils.imports import quiet_optional_operators
-
-with quiet_optional_operators():
-    from mmseg.models.segmentors import BaseSegmentor
 
 Outputs = Literal["logits", "probabilities"]
 
@@ -31,7 +28,12 @@ def outputs_of(model: Any) -> Outputs:
     if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         return outputs_of(model.module)
     one_channel = getattr(model, "out_channels", 1) == 1
-    return "probabilities" if isinstance(model, BaseSegmentor) and one_channel else "logits"
+    return "probabilities" if one_channel and _is_segmentor_of_mmseg(model) else "logits"
+
+
+def _is_segmentor_of_mmseg(model: Any) -> bool:
+    segmentors = sys.modules.get("mmseg.models.segmentors")  # where none was imported, there is none
+    return segmentors is not None and isinstance(model, segmentors.BaseSegmentor)
 
 
 def check_outputs(owner: str, outputs: object) -> None:

@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from samplug.utils.files import replace_file
+from samplug.utils.text import printable
+
 _COLUMNS = 3
 _PANEL = (4.6, 3.0)  # inches
 _DPI = 110
@@ -28,10 +31,13 @@ def draw_curves(
     Args:
         runs: Run -> key -> (steps, values). All runs have the same keys, in the order of the panels; curves may be
             empty.
-        path: Image file to write; its folder is made.
+        path: Image file to write, whole or not at all; its folder is made.
         smooth: Key -> window of the moving average, see :func:`moving_mean`; the values themselves are drawn pale.
         title: Title above the panels.
         x_label: Label of the horizontal axes.
+
+    Raises:
+        WriteError: The file cannot be written.
     """
     keys = list(next(iter(runs.values())))
     columns = min(_COLUMNS, len(keys))
@@ -42,24 +48,26 @@ def draw_curves(
     for panel, key in enumerate(keys):
         axes = figure.add_subplot(rows, columns, panel + 1, sharex=figure.axes[0] if panel else None)
         for index, (name, curves) in enumerate(runs.items()):
+            label = printable(name)
             steps, values = curves[key]
             window = (smooth or {}).get(key, 1)
             marker = "o" if len(steps) < _MARKED and window == 1 else ""
             if window > 1:
                 axes.plot(steps, values, color=f"C{index}", alpha=0.25, linewidth=1)
-            axes.plot(steps, moving_mean(values, window), color=f"C{index}", marker=marker, markersize=3, label=name)
+            axes.plot(steps, moving_mean(values, window), color=f"C{index}", marker=marker, markersize=3, label=label)
         axes.set_title(key, fontsize=10)
         axes.set_xlabel(x_label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.grid(alpha=0.3)
-    if title:
-        figure.suptitle(title)
     # Take the legend from the first panel, where each run has a line, even if it is empty.
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 4), fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    # The layout would put a title of the figure below the legend.
+    columns = min(len(names), 4)
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=columns, fontsize=9, title=title or None, title_fontsize=11
+    )
+    replace_file(path, lambda partial: figure.savefig(partial, dpi=_DPI, format=path.suffix[1:]))
 
 
 def moving_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:

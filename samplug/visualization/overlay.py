@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.utils.files import replace_file
+from samplug.utils.files import WriteError, write_bytes
+from samplug.utils.text import printable
 
 _RED, _GREEN, _GREY = (60, 60, 230), (90, 200, 60), (128, 128, 128)
 _IGNORED = 255
@@ -133,7 +134,7 @@ def add_caption(picture: NDArray[np.uint8], lines: Sequence[str]) -> NDArray[np.
     """Add lines of black text above an image, (H, W, 3) uint8 BGR; long lines are cut at their start."""
     header = np.full((_CAPTION * len(lines), picture.shape[1], 3), 255, np.uint8)
     room = int(picture.shape[1] / _CHARACTER)
-    for number, line in enumerate(lines):
+    for number, line in enumerate(map(printable, lines)):
         text = line if len(line) <= room else f"..{line[len(line) - room + 2 :]}"
         place = (2, 14 + number * _CAPTION)
         cv2.putText(header, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
@@ -148,7 +149,11 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     Raises:
         DataError: The file cannot be written (``cv2.imwrite`` would not raise an error).
     """
-    replace_file(path, lambda partial: partial.write_bytes(encode_picture(picture, path.suffix)))
+    try:
+        content = encode_picture(picture, path.suffix)
+    except OSError as error:
+        raise WriteError.of(path, error) from error
+    write_bytes(path, content)
 
 
 def encode_picture(picture: NDArray[Any], suffix: str) -> bytes:

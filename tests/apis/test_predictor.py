@@ -292,7 +292,7 @@ def test_sam2_as_the_original(sam2, name, mode):
     if boxes is not None and not several:
         boxes = boxes.reshape(4)
     found = predictor.predict(points, labels, boxes, mask, multimask_output=mode == "multi", return_logits=True)
-    low_res, scores = expected["low_res"], expected["iou"]
+    low_res, scores = expected["low_res"].clamp(-32, 32), expected["iou"]  # the reference has them before this step
     np.testing.assert_allclose(found.low_res, low_res if several else low_res.squeeze(0), rtol=1e-4, atol=2e-4)
     np.testing.assert_allclose(found.scores, scores if several else scores.squeeze(0), rtol=1e-4, atol=2e-5)
     assert found.masks.shape[-2:] == tuple(reference["image"].shape[:2])

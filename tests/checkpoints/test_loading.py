@@ -41,8 +41,9 @@ def released_ts_sam(model):
 
 
 def assert_equal(a, b):
+    found = b.state_dict()
     for name, value in a.state_dict().items():
-        torch.testing.assert_close(value, b.state_dict()[name], msg=name)
+        torch.testing.assert_close(value, found[name], msg=name)
 
 
 @pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s},
@@ -208,22 +209,6 @@ def test_getattr_reaches_nothing(tmp_path):
     torch.save({"x": Walk()}, tmp_path / "walk.pth")
     with pytest.raises(UnsafeCheckpointError):
         read_checkpoint(tmp_path / "walk.pth")
-
-
-@pytest.mark.parametrize(
-    "text", ["import os", "x = open('y')", "x = [i for i in (1,)]", "x = ().__class__", "def f(): pass"]
-)
-def test_config_with_code_is_refused(tmp_path, text):
-    for key in ("config", "cfg"):
-        torch.save({"meta": {key: text}, "state_dict": {}}, tmp_path / "evil.pth")
-        with pytest.raises(UnsafeCheckpointError, match="carries a config with code"):
-            read_checkpoint(tmp_path / "evil.pth")
-
-
-def test_plain_config_is_kept_as_text(tmp_path):
-    text = "model = dict(type='X', sizes=[1, -2], lr=1e-3)\nname = 'a'\n"
-    torch.save({"meta": {"cfg": text}, "state_dict": {"a": torch.zeros(1)}}, tmp_path / "good.pth")
-    assert read_checkpoint(tmp_path / "good.pth")["meta"]["cfg"] == text
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text", "list", "folder", "missing", "bad.safetensors"])

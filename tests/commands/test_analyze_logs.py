@@ -145,6 +145,63 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert {line.split(",")[3] for line in lines[1:]} == {"train/lr", "train/loss"}
 
 
+MANY = dict(S=0.5, E_mean=0.6, MAE=0.2, mDice=0.4, IoU=0.3)
+CONFIG = """
+batch_size = 4
+custom_hooks = [
+    dict(monitor='MAE', type='EarlyStoppingHook'),
+]
+default_hooks = dict(
+    checkpoint=dict(interval=1, save_best='mDice', type='CheckpointHook'), timer=dict(type='IterTimerHook'))
+param_scheduler = dict(monitor='loss', type='ReduceOnPlateauLR')
+model = dict(type=print('executed'))
+"""
+
+
+def run_with_config(work_dir, text, time="1"):
+    segment(work_dir, time, [{**train(10, 1.0), "loss_bce": 0.7, "grad_norm": 2.0}, val(10, **MANY)])
+    (work_dir / time / "vis_data" / "config.py").write_text(text)
+    return work_dir
+
+
+def drawn(folder):
+    return {line.split(",")[3] for line in (folder / "curves.csv").read_text().splitlines()[1:]}
+
+
+def test_by_default_the_loss_and_what_was_chosen_by(tmp_path, monkeypatch, capsys):
+    run = run_with_config(tmp_path / "run", CONFIG)
+    assert read_run(run).chosen_by == ["mDice", "MAE", "loss"]
+    command(monkeypatch, run)
+    assert drawn(run) == {"train/loss", "val/mDice", "val/MAE"}
+    said = capsys.readouterr().out
+    assert "executed" not in said
+    assert "not shown (--keys): val/S, val/E_mean, val/IoU, val/data_time, val/time, train/lr, " in said
+    command(monkeypatch, run, "--keys", "val/*", "--out-dir", tmp_path / "all")
+    assert {f"val/{metric}" for metric in MANY} <= drawn(tmp_path / "all")
+    assert "not shown" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text", ["", "default_hooks = dict(", "default_hooks = None\ncustom_hooks = other()\n", "\x00"]
+)
+def test_a_run_whose_choice_is_not_known_shows_its_first_metric(tmp_path, monkeypatch, text):
+    run = run_with_config(tmp_path / "run", text)
+    command(monkeypatch, run)
+    assert drawn(run) == {"train/loss", "val/S"}
+
+
+def test_runs_that_chose_by_different_metrics(tmp_path, monkeypatch):
+    first = run_with_config(tmp_path / "first", CONFIG)
+    second = run_with_config(tmp_path / "second", CONFIG.replace("mDice", "IoU"))
+    auto = run_with_config(
+        tmp_path / "auto", "default_hooks = dict(checkpoint=dict(type='CheckpointHook', save_best='auto'))"
+    )
+    command(monkeypatch, first, second, "--out-dir", tmp_path / "both")
+    assert drawn(tmp_path / "both") == {"train/loss", "val/mDice", "val/MAE", "val/IoU"}
+    command(monkeypatch, auto)
+    assert drawn(auto) == {"train/loss", "val/S"}
+
+
 def test_what_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="is not a folder"):
         command(monkeypatch, tmp_path / "missing")
@@ -174,6 +231,15 @@ def test_curves_of_a_run_that_lacks_a_key(tmp_path):
     assert cv2.imread(str(tmp_path / "p" / "c.png")) is not None
 
 
+def test_a_title_has_room_of_its_own(tmp_path):
+    def first_frame(title: str) -> int:
+        draw_curves({"a": {"x": ([1, 2], [2.0, 1.0])}}, tmp_path / "c.png", title=title)
+        dark = cv2.imread(str(tmp_path / "c.png"), cv2.IMREAD_GRAYSCALE) < 100
+        return int(np.argmax(dark.mean(1) > 0.5))  # the row of the panel's upper edge
+
+    assert first_frame("a title") > first_frame("") + 10
+
+
 @pytest.mark.parametrize("by_epoch", [True, False])
 def test_validations_of_a_real_run_stand_at_their_iteration(tmp_path, by_epoch):
     cfg = config(tmp_path, by_epoch)
@@ -185,9 +251,11 @@ def test_validations_of_a_real_run_stand_at_their_iteration(tmp_path, by_epoch):
     )
     cfg.update(val_cfg=dict(type="ValLoop"), val_evaluator=dict(type="OverlapMetric", workers=0))
     cfg.train_cfg.val_interval = 1 if by_epoch else 4
+    cfg.default_hooks.checkpoint.save_best = "Dice"
     build_runner(cfg).train()
     run = read_run(tmp_path)
     assert [point.step for point in run.series("val/Dice")] == [4, 8]
     assert [point.epoch for point in run.series("val/Dice")] == ([1, 2] if by_epoch else [None, None])
     assert [point.step for point in run.series("train/loss")] == list(range(1, 9))
     assert run.recorded_seconds > 0
+    assert run.chosen_by == ["Dice"]

@@ -96,20 +96,106 @@ def test_arguments_that_do_not_fit_together(capsys, words):
     assert f"usage: samplug {words[0]}" in capsys.readouterr().err
 
 
+# Arguments with which a command takes a config.
+WITH_CONFIG = {
+    "analyze-clicks": ["--baselines"], "browse": [], "check": [], "train": [], "test": [], "predict": [], "export-onnx": [], "export-weights": []
+}  # fmt: skip
+BEHIND = {
+    "test": ["none"],
+    "predict": ["none", "x", "--out-dir", "x"],
+    "export-onnx": ["none", "--out", "x"],
+    "export-weights": ["none", "--layout", "hf", "--out", "x"],
+}
+
+
+def imported_by(code):
+    """Names of the modules that are imported after a piece of code in a new interpreter, and what it wrote to stderr."""
+    code += "\nimport sys\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.splitlines()[-1].split()), run.stderr
+
+
 def test_parsing_imports_no_torch():
     """Neither do mistakes in the name of a command, a config or a variable, nor do commands that need no model."""
-    lines = [["--help"], *([name, "--help"] for name in COMMANDS), ["prepare", "to-videos", "--help"], ["zzz"], ["train", "sam"],
-             ["train", "samplug::quickstart.py", "--cfg-options", "zzz=1"], ["download", "--list"], ["evaluate", "zzz"]]  # fmt: skip
-    code = (
+    wrong = [
+        [name, *words, *config, *BEHIND.get(name, [])]
+        for name, words in WITH_CONFIG.items()
+        for config in (["quickstat"], ["samplug::quickstat.py"], ["mmseg::a/b.py"])
+    ]
+    wrong += [["train", "quickstart", "--cfg-options", option] for option in ("zzz=1", "img_size=large")]
+    lines = [["--help"], *([name, "--help"] for name in COMMANDS), ["prepare", "--help"], ["prepare", "to-videos", "--help"], ["zzz"],
+             *wrong, ["download", "--list"], ["evaluate", "zzz"]]  # fmt: skip
+    modules, said = imported_by(
         "import sys\nfrom samplug.commands.run import main\n"
         f"for words in {lines!r}:\n"
         "    try:\n        main(None, words)\n"
         "    except SystemExit:\n        pass\n"
         "    assert 'torch' not in sys.modules, words\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "did you mean" in run.stderr
+    assert (
+        "scipy.spatial"
+        not in imported_by(
+            "from samplug.commands.run import main\ntry:\n    main(None, ['--help'])\nexcept SystemExit:\n    pass"
+        )[0]
+    )
+    assert not modules & {"transformers", "mmseg", "mmdet"}
+    assert said.count("did you mean") >= 2 * len(WITH_CONFIG)
+
+
+def test_a_training_imports_what_its_config_needs(tmp_path):
+    """No models of mmseg and mmdet, no transformers, which take longer to import than torch."""
+    options = [
+        "max_iters=1",
+        "train_length=2",
+        "data_size=32",
+        "img_size=32",
+        "num_workers=0",
+        "train_dataloader.batch_size=1",
+    ]
+    words = ["train", "quickstart", "--work-dir", str(tmp_path), "--cfg-options", *options]
+    modules, said = imported_by(
+        "from yapf.yapflib import yapf_api\nyapf_api.FormatCode = None\n"  # the config's text is not formatted
+        f"from samplug.commands.run import main\nassert main(None, {words!r}) == 0"
+    )
+    assert "samplug.engine.runner" in modules, said
+    assert not modules & {"mmseg.models", "mmdet.models", "transformers", "peft", "sklearn"}
+
+
+def test_the_first_line_comes_before_torch():
+    code = """
+import sys
+import samplug.commands.train as train
+from samplug.commands.run import main
+announce = train.announce
+def stop(*args):
+    announce(*args)
+    raise SystemExit("build")
+train.announce = stop
+try:
+    main("train", ["quickstart"])
+except SystemExit:
+    print("stopped", end="", file=sys.stderr)
+"""
+    modules, said = imported_by(code)
+    assert said == "stopped"
+    assert "torch" not in modules
+
+
+def test_adafactor_is_imported_when_a_config_names_it():
+    code = """
+import samplug, sys, torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import OPTIMIZERS
+assert "transformers" not in sys.modules
+assert "Adafactor" in OPTIMIZERS.module_dict
+build_optim_wrapper(torch.nn.Linear(1, 1), dict(optimizer=dict(type="AdamW", lr=1)))
+assert "transformers" not in sys.modules
+optimiser = build_optim_wrapper(torch.nn.Linear(1, 1), dict(optimizer=dict(type="Adafactor"))).optimizer
+from transformers import Adafactor
+assert type(optimiser) is Adafactor is OPTIMIZERS.get("Adafactor")
+"""
+    assert "transformers.optimization" in imported_by(code)[0]
 
 
 @pytest.mark.parametrize("tool", sorted(path.stem for path in ROOT.glob("tools/*.py")))

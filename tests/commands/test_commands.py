@@ -65,12 +65,6 @@ def test_test_scores_what_it_saves(trained, tmp_path):
 
 TTA = """
 _base_ = {base!r}
-tta_model = dict(type='SegTTAModel')
-tta_pipeline = [
-    dict(type='LoadImage'), dict(type='mmseg.Resize', scale=(32, 32), keep_ratio=False),
-    dict(type='TestTimeAug', transforms=[
-        [dict(type='mmseg.RandomFlip', prob=0.0), dict(type='mmseg.RandomFlip', prob=1.0)], [dict(type='LoadBinaryMask')],
-        [dict(type='PackSegInputs')]])]
 test_dataloader = dict(batch_size=3, dataset=dict(_delete_=True, type='ConcatDataset', datasets=[_base_.test_dataset]))
 """
 
@@ -80,7 +74,7 @@ def test_test_time_augmentation(trained, tmp_path):
     config, report = tmp_path / "tta.py", tmp_path / "scores.json"
     config.write_text(TTA.format(base=str(ROOT / "configs/quickstart.py")))
     command("tools/test.py", config, trained / "iter_2.pth", "--tta", "--work-dir", tmp_path, "--out", tmp_path / "masks",
-            "--show-dir", tmp_path / "overlays", "--cfg-options", *TINY, f"test_evaluator.0.out_file={report}")  # fmt: skip
+            "--show-dir", tmp_path / "overlays", "--cfg-options", *TINY, "tta_flips=[horizontal,vertical]", f"test_evaluator.0.out_file={report}")  # fmt: skip
     from samplug.datasets.synthetic import camouflage_scene
 
     scores = json.loads(report.read_text())["images"]

@@ -67,7 +67,7 @@ def times(folder):
 
 EXPECTED = [
     "maps/a.png", "maps/b.png", "maps/deep/a.png", "masks/a.png", "masks/b.png", "masks/deep/a.png", "overlays/a.jpg",
-    "overlays/b.jpg", "overlays/deep/a.jpg", "predict.json",
+    "overlays/b.jpg", "overlays/deep/a.jpg", "predict.json", "predict_images.jsonl",
 ]  # fmt: skip
 
 
@@ -109,17 +109,41 @@ def test_subfolders_are_kept_and_finished_images_left_alone(home, settings, tmp_
     outcome = predict(settings, [home / "images"], tmp_path, recursive=True)
     assert (outcome.predicted, outcome.present) == (1, 2)
     after = times(tmp_path)
-    assert {name for name in after if after[name] != before[name]} == {"maps/b.png", "masks/b.png", "overlays/b.jpg"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "maps/b.png", "masks/b.png", "overlays/b.jpg", "predict_images.jsonl",
+    }  # fmt: skip
     monkeypatch.setattr(module, "Inferencer", None)  # nothing to do needs no model
     assert predict(settings, [home / "images"], tmp_path, recursive=True).present == 3
 
 
-def test_a_changed_image_is_predicted_again(home, settings, tmp_path):
+def test_an_exchanged_image_is_predicted_again(home, settings, tmp_path):
+    """Also one that is older than its results, as an unpacked archive's files are."""
     shutil.copytree(home / "images", tmp_path / "images")
     predict(settings, [tmp_path / "images"], tmp_path / "out")
-    later = os.stat(tmp_path / "out/maps/a.png").st_mtime + 5
-    os.utime(tmp_path / "images/a.png", (later, later))
+    before = read_mask(tmp_path / "out/maps/a.png")
+    cv2.imwrite(str(tmp_path / "images/a.png"), cv2.imread(str(tmp_path / "images/a.png"))[::-1])
+    os.utime(tmp_path / "images/a.png", (1e9, 1e9))
     assert predict(settings, [tmp_path / "images"], tmp_path / "out").predicted == 1
+    assert not np.array_equal(read_mask(tmp_path / "out/maps/a.png"), before)
+    assert predict(settings, [tmp_path / "images"], tmp_path / "out").predicted == 0
+
+
+def test_damaged_results_are_predicted_again_and_corrected_ones_kept(home, settings, tmp_path):
+    predict(settings, [home / "images"], tmp_path)
+    corrected = np.zeros_like(read_mask(tmp_path / "masks/a.png"))
+    cv2.imwrite(str(tmp_path / "masks/a.png"), corrected)
+    whole = (tmp_path / "overlays/b.jpg").read_bytes()
+    (tmp_path / "overlays/b.jpg").write_bytes(whole[: len(whole) // 2])
+    outcome = predict(settings, [home / "images"], tmp_path)
+    assert (outcome.predicted, outcome.present) == (1, 1)
+    assert (tmp_path / "overlays/b.jpg").read_bytes() == whole
+    np.testing.assert_array_equal(read_mask(tmp_path / "masks/a.png"), corrected)
+    # The record of a killed run ends within a line.
+    record = tmp_path / "predict_images.jsonl"
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text(lines[0] + lines[1][: len(lines[1]) // 2])
+    assert predict(settings, [home / "images"], tmp_path).predicted == 1
+    assert predict(settings, [home / "images"], tmp_path).predicted == 0
 
 
 def test_predictions_of_two_models_are_not_mixed(home, settings, tmp_path):
@@ -220,3 +244,50 @@ def test_names_of_classes(home):
     assert class_names(cfg) == ["class_0", "class_1", "class_2"]
     cfg.test_dataloader.dataset.metainfo = dict(classes=("sky", "cat", "dog"))
     assert class_names(cfg) == ("sky", "cat", "dog")
+
+
+def test_odd_names(home, settings, tmp_path):
+    """A Latin-1 name of an old archive, and the longest names: all results are written."""
+    images = tmp_path / "images"
+    images.mkdir()
+    latin = os.fsdecode(b"caf\xe9.png")
+    longest = "x" * 246 + ".png"
+    for name in (latin, longest):
+        shutil.copyfile(home / "images/a.png", images / name)
+    out = tmp_path / "out"
+    formats = ["coco", "labelme", "yolo"]
+    outcome = predict(settings, [images], out, formats=formats)
+    assert outcome.predicted == 2
+    assert {path.name for path in (out / "masks").iterdir()} == {latin, longest}
+    content = json.loads((out / "coco/annotations.json").read_text(encoding="utf-8"))
+    assert all((out / "coco/images" / entry["file_name"]).is_file() for entry in content["images"])
+    labelme = json.loads((out / "labelme" / f"{latin.removesuffix('.png')}.json").read_text(encoding="utf-8"))
+    assert (out / "labelme" / labelme["imagePath"]).resolve() == (images / latin).resolve()
+    assert predict(settings, [images], out).present == 2
+
+
+def test_names_that_become_too_long_are_found_before_the_work(home, settings, tmp_path):
+    name = "x" * 251
+    shutil.copyfile(home / "images/a.png", tmp_path / f"{name}.png")
+    with pytest.raises(DataError, match=r"labelme.*255 bytes"):
+        predict(settings, [tmp_path / f"{name}.png"], tmp_path / "out", formats=["labelme"])
+    assert not (tmp_path / "out").exists()
+    assert predict(settings, [tmp_path / f"{name}.png"], tmp_path / "out", formats=["yolo"]).predicted == 1
+
+
+def test_a_full_disk(home, settings, tmp_path, monkeypatch):
+    """What is done stays, the error says what to do, and the next run goes on."""
+    calls = []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 6:  # predict.json, three files of the first image, the mask and the map of the second
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DataError, match=r"maps/b\.png cannot be written: No space left.*free space there"):
+            predict(settings, [home / "images"], tmp_path)
+    assert not [name for name in files(tmp_path) if name.endswith(".partial")]
+    outcome = predict(settings, [home / "images"], tmp_path)
+    assert (outcome.predicted, outcome.present) == (1, 1)

@@ -55,6 +55,13 @@ def test_videos_that_cannot_be_read(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_that_would_end_the_process(tmp_path):
+    """OpenCV stops the interpreter at a name that is not UTF-8."""
+    (tmp_path / "caf\udce9.mp4").write_bytes(write_video(tmp_path / "a.mp4").read_bytes())
+    with pytest.raises(DataError, match=r"a name that is not UTF-8.*: rename it"):
+        extract_frames([tmp_path / "caf\udce9.mp4"], tmp_path)
+
+
 def test_frames_in_the_way(tmp_path):
     video = write_video(tmp_path / "a.avi")
     extract_frames([video], tmp_path)

@@ -244,7 +244,7 @@ CASES = {
         lambda root: None, ["images", ".JPEG"], "no images that end in .JPEG: .*set image_dir or img_suffix", dict(img_suffix=".JPEG"), None
     ),
     "part-empty": Case(
-        lambda root: None, ["'val'", "images"], "is empty: change val_fraction", dict(part="val", val_fraction=1e-6), None
+        lambda root: None, ["'test'", "images"], "is empty: set test_fraction", dict(part="test"), None
     ),
     "val-fraction": Case(
         lambda root: None, ["val_fraction=20"], "between 0 and 1", dict(part="val", val_fraction=20), None

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from samplug.datasets import BinarySegDataset, DataError
 from samplug.datasets.scan import by_suspicion, describe_pairs
 from samplug.datasets.scan_cache import SAMPLED
+from samplug.imaging import files
 from samplug.utils.errors import UserError
 from tests.datasets.broken import CONTENTS, NAMES, SHAPE, VICTIM, mask, picture, save, sound_set
 from tests.datasets.broken_folders import CASES, IMAGE, MASK, OTHERS
@@ -105,14 +106,14 @@ def test_a_file_that_goes_or_breaks_after_the_check(tmp_path, name, content):
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
 def test_files_that_the_system_does_not_hand_out(tmp_path, monkeypatch, number):
     sound_set(tmp_path)
-    read = Path.read_bytes
+    read = files.read_bytes
 
-    def refuse(path):
+    def refuse(path, most):
         if path == tmp_path / MASK:
             raise OSError(number, "the system says why")
-        return read(path)
+        return read(path, most)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(files, "read_bytes", refuse)
     with pytest.raises(DataError, match=rf"{MASK} cannot be read: the system says why; mend"):
         build(tmp_path)
     dataset = build(tmp_path, on_error="skip")

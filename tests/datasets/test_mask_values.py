@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 
 import cv2
 import numpy as np
@@ -269,3 +270,61 @@ def test_indices_of_a_palette(tmp_path):
     assert load_labels(path, (1, 3), "i.jpg", dict(foreground=[2], background=[0, 1])).tolist() == [[0, 0, 1]]
     with pytest.raises(DataError, match="palette indices"):
         load_labels(path, (1, 3), "i.jpg", "red")
+
+
+def trimap(grey, width=7, white=255, dtype=np.uint8):
+    """A disc with a band of grey around it, (60, 80)."""
+    disc = cv2.circle(np.zeros((60, 80), np.uint8), (40, 30), 15, 1, -1)
+    wide = cv2.dilate(disc, np.ones((width, width), np.uint8))
+    return np.where(disc > 0, white, np.where(wide > 0, grey, 0)).astype(dtype)
+
+
+@pytest.fixture
+def write_masks(tmp_path):
+    def write(*masks, suffix=".png"):
+        paths = [tmp_path / f"{index}{suffix}" for index in range(len(masks))]
+        for path, values in zip(paths, masks, strict=True):
+            Image.fromarray(values).save(path, **(dict(quality=90) if suffix == ".jpg" else {}))
+        return paths
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("grey", "spec"),
+    [(1, "foreground=[1], background=[0], ignore=[255]")]
+    + [(grey, f"foreground=[255], background=[0], ignore=[{grey}]") for grey in (64, 127, 128, 192, 254)],
+)
+def test_three_flat_values_need_a_meaning(write_masks, grey, spec):
+    with pytest.raises(DataError, match=rf"0\.png .*{re.escape(f'mask_values=dict({spec})')}"):
+        decide_mask_values(write_masks(trimap(grey)))
+    assert decide_mask_values(write_masks(trimap(0))) == "0/255"
+
+
+def test_thin_lines_of_one_grey_in_every_mask(write_masks):
+    with pytest.raises(DataError, match="holds areas of 128"):
+        decide_mask_values(write_masks(*[trimap(128, 3)] * 3))
+
+
+def test_sixteen_bits_and_four_levels(write_masks):
+    with pytest.raises(DataError, match=r"foreground=\[65535\], background=\[0\], ignore=\[32768\]"):
+        decide_mask_values(write_masks(trimap(32768, white=65535, dtype=np.uint16)))
+    levels = np.repeat(np.array([0, 85, 170, 255], np.uint8), 20)[None].repeat(60, 0)
+    with pytest.raises(DataError, match=r"ignore=\[85, 170\]"):
+        decide_mask_values(write_masks(levels))
+
+
+def test_compression_does_not_hide_the_band(write_masks):
+    with pytest.raises(DataError, match=r"areas of 12\d, neither black nor white .*'0/255' if all above 128"):
+        decide_mask_values(write_masks(trimap(128, 41), suffix=".jpg"))
+
+
+def test_soft_edges_and_other_whites_have_a_meaning(write_masks):
+    disc = trimap(0)
+    soft = [cv2.GaussianBlur(disc, (0, 0), sigma) for sigma in (1, 2, 4)]
+    halved = cv2.resize(disc, (40, 30), interpolation=cv2.INTER_AREA)
+    assert decide_mask_values(write_masks(*soft)) == "0/255"
+    assert decide_mask_values(write_masks(halved)) == "0/255"
+    assert decide_mask_values(write_masks(disc, suffix=".jpg")) == "0/255"
+    # Two programs that write white as 254 and as 255.
+    assert decide_mask_values(write_masks(*[disc, np.minimum(disc, 254)] * 3)) == "0/255"

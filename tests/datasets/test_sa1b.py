@@ -1,6 +1,7 @@
 """Images with a json each: the objects that come out, how many, and what stops the run."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -248,6 +249,19 @@ CASES = {
     "too-few-runs": (with_entry(segmentation=dict(size=[HEIGHT, WIDTH], counts=[3, 4])), r"annotations\[1\] has run lengths for 7 pixels"),
     "broken-runs": (with_entry(segmentation=dict(size=[HEIGHT, WIDTH], counts="\u00e9")), r"annotations\[1\] .*cannot be read.*character"),
     "no-segmentation": (with_entry(bbox=[0, 0, 1, 1]), r"annotations\[1\] has no segmentation.*bbox"),
+    "digits": (with_entry(segmentation=[[10**400, 1, 2, 3, 4, 5]]), r"annotations\[1\] has the point x=inf"),
+    "not-a-number": (with_entry(segmentation=[[float("nan"), 1, 2, 3, 4, 5]]), r"annotations\[1\] has the point x=nan"),
+    "runs-of-many-digits": (with_entry(segmentation=dict(size=[HEIGHT, WIDTH], counts=[10**300])), "for 1000"),
+    "size-of-many-digits": (lambda root: rewrite(root / "b.json", lambda c: c["image"].update(width=10**400)), r"b\.json is for 1000"),
+    "nul": (with_entry(segmentation=dict(size=[HEIGHT, WIDTH], counts="a\0")), "cannot be read"),
+    "surrogate": (with_entry(segmentation=dict(size=[HEIGHT, WIDTH], counts="\ud800")), "cannot be read"),
+    "deep-json": (lambda root: (root / "b.json").write_bytes(b"[" * 100_000), r"b\.json is nested too deeply"),
+    "nested-segmentation": (
+        lambda root: (root / "b.json").write_text('{"annotations": [{"segmentation": ' + "[" * 300 + "]" * 300 + "}]}"),
+        r"annotations\[0\] has coordinates that are not a list of numbers \(\[",
+    ),
+    "many-keys": (lambda root: (root / "b.json").write_text(json.dumps({f"{'k' * 99}{i}": 1 for i in range(999)})), "and 994 more"),
+    "pipe": (lambda root: [(root / "b.json").unlink(), os.mkfifo(root / "b.json")], r"b\.json cannot be read: it is a pipe"),
     "box-as-polygon": (with_entry(segmentation=[[1, 2, 3, 4]]), r"annotations\[1\] has 4 numbers for an outline"),
 }  # fmt: skip
 
@@ -258,8 +272,9 @@ def test_broken_files_are_named_or_skipped(tmp_path, case):
         write(tmp_path, name, [compressed(ONE)])
     damage, message = CASES[case]
     damage(tmp_path)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         build(tmp_path)
+    assert max(map(len, str(caught.value).splitlines())) < 900
     dataset = build(tmp_path, on_error="skip")
     assert [dataset.get_data_info(index)["img_id"] for index in range(len(dataset))] == ["a", "c"]
     assert dataset.skipped

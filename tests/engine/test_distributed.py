@@ -49,6 +49,19 @@ def test_two_processes_train(trained):
     assert re.search(r"Iter\(train\) +\[2/2\]", run.stdout + run.stderr) or (out / "iter_2.pth").is_file()
 
 
+def test_two_processes_refuse_an_odd_checkpoint_together(trained, tmp_path):
+    """Also if only what one of them would take is wrong: the other does not wait for it."""
+    checkpoint = torch.load(trained[0] / "iter_2.pth", weights_only=False)
+    checkpoint["meta"]["samplug_state"]["generators"][1]["torch"] = torch.zeros(3, dtype=torch.uint8)
+    odd = tmp_path / "odd.pth"
+    torch.save(checkpoint, odd)
+    command = ["configs/quickstart.py", 2, "--work-dir", tmp_path / "run", "--resume", odd, "--cfg-options", *TINY]
+    run = shell("dist_train.sh", *command, "max_iters=4", ok=False)
+    text = run.stdout + run.stderr
+    assert re.search(r"odd\.pth: meta\.samplug_state\.generators\[1\] is refused", text), text[-3000:]
+    assert "restore_generators" not in text  # in the launcher's traceback: only then would a generator be set
+
+
 def test_two_processes_test_as_one(trained, tmp_path):
     """Five images over two ranks: one is padded, none counts twice."""
     out, _ = trained

@@ -1,5 +1,7 @@
 """Files that hooks write."""
 
+import errno
+import os
 from types import SimpleNamespace
 
 import cv2
@@ -12,10 +14,12 @@ from mmengine.dataset import ConcatDataset
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from samplug.datasets import DataError, VideoFolderDataset
+from samplug.datasets import VideoFolderDataset
 from samplug.datasets.seeding import SeededDataset
 from samplug.engine import OverlayHook
+from samplug.engine.hooks.overlay import _file_names, _inside
 from samplug.models.prompts import objects_of
+from samplug.utils.files import WriteError
 from samplug.utils.rle import encode_rle
 from samplug.visualization import compare_sheet, draw_overlay
 from tests.datasets.test_video_folder import frame
@@ -39,8 +43,30 @@ def test_masks_and_overlays(tmp_path):
     overlay = cv2.imread(str(tmp_path / "o" / "a.png"))
     assert overlay.shape == (6, 9, 3)
     assert len(np.unique(overlay.reshape(-1, 3), axis=0)) > 1
-    with pytest.raises(DataError, match=r"would both be written as a\.png"):
-        hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 4, 4)]), [sample(tmp_path / "sub" / "a.jpg", logits)])
+    # Another image of this name, which no dataset has listed before the test.
+    hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 6, 9)]), [sample(tmp_path / "sub" / "a.jpg", -logits)])
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["a.png", "a_1.png"]
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "m" / "a.png"), cv2.IMREAD_UNCHANGED), mask)
+
+
+def test_a_full_disk_costs_pictures_and_no_scores(tmp_path, monkeypatch):
+    """The test goes on, writes no more, leaves no half picture, and ends with the error."""
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((6, 9, 3), 200, np.uint8))
+    hook = OverlayHook(mask_dir=str(tmp_path / "m"))
+    logits = torch.linspace(-4, 4, 54).reshape(1, 6, 9)
+
+    def write(number):
+        hook.after_test_iter(None, number, dict(inputs=[]), [sample(tmp_path / f"{number}.jpg", logits)])
+
+    write(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        write(1)
+    write(2)  # there is space again, but a folder with a gap would be mistaken for a whole one
+    assert [path.name for path in (tmp_path / "m").iterdir()] == ["0.png"]
+    with pytest.raises(WriteError, match=r"m/1\.png cannot be written: No space left .* free space there"):
+        hook.after_test(None)
+    hook.after_test(None)  # once
 
 
 def test_objects_have_numbers(tmp_path):
@@ -105,6 +131,30 @@ def test_frames_of_one_name(tmp_path):
     # Samples that do not say their set.
     silent = videos(tmp_path, "three", ["v", "w"], meta_keys=("img_path", "ori_shape"))
     assert shown(tmp_path / "out4", silent, two) == {f"{name}/{file}" for name in ("two", "three") for file in wanted}
+
+
+class Listed:
+    """A dataset of any package: it lists its images, and knows no name."""
+
+    def __init__(self, *images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def get_data_info(self, index):
+        return dict(img_path=self.images[index])
+
+
+def test_sets_that_name_neither_themselves_nor_their_samples():
+    """Each has a folder, called as its row of scores; one image in two sets is two files."""
+    sets = SimpleNamespace(datasets=[Listed("x/a.png", "x/v/0.png", "x/w/0.png"), Listed("x/a.png"), range(2)])
+    assert _file_names(sets) == ["set0/a.png", "set0/v/0.png", "set0/w/0.png", "set1/a.png", None, None]
+    assert _file_names(Listed("x/0.png", "x/1.png", "x/0.png")) == ["0.png", "1.png", "0.png"]
+
+
+def test_names_of_sets_lead_nowhere_else():
+    assert [_inside(name) for name in ("CAMO", "a/b", "../../x", "/etc", "..")] == ["CAMO", "a/b", "x", "etc", "set"]
 
 
 def test_nothing_is_written_unasked(tmp_path, monkeypatch):

@@ -58,6 +58,7 @@ def test_lines_appear_whole_above_the_line_of_progress(tmp_path, monkeypatch):
     cfg.val_dataloader.dataset.size = 32  # that of the network: its loader resizes the truth too
     cfg.update(val_cfg=dict(type="ValLoop"), val_evaluator=dict(type="OverlapMetric", workers=0))
     cfg.train_cfg.val_interval = 2
+    cfg.verbose = True
     runner = build_runner(cfg)
     runner.train()
 
@@ -85,7 +86,9 @@ def test_lines_appear_whole_above_the_line_of_progress(tmp_path, monkeypatch):
 def test_a_run_that_breaks_off_gives_the_terminal_back_and_is_recorded(tmp_path, monkeypatch, error):
     terminal = on_terminal(monkeypatch)
     runner = build_runner(a_config(tmp_path, error))
-    with pytest.raises(error, match="on purpose"):
+    # Ctrl-C says where the run can go on.
+    message = "at iteration 2 of 4; the last checkpoint is .*iter_2.pth: go on with --resume"
+    with pytest.raises(error, match=message if error is KeyboardInterrupt else "on purpose"):
         runner.train()
     assert "3/4" not in terminal.screen()[-1]
     assert sys.stdout is terminal

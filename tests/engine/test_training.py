@@ -390,10 +390,8 @@ import sys
 from tests.engine.test_interruption import config
 from samplug.commands.common import build_runner
 from samplug.commands.run import run
-from tests.speed import leave_configs_unformatted
 
 def main():
-    leave_configs_unformatted()
     cfg = config(sys.argv[1], False)
     cfg.default_hooks.checkpoint.max_keep_ckpts = -1
     build_runner(cfg).train()

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 
 import cv2
 import numpy as np
 import pytest
 
+from samplug.commands import evaluate_masks
 from samplug.commands.run import main
 from samplug.evaluation import baselines
 from samplug.evaluation.folders import evaluate
@@ -256,3 +258,34 @@ def test_baselines_find_what_stands_out(name):
     image[30:50, 50:75] = (60, 80, 250)  # other in colour and in brightness
     found = baselines.BASELINES[name](image)
     assert found[28:52, 48:77].mean() > 3 * found.mean()
+
+
+def test_files_are_written_before_anything_is_printed(root, monkeypatch, capsys):
+    """What cannot be written keeps neither the other file nor the table from the user."""
+    words = ["overlap", "--pred", root / "a", "--gt", root / "gt", "--workers", "0", "--out", root / "s.json"]
+    (root / "file").write_text("")
+    monkeypatch.setattr(evaluate_masks, "check_writable", lambda _: None)  # the disk fills up while it is scored
+    arguments = [*words[:-1], root / "file/s.json", "--csv", root / "s.csv"]
+    assert main("evaluate", list(map(str, arguments))) == 1
+    printed = capsys.readouterr()
+    assert "| method |" in printed.out
+    assert "file/s.json cannot be written" in printed.err
+    assert (root / "s.csv").is_file()
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_masks, "_print", dies)
+    assert main("evaluate", list(map(str, words))) == 130
+    assert len(json.loads((root / "s.json").read_text())["images"]) == 6
+
+
+def test_names_that_are_no_text(root):
+    """Of old archives: the report is UTF-8, with the bytes as escapes."""
+    name = os.fsdecode(b"caf\xe9")
+    for folder in ("a", "gt"):
+        (root / folder / "0.png").rename(root / folder / f"{name}.png")
+    words = ["overlap", "--pred", root / "a", "--gt", root / "gt", "--workers", "0", "--csv", root / "s.csv"]
+    assert main("evaluate", list(map(str, [*words, "--out", root / "s.json"]))) == 0
+    assert "caf\\udce9," in (root / "s.csv").read_text(encoding="utf-8")
+    assert name in json.loads((root / "s.json").read_text(encoding="utf-8"))["images"]

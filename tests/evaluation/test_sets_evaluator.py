@@ -1,6 +1,7 @@
 """A row for each test set, for any metric."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from mmseg.structures import SegDataSample
 from torch.utils.data import ConcatDataset, Dataset
 
 from samplug.engine import SamplugRunner
-from samplug.evaluation.sets_evaluator import SetsEvaluator
+from samplug.evaluation.sets_evaluator import SetsEvaluator, check_reports
+from samplug.utils.files import WriteError
 from tests.evaluation.test_metrics import score, some
 
 
@@ -114,6 +116,29 @@ def test_reports_and_epochs(tmp_path):
     evaluator.process(data[::2])
     assert evaluator.evaluate(size=3)["test/S"] == pytest.approx(metrics["A/test/S"])
     assert (tmp_path / "s.json").exists()
+
+
+def test_a_report_that_cannot_be_written_costs_nothing_else(tmp_path):
+    """The other reports, the printed table and the records of the run are there; the error comes at the end."""
+    (tmp_path / "file").write_text("")
+    metrics = [
+        dict(type="samplug.SaliencyMetric", workers=0, out_file=str(tmp_path / "file/s.json")),
+        dict(type="samplug.OverlapMetric", workers=0, out_file=str(tmp_path / "o.json")),
+    ]
+    alone = SetsEvaluator(metrics)
+    alone.process(some(1))
+    with pytest.raises(WriteError, match=r"file/s\.json cannot be written"):
+        alone.evaluate(1)
+    assert (tmp_path / "o.json").is_file()
+
+    in_runner = SetsEvaluator(metrics)
+    in_runner.describe([0], lambda: Echo())
+    in_runner.process(some(1))
+    assert {"S", "IoU"} <= in_runner.evaluate(1).keys()
+    with pytest.raises(WriteError, match=r"file/s\.json cannot be written"):
+        check_reports(SimpleNamespace(evaluator=in_runner))
+    check_reports(SimpleNamespace(evaluator=in_runner))  # once
+    check_reports(SimpleNamespace())
 
 
 def test_the_printed_table(monkeypatch):

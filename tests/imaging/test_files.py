@@ -315,7 +315,7 @@ def test_absurd_size(write):
 def test_paths_that_cannot_be_read(write, tmp_path):
     with pytest.raises(DataError, match=r"none\.png does not exist"):
         read_image(tmp_path / "none.png")
-    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+    with pytest.raises(DataError, match="cannot be read: it is a folder, not a file"):
         read_mask(tmp_path)
 
 

@@ -10,6 +10,7 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from samplug.models import LetterboxPreProcessor
 from samplug.registry import MODELS
 from tests.builders import tiny_tssam_cfg
 
@@ -47,13 +48,26 @@ def test_predictions_come_back_without_padding(model, batch, monkeypatch):
 def test_a_batch_is_prepared_as_each_image_alone(model, batch):
     """By mmseg's own preprocessor, to the bit, with the same entries in the samples."""
     own = copy.deepcopy(batch)
+    padded = dict(size=(64, 64), test_cfg=dict(size=(64, 64)))
+    mmseg = SegDataPreProcessor(mean=model.backbone.mean, std=model.backbone.std, bgr_to_rgb=True, **padded)
     prepared = model.data_preprocessor(batch)
     for index, (image, sample) in enumerate(zip(own["inputs"], own["data_samples"], strict=True)):
-        alone = SegDataPreProcessor.forward(model.data_preprocessor, dict(inputs=[image], data_samples=[sample]))
+        alone = mmseg(dict(inputs=[image], data_samples=[sample]))
         assert torch.equal(prepared["inputs"][index], alone["inputs"][0])
         found, expected = prepared["data_samples"][index], alone["data_samples"][0]
         assert found.metainfo == expected.metainfo
         assert torch.equal(found.gt_sem_seg.data, expected.gt_sem_seg.data)
+
+
+def test_training_batches_are_prepared_as_mmseg_does(model, batch):
+    own, padded = copy.deepcopy(batch), dict(size=(64, 64), pad_val=3, seg_pad_val=7)
+    statistics = dict(mean=model.backbone.mean, std=model.backbone.std, bgr_to_rgb=True)
+    expected = SegDataPreProcessor(**statistics, **padded)(own, training=True)
+    prepared = LetterboxPreProcessor(**statistics, **padded)(batch, training=True)
+    assert torch.equal(prepared["inputs"], expected["inputs"])
+    for sample, other in zip(prepared["data_samples"], expected["data_samples"], strict=True):
+        assert sample.metainfo == other.metainfo
+        assert torch.equal(sample.gt_sem_seg.data, other.gt_sem_seg.data)
 
 
 def test_real_predictions_have_the_original_size(model, batch):

@@ -5,8 +5,11 @@ import torch
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from samplug.config import load_config
 from samplug.models import SegTTAModel
-from tests.builders import tiny_tssam
+from samplug.utils.errors import ConfigError
+from tests.builders import tiny_promptable, tiny_tssam
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -33,3 +36,19 @@ def test_samples_hold_the_mean_of_the_views(classes):
             torch.testing.assert_close(found.softmax(0), mean)
             assert torch.equal(sample.pred_sem_seg.data, mean.argmax(0, keepdim=True))
         assert "frame_logits" not in sample
+
+
+def test_only_segmentors_have_views():
+    with pytest.raises(ConfigError, match="averages the maps of a segmentor, and PromptableSAM is none"):
+        SegTTAModel(tiny_promptable())
+
+
+@pytest.mark.parametrize("name", ["quickstart", "tssam/ts-sam_sam-vit-b_1xb2-20e_cod-1024"])
+@pytest.mark.parametrize("flips", [["horizontal"], ["horizontal", "vertical"]])
+def test_views_of_the_configs(name, flips):
+    """The image and each flip of ``tta_flips``, at the size of ``img_size``."""
+    cfg = load_config(ROOT / f"configs/{name}.py", dict(tta_flips=flips, img_size=96))
+    assert cfg.tta_model.type == "SegTTAModel"
+    resize, views = cfg.tta_pipeline[1], cfg.tta_pipeline[2].transforms[0]
+    assert tuple(resize.scale) == (96, 96)
+    assert [(view.prob, view.get("direction")) for view in views] == [(0.0, None), *((1.0, flip) for flip in flips)]

@@ -3,7 +3,7 @@
 # Layout: train, train_gt; both jpeg. Masks are coloured: red neoplastic, green non-neoplastic; both are foreground.
 # For a single class: --cfg-options mask_values=red (or green).
 # Source: https://www.kaggle.com/c/bkai-igh-neopolyp. Licence: the competition's rules.
-_base_ = '../binary_seg.py'
+_base_ = ['../binary_seg.py', '../file_settings.py']
 
 data_root = 'data/bkai-igh-neopolyp'
 mask_values = 'red/green'
@@ -15,11 +15,11 @@ train_dataloader = dict(
         data_root=data_root,
         image_dir='train',
         mask_dir='train_gt',
-        mask_values=mask_values,
         part='train',
         val_fraction=val_fraction,
         published=dict(images=1000),
-        pipeline=_base_.train_pipeline))
+        pipeline=_base_.train_pipeline,
+        **_base_.files))
 test_dataloader = dict(
     dataset=dict(
         type='BinarySegDataset',
@@ -27,9 +27,9 @@ test_dataloader = dict(
         data_root=data_root,
         image_dir='train',
         mask_dir='train_gt',
-        mask_values=mask_values,
         part='val',
         val_fraction=val_fraction,
         published=dict(images=1000),
-        pipeline=_base_.test_pipeline))
+        pipeline=_base_.test_pipeline,
+        **_base_.files))
 test_evaluator = [dict(type='OverlapMetric'), dict(type='SaliencyMetric')]

@@ -2,7 +2,7 @@
 # 4,000 to test.
 # Layout: {Train,Test}/{Image,GT_Object}; images jpg, masks png 0/255; COD10K-CAM-* are the camouflaged ones.
 # Source: https://github.com/DengPingFan/SINet. Licence: see the source; non-commercial research.
-_base_ = '../binary_seg.py'
+_base_ = ['../binary_seg.py', '../file_settings.py']
 
 data_root = 'data/COD10K-v3'
 train_dataloader = dict(
@@ -14,7 +14,8 @@ train_dataloader = dict(
         mask_dir='Train/GT_Object',
         include='COD10K-CAM-*',
         published=dict(images=3040),
-        pipeline=_base_.train_pipeline))
+        pipeline=_base_.train_pipeline,
+        **_base_.files))
 test_dataloader = dict(
     dataset=dict(
         type='BinarySegDataset',
@@ -24,5 +25,6 @@ test_dataloader = dict(
         mask_dir='Test/GT_Object',
         include='COD10K-CAM-*',
         published=dict(split='test', images=2026),
-        pipeline=_base_.test_pipeline))
+        pipeline=_base_.test_pipeline,
+        **_base_.files))
 test_evaluator = [dict(type='SaliencyMetric')]

@@ -4,9 +4,10 @@
 # Layout: Original, Ground Truth; both tif (images that Pillow refuses and OpenCV reads), some masks with grey edges.
 # Source: https://polyp.grand-challenge.org/CVCClinicDB/.
 # Licence: images belong to Hospital Clinic Barcelona; research use.
-_base_ = '../binary_seg.py'
+_base_ = ['../binary_seg.py', '../file_settings.py']
 
 data_root = 'data/CVC-ClinicDB'
+mask_values = '0/255'
 val_fraction = 0.1
 train_dataloader = dict(
     dataset=dict(
@@ -15,11 +16,11 @@ train_dataloader = dict(
         data_root=data_root,
         image_dir='Original',
         mask_dir='Ground Truth',
-        mask_values='0/255',
         part='train',
         val_fraction=val_fraction,
         published=dict(images=612, size=(384, 288)),
-        pipeline=_base_.train_pipeline))
+        pipeline=_base_.train_pipeline,
+        **_base_.files))
 test_dataloader = dict(
     dataset=dict(
         type='BinarySegDataset',
@@ -27,9 +28,9 @@ test_dataloader = dict(
         data_root=data_root,
         image_dir='Original',
         mask_dir='Ground Truth',
-        mask_values='0/255',
         part='val',
         val_fraction=val_fraction,
         published=dict(images=612, size=(384, 288)),
-        pipeline=_base_.test_pipeline))
+        pipeline=_base_.test_pipeline,
+        **_base_.files))
 test_evaluator = [dict(type='OverlapMetric'), dict(type='SaliencyMetric')]

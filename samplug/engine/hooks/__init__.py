@@ -1,6 +1,7 @@
 from samplug.engine.hooks.checkpoint import CheckpointHook
 from samplug.engine.hooks.deferred_losses import RuntimeInfoHook
 from samplug.engine.hooks.early_stopping import EarlyStoppingHook
+from samplug.engine.hooks.ema import EMAHook
 from samplug.engine.hooks.features import FeatureReaderHook
 from samplug.engine.hooks.memory import MemoryHook
 from samplug.engine.hooks.non_finite import NonFiniteHook
@@ -15,6 +16,7 @@ from samplug.engine.hooks.unused_parameters import UnusedParametersHook
 __all__ = [
     "OMITTED_KEY",
     "CheckpointHook",
+    "EMAHook",
     "EarlyStoppingHook",
     "FeatureReaderHook",
     "MemoryHook",

@@ -41,6 +41,18 @@ class CheckpointHook(_CheckpointHook):
             rules = [rule_of(key) for key in key_indicators]
         super()._init_rule(rules, key_indicators)
 
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        # Names in a checkpoint may be those of another folder, of which this one is a copy: nothing is deleted there.
+        if getattr(self, "best_ckpt_path", None):
+            self.best_ckpt_path = self._in_own_folder(self.best_ckpt_path)
+        for key, path in getattr(self, "best_ckpt_path_dict", {}).items():
+            self.best_ckpt_path_dict[key] = self._in_own_folder(path)
+
+    def _in_own_folder(self, path: str | None) -> str | None:
+        own = self.file_backend.join_path(self.out_dir, Path(path).name) if path else None
+        return own if own and self.file_backend.isfile(own) else None
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Copy of MMEngine's method in another order, with samplug's training state (tests/engine/test_upstream.py)."""
         outdated = None

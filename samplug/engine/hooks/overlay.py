@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, count
+from logging import WARNING
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,14 +11,16 @@ import cv2
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samplug.evaluation.sets_evaluator import named_sets
 from samplug.imaging.files import read_image
 from samplug.models.prompts import objects_of
 from samplug.registry import HOOKS
-from samplug.utils.errors import DataError
+from samplug.utils.files import Attempts
 from samplug.utils.model_outputs import Outputs, as_logits, outputs_of
 from samplug.utils.rle import decode_rle
 from samplug.visualization import draw_classes, draw_overlay, number_objects, write_picture
@@ -26,8 +30,11 @@ from samplug.visualization import draw_classes, draw_overlay, number_objects, wr
 class OverlayHook(Hook):
     """Write the predictions of a test: masks to score elsewhere, and overlays to look at.
 
-    A file has the name of its image, or the image's path below the common folder if two images of a set have one name.
-    With several sets, each has a folder of its own.
+    The names of all files are decided before the test. A file has the name of its image, or the image's path below the
+    common folder if two images of a set have one name, as the frames of videos. With several sets, each has a folder of
+    its own, called as its row of scores. Where a dataset does not list its files, a number makes a name unique.
+
+    A picture that cannot be written ends the writing, not the test: the error is raised when the scores are there.
 
     Args:
         mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; numbers from 1 in
@@ -39,12 +46,14 @@ class OverlayHook(Hook):
     def __init__(self, mask_dir: str | None = None, overlay_dir: str | None = None) -> None:
         self.mask_dir = Path(mask_dir) if mask_dir else None
         self.overlay_dir = Path(overlay_dir) if overlay_dir else None
-        self._names: dict[tuple[str, str], str] = {}  # set and image -> file
+        self._names: list[str | None] = []  # index of the sample -> file
         self._written: dict[str, str] = {}
+        self._attempts = Attempts()
         self._outputs: Outputs = "logits"
 
     def before_test(self, runner: Runner) -> None:
         self._outputs = outputs_of(runner.model)
+        self._written, self._attempts = {}, Attempts()
         if self.mask_dir or self.overlay_dir:
             self._names = _file_names(runner.test_dataloader.dataset)
 
@@ -54,44 +63,61 @@ class OverlayHook(Hook):
         if self.mask_dir is None and self.overlay_dir is None:
             return
         for index, sample in enumerate(outputs or ()):
-            name = self._name(sample)
-            shown = _objects(sample) if "pred_sem_seg" not in sample else _classes(sample, self._outputs)
-            if self.mask_dir:
-                write_picture(self.mask_dir / name, shown.mask)
-            if self.overlay_dir:
-                image = self._image(sample, data_batch["inputs"], index)
-                if shown.binary:
-                    known = None if shown.ground_truth is None else shown.ground_truth == 1
-                    picture = draw_overlay(image, shown.decision > 0, known)
-                else:
-                    both = (labels for labels in (shown.decision, shown.ground_truth) if labels is not None)
-                    picture = np.hstack([draw_classes(image, labels) for labels in both])
-                write_picture(self.overlay_dir / name, picture)
+            if self._attempts.errors:
+                return
+            with self._attempts:
+                self._write(sample, data_batch["inputs"], index)
+            for error in self._attempts.errors:
+                print_log(f"{error}. The test goes on without more pictures.", "current", WARNING)
 
-    def _name(self, sample: Any) -> str:
-        """Return the file of a sample.
+    def after_test(self, runner: Runner) -> None:
+        """Raise the error of a picture that could not be written; the scores are printed and recorded by now.
 
         Raises:
-            DataError: Two images that the dataset did not list before the test would get one file.
+            WriteError: A picture could not be written.
         """
-        image = sample.img_path
-        name = self._names.get((sample.get("dataset_name") or "", image), f"{Path(image).stem}.png")
-        if self._written.setdefault(name, image) != image:
-            raise DataError(f"data: {image} and {self._written[name]} would both be written as {name}: rename one")
-        return name
+        attempts, self._attempts = self._attempts, Attempts()
+        attempts.finish()
 
-    @staticmethod
-    def _image(sample: Any, inputs: Sequence[Any], index: int) -> np.ndarray:
-        """Return the original image.
+    def _write(self, sample: Any, inputs: Sequence[Any], index: int) -> None:
+        name = self._name(sample)
+        shown = _objects(sample) if "pred_sem_seg" not in sample else _classes(sample, self._outputs)
+        if self.mask_dir:
+            write_picture(self.mask_dir / name, shown.mask)
+        if self.overlay_dir:
+            image = _image(sample, inputs, index)
+            if shown.binary:
+                known = None if shown.ground_truth is None else shown.ground_truth == 1
+                picture = draw_overlay(image, shown.decision > 0, known)
+            else:
+                both = (labels for labels in (shown.decision, shown.ground_truth) if labels is not None)
+                picture = np.hstack([draw_classes(image, labels) for labels in both])
+            write_picture(self.overlay_dir / name, picture)
 
-        Generated data have no file; for them it is the network's input, of its first view, at the original size.
-        """
-        if Path(sample.img_path).is_file():
-            return read_image(sample.img_path)
-        images = inputs if isinstance(inputs[0], Tensor) else inputs[0]
-        image = np.ascontiguousarray(images[index].permute(1, 2, 0).byte().cpu().numpy())
-        height, width = sample.ori_shape
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    def _name(self, sample: Any) -> str:
+        """Return the file of a sample; a sample that no list of the dataset has gets a name that is free."""
+        seed = sample.get("sample_seed")  # (seed, epoch, index), from SeededDataset
+        index = None if seed is None else int(seed[2])
+        if index is not None and index < len(self._names) and (name := self._names[index]):
+            return name
+        folder = f"{_inside(name)}/" if (name := sample.get("dataset_name")) else ""
+        key = sample.img_path if index is None else f"{sample.img_path} {index}"
+        stem = f"{folder}{Path(sample.img_path).stem}"
+        numbers = chain([""], (f"_{number}" for number in count(1)))
+        return next(name for number in numbers if self._written.setdefault(name := f"{stem}{number}.png", key) == key)
+
+
+def _image(sample: Any, inputs: Sequence[Any], index: int) -> NDArray[np.uint8]:
+    """Return the original image of a sample.
+
+    Generated data have no file; for them it is the network's input, of its first view, at the original size.
+    """
+    if Path(sample.img_path).is_file():
+        return read_image(sample.img_path)
+    images = inputs if isinstance(inputs[0], Tensor) else inputs[0]
+    image: Any = np.ascontiguousarray(images[index].permute(1, 2, 0).byte().cpu().numpy())
+    height, width = sample.ori_shape
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 class _Shown(NamedTuple):
@@ -125,27 +151,35 @@ def _colours(numbers: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return np.where(numbers == 0, 255, (numbers - 1) % 255).astype(np.uint8)
 
 
-def _file_names(dataset: Any) -> dict[tuple[str, str], str]:
+def _file_names(dataset: Any) -> list[str | None]:
     """Decide the names of all files of a test, so that no clash is found in the middle of it.
 
     Args:
-        dataset: Dataset of the loader; parts without image paths get no names.
+        dataset: Dataset of the loader.
 
     Returns:
-        Set and path of the image -> name, in the set's folder if there are several sets. For samples without a set, ''
-        and the path stand for the first set that has it.
+        Index of the sample -> name, in the set's folder if there are several sets; None for samples whose image the
+        dataset does not list.
     """
+    listed: list[tuple[str, str | None]] = []  # set and image of each sample
+    for name, part in named_sets(dataset):
+        images = [(entry.get("dataset_name") or name, entry.get("img_path")) for entry in _entries(part)]
+        listed += images if len(images) == len(part) else [(name, None)] * len(part)
     sets: dict[str, dict[str, None]] = {}
-    for entry in _entries(dataset):
-        if path := entry.get("img_path"):
-            sets.setdefault(entry.get("dataset_name") or "", {})[path] = None
-    names: dict[tuple[str, str], str] = {}
+    for name, image in listed:
+        if image:
+            sets.setdefault(name, {})[image] = None
+    files: dict[tuple[str, str | None], str] = {}
     for name, paths in sets.items():
-        folder = f"{name}/" if len(sets) > 1 and name else ""
+        folder = f"{_inside(name)}/" if len({name for name, _ in listed}) > 1 else ""
         for path, file in zip(paths, _distinct(list(paths)), strict=True):
-            names[name, path] = f"{folder}{file}.png"
-            names.setdefault(("", path), names[name, path])
-    return names
+            files[name, path] = f"{folder}{file}.png"
+    return [files.get(key) for key in listed]
+
+
+def _inside(name: str) -> str:
+    """Return the name of a set as a path that leads nowhere else."""
+    return "/".join(part for part in Path(name).parts if part not in ("..", "/")) or "set"
 
 
 def _entries(dataset: Any) -> Iterator[Mapping[str, Any]]:

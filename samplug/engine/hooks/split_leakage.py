@@ -1,4 +1,4 @@
-"""Warn before training if training or model selection uses images of a test set."""
+"""Warn before training if training or model selection uses images of a test set, or selection uses few images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +9,24 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from samplug.datasets.configs import datasets_of
+from samplug.evaluation.choices import few_images
 from samplug.registry import HOOKS
 
 # Settings that choose the samples of a folder.
 _CHOICE = ("include", "ann_file", "ann_dir", "indices")
+# Settings that decide on the parts of a folder: which names it has, and how many go into each part.
+_SPLIT = (
+    "val_fraction", "test_fraction", "mask_dir", "img_suffix", "seg_map_suffix", "recursive", "extra_masks",
+    "extra_annotations",
+)  # fmt: skip
 
 
 @HOOKS.register_module()
 class SplitLeakageHook(Hook):
     """Warn if validation uses a published test set or the config's own test set, or if one of these is trained on.
+
+    Warn also if fewer than ten images of validation choose the best checkpoint, the end of training or the learning
+    rate, see :func:`samplug.evaluation.choices.few_images`.
 
     The score of a test set is too good if the checkpoint was chosen by that set; TS-SAM's released configs choose by
     CAMO, ISTD and PASCAL-S.
@@ -27,6 +36,9 @@ class SplitLeakageHook(Hook):
     def before_train(self, runner: Runner) -> None:
         for warning in selection_warnings(runner.cfg):
             runner.logger.warning(warning)
+        loop = runner.val_loop
+        if loop is not None and (few := few_images(runner.cfg, len(loop.dataloader.dataset))):
+            runner.logger.warning(few)
 
 
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
@@ -66,7 +78,7 @@ def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     if _source(first) != _source(second):
         return False
     parts = first.get("part"), second.get("part")
-    one_split = all(first.get(key) == second.get(key) for key in ("val_fraction", "test_fraction"))
+    one_split = all(first.get(key) == second.get(key) for key in _SPLIT)
     return None in parts or parts[0] == parts[1] or not one_split
 
 

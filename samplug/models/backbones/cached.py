@@ -104,7 +104,7 @@ class CachedEncoder(Encoder):
     @cached_property
     def store(self) -> FeatureStore:
         """The maps on disk; the first access reads the encoder's weights to find the folder."""
-        state = state_dict_of(read_checkpoint(fetch(self.checkpoint)))
+        state = state_dict_of(read_checkpoint(fetch(self.checkpoint)), self.checkpoint)
         sizes = {key: value for key, value in self.encoder_cfg.items() if key not in ("init_cfg", "with_cp")}
         # A file may hold several encoders, each under its prefix.
         identity = [sizes, digest(state, state), str(DTYPES[self.dtype]), *([self.prefix] if self.prefix else [])]

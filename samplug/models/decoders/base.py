@@ -76,6 +76,8 @@ class PromptedMaskDecoder(SamplugModule):
         has_object_score: The decoder predicts whether there is an object.
         pads_boxes: A padding point follows the corners of a box, as in SAM 2.
         dynamic_multimask: Default of ``dynamic`` in the published predictor.
+        low_res_limit: The published predictor limits the logits that it hands back for the next call to plus and minus
+            this; None: it does not.
     """
 
     checkpoint_part = "decode_head"
@@ -84,6 +86,7 @@ class PromptedMaskDecoder(SamplugModule):
     has_object_score: ClassVar[bool] = False
     pads_boxes: ClassVar[bool] = False
     dynamic_multimask: ClassVar[bool] = False
+    low_res_limit: ClassVar[float | None] = None
 
     def __init__(
         self, num_classes: int, threshold: float, init_cfg: dict[str, Any] | list[dict[str, Any]] | None
@@ -160,10 +163,10 @@ class PromptedMaskDecoder(SamplugModule):
         Args:
             img_size: Side S of the network's input in pixels.
             grid: Side g of the encoder's coarsest map.
-            points: (N, P, K, 2) float, (x, y) in pixels of the input.
+            points: (N, P, K, 2), (x, y) in pixels of the input; numbers of any type, as labels and boxes.
             labels: (N, P, K): 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = no
                 point (padding).
-            boxes: (N, P, 4) float, (x0, y0, x1, y1) in pixels of the input.
+            boxes: (N, P, 4), (x0, y0, x1, y1) in pixels of the input.
             masks: (N, 1, 4g, 4g) logits, one mask for each image; give each of several objects its own copy of the
                 features.
 
@@ -172,10 +175,12 @@ class PromptedMaskDecoder(SamplugModule):
             without masks.
 
         Raises:
-            ValueError: The masks have another size.
+            ValueError: The masks have another size, or are no logits.
         """
         if masks is not None and masks.shape[-3:] != (1, 4 * grid, 4 * grid):
             raise ValueError(f"prompts: masks are (N, 1, {4 * grid}, {4 * grid}), these are {tuple(masks.shape)}")
+        if masks is not None and not masks.is_floating_point():
+            raise ValueError(f"prompts: masks are logits, these are {masks.dtype}: give the output of an earlier call")
         embedded = []
         if points is not None and labels is not None:
             embedded.append(self._embed_padded(img_size, points, labels, pad=boxes is None))
@@ -187,6 +192,8 @@ class PromptedMaskDecoder(SamplugModule):
         return sparse, None if masks is None else self.prompt_layers.mask_downscaling(masks)
 
     def _embed_padded(self, img_size: int, points: Tensor, labels: Tensor, pad: bool) -> Tensor:
+        # Padding is no bool and no uint8, and half precision would move points by pixels.
+        points, labels = points.float(), labels.to(torch.int32)
         if pad:  # SAM was trained with a padding point wherever there is no box
             points, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)
         return self.embed_points(img_size, points, labels)

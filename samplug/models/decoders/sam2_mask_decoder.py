@@ -44,6 +44,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
     has_object_score = True
     pads_boxes = True
     dynamic_multimask = True
+    low_res_limit = 32.0
 
     def __init__(
         self,

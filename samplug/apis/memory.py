@@ -1,0 +1,247 @@
+"""Estimate the memory and the operations of a config's training and test, without weights, data and a GPU."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from torch import Tensor, nn
+
+from samplug.apis.dry_run import live_bytes, materialised, operations, without_memory
+from samplug.apis.model import config_of
+from samplug.datasets.configs import datasets_of
+from samplug.engine.build_errors import named_in
+from samplug.registry import MODELS, OPTIMIZERS
+from samplug.utils.errors import ConfigError, UserError
+from samplug.utils.imports import quiet_optional_operators
+
+with quiet_optional_operators():
+    from mmseg.structures import SegDataSample
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Memory of one process in bytes, and its operations.
+
+    Attributes:
+        input_size: (height, width) of the network's input.
+        batch_size: Images in a training step.
+        amp: The training is in mixed precision.
+        objects: Objects in an image, for models that are trained with prompts.
+        parameters: Number of parameters.
+        trained: Number of those that are trained.
+        weights: Parameters and buffers.
+        gradients: Gradients of the trained parameters.
+        optimiser: States of the optimiser.
+        activations: Everything else that the forward pass leaves in memory for the backward pass, with the images.
+        train_peak: Most memory of a training step, all of the above and temporary tensors included.
+        train_image: Share of ``train_peak`` that each image of the batch adds.
+        test_peak: Most memory of a forward pass without gradients.
+        test_batch_size: Images in that pass.
+        train_flops: Floating point operations of a training step for an image, forward and backward.
+        test_flops: Floating point operations of the forward pass for an image. A multiplication and an addition are
+            two.
+    """
+
+    input_size: tuple[int, int]
+    batch_size: int
+    amp: bool
+    objects: int
+    parameters: int
+    trained: int
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+    train_peak: int
+    train_image: int
+    test_peak: int
+    test_batch_size: int
+    train_flops: int
+    test_flops: int
+
+    def largest_batch(self, memory: float) -> int:
+        """Return the number of images whose training step takes at most ``memory`` bytes; 0 if there is none."""
+        return max(0, self.batch_size + int((memory - self.train_peak) // self.train_image))
+
+
+def estimate_memory(
+    config: str | Path | Config,
+    batch_size: int | None = None,
+    amp: bool | None = None,
+    objects: int | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> MemoryEstimate:
+    """Run a training step and a test of a config's model on tensors that have no memory, and count what they take.
+
+    The model is built, its weights are not loaded. What a GPU needs beside tensors is not counted: its context,
+    workspaces of kernels, fragmentation, buckets of data parallelism; nor are masks at the images' own size. A
+    ``CachedEncoder`` counts as in its first epoch, when it computes.
+
+    Args:
+        config: See :func:`init_model`, as is ``cfg_options``.
+        batch_size: Images in a training step; None: as in the config.
+        amp: Train in mixed precision (bfloat16); None: as in the config.
+        objects: Objects in an image, for models that are trained with prompts. None: the dataset's ``max_objects``, or
+            1.
+
+    Raises:
+        ConfigError: The model cannot be built, trains no parameter, or states no input size; or a number is below 1.
+    """
+    cfg = config_of(config, cfg_options)
+    init_default_scope(cfg.get("default_scope", "samplug"))
+    loader, wrapper = cfg.get("train_dataloader") or {}, cfg.get("optim_wrapper") or {}
+    batch_size = loader.get("batch_size", 1) if batch_size is None else batch_size
+    amp = "Amp" in str(wrapper.get("type")) if amp is None else amp
+    objects = _most_objects(loader) if objects is None else objects
+    if min(batch_size, objects) < 1:
+        raise ConfigError(f"memory: batch_size={batch_size} and objects={objects} must be at least 1")
+    with named_in(cfg), torch.device("meta"):
+        model: Any = MODELS.build(_without_data(cfg.model))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ConfigError(f"memory: every parameter of {type(model).__name__} is frozen, nothing would be trained")
+    gradients = sum(parameter.nbytes for parameter in trained)
+    fixed = dict(
+        weights=sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())),
+        gradients=gradients,
+        optimiser=round(gradients * states_for_each_byte(wrapper.get("optimizer"))),
+    )
+    case = _Case(_input_size(model), objects, amp)
+    test_batch = (cfg.get("test_dataloader") or {}).get("batch_size", 1)
+    try:
+        with without_memory():
+            model = materialised(model)
+            test_peak, test_flops = _test(model.eval(), case.size, test_batch)
+            train_flops = _train_operations(model.train(), case)
+            keep = wrapper.get("accumulative_counts", 1) > 1
+            other, batch = (_train(model, n, keep, case) for n in (1 if batch_size > 1 else 2, batch_size))
+    except RuntimeError as error:
+        if isinstance(error, UserError):
+            raise
+        raise ConfigError(
+            f"memory: {type(model).__name__} cannot run on tensors without values: {str(error).splitlines()[0]}"
+        ) from error
+    # The optimiser's update has temporary values for all parameters at once; activations are gone by then.
+    update = fixed["weights"] + 2 * gradients + fixed["optimiser"]
+    return MemoryEstimate(
+        input_size=case.size,
+        batch_size=batch_size,
+        amp=amp,
+        objects=objects,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        trained=sum(parameter.numel() for parameter in trained),
+        **fixed,
+        activations=batch.activations,
+        train_peak=max(batch.peak + fixed["optimiser"], update),
+        train_image=(batch.peak - other.peak) // (batch.images - other.images),
+        test_peak=test_peak,
+        test_batch_size=test_batch,
+        train_flops=train_flops,
+        test_flops=test_flops,
+    )
+
+
+class _Case(NamedTuple):
+    """Settings of a training step."""
+
+    size: tuple[int, int]
+    objects: int
+    amp: bool
+
+
+class _Step(NamedTuple):
+    """Bytes of a training step."""
+
+    images: int
+    activations: int
+    peak: int
+
+
+def _train(model: Any, images: int, keep_gradients: bool, case: _Case) -> _Step:
+    """Run a training step without the update; ``keep_gradients``: there are some of an earlier step already."""
+    if not keep_gradients:
+        model.zero_grad(set_to_none=True)
+    with live_bytes(model) as live:
+        before = live.now
+        data = _batch(model, images, case)  # held during the whole step, as in a training
+        loss = _loss(model, data, case.amp)
+        activations = live.now - before
+        loss.backward()
+    return _Step(images, activations, live.peak)
+
+
+def _train_operations(model: Any, case: _Case) -> int:
+    with operations() as found:
+        _loss(model, _batch(model, 1, case), case.amp).backward()
+    return found.get_total_flops()
+
+
+@torch.no_grad()
+def _test(model: Any, size: tuple[int, int], batch_size: int) -> tuple[int, int]:
+    """Return the peak of a forward pass, and its operations for an image."""
+    with live_bytes(model) as live:
+        model(torch.zeros(batch_size, 3, *size), mode="tensor")
+    with operations() as found:
+        model(torch.zeros(1, 3, *size), mode="tensor")
+    return live.peak, found.get_total_flops()
+
+
+def _batch(model: nn.Module, images: int, case: _Case) -> tuple[Tensor, list[SegDataSample]]:
+    return torch.zeros(images, 3, *case.size), [_sample(model, case) for _ in range(images)]
+
+
+def _loss(model: Any, data: tuple[Tensor, list[SegDataSample]], amp: bool) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+        return model.parse_losses(model.loss(*data))[0]
+
+
+def _sample(model: nn.Module, case: _Case) -> SegDataSample:
+    size = case.size
+    sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size))
+    if _is_prompted(model):
+        sample.gt_instances = InstanceData(masks=torch.zeros(case.objects, *size, dtype=torch.bool))
+    else:
+        sample.gt_sem_seg = PixelData(data=torch.zeros(1, *size, dtype=torch.long))
+    return sample
+
+
+def _is_prompted(model: nn.Module) -> bool:
+    return hasattr(model, "train_prompts")
+
+
+def _most_objects(loader: Mapping[str, Any]) -> int:
+    return max((own.get("max_objects") or 1 for own in datasets_of(loader.get("dataset"))), default=1)
+
+
+def _input_size(model: Any) -> tuple[int, int]:
+    size = getattr(model.data_preprocessor, "size", None) or getattr(getattr(model, "backbone", None), "img_size", None)
+    if size is None:
+        raise ConfigError("memory: the model states no input size: set data_preprocessor.size")
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _without_data(model: Any) -> Any:
+    """Return a model's config without parts that read files or values: maps of a ``CachedEncoder``, central clicks."""
+    backbone, prompts = model.get("backbone") or {}, model.get("train_prompts") or {}
+    changes: dict[str, Any] = {}
+    if str(backbone.get("type", "")).rpartition(".")[2] == "CachedEncoder":
+        changes["backbone"] = copy.deepcopy(backbone["encoder"])
+    if prompts.get("click") == "center":
+        changes["train_prompts"] = {**prompts, "click": "uniform"}
+    return {**model, **changes}
+
+
+def states_for_each_byte(optimizer: Mapping[str, Any] | None) -> float:
+    """Return the bytes of an optimiser's states for each byte of a parameter, from a step of a small one."""
+    parameter = nn.Parameter(torch.zeros(256, 256))
+    built = OPTIMIZERS.build({**(optimizer or dict(type="AdamW")), "params": [parameter]})
+    parameter.grad = torch.zeros_like(parameter)
+    built.step()
+    states = [value for value in built.state[parameter].values() if isinstance(value, Tensor)]
+    return sum(value.nbytes for value in states if value.numel() > 1) / parameter.nbytes

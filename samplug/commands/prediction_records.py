@@ -1,0 +1,104 @@
+"""Record which images of a folder of predictions are done, so that an interrupted run can go on."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
+from samplug.imaging.files import read_image, read_mask
+from samplug.imaging.sources import Source
+from samplug.utils.errors import DataError
+from samplug.utils.files import WriteError, write_text
+
+RECORDS = "predict_images.jsonl"
+
+
+class PredictionRecords:
+    """Facts of the predicted images, a line of JSON each: size and time of the image and of its result files.
+
+    Args:
+        out: Folder of the predictions.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.path = out, out / RECORDS
+        self._entries: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            self._read()
+
+    def clear(self) -> None:
+        """Forget all images, as when the settings change."""
+        self.path.unlink(missing_ok=True)
+        self._entries = {}
+
+    def add(self, source: Source, facts: list[int] | None, files: Sequence[Path]) -> None:
+        """Record that an image is done.
+
+        Args:
+            source: The image.
+            facts: Its :func:`facts_of` before it was read.
+            files: Its result files.
+
+        Raises:
+            WriteError: The record cannot be written.
+        """
+        results = {path.relative_to(self.out).as_posix(): facts_of(path) for path in files}
+        self._entries[source.name] = {"image": source.name, "facts": facts, "results": results}
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self._entries[source.name]) + "\n")
+        except OSError as error:
+            raise WriteError.of(self.path, error) from error
+
+    def is_done(self, source: Source, overlay: bool) -> bool:
+        """Return True if the image is the one that was predicted, and its results are whole.
+
+        The time of a file alone decides nothing: an image that is exchanged may be older than its results. Results
+        that were changed since, say corrected by hand, are left alone if they can be read.
+        """
+        entry = self._entries.get(source.name)
+        if source.path is None or entry is None or entry.get("facts") != facts_of(source.path):
+            return False
+        kinds = [MASKS, MAPS, *([OVERLAYS] if overlay else [])]
+        return all(self._is_whole(result_file(self.out, kind, source.name), entry) for kind in kinds)
+
+    def _is_whole(self, path: Path | None, entry: dict[str, Any]) -> bool:
+        if path is None:
+            return False
+        if facts_of(path) == entry["results"].get(path.relative_to(self.out).as_posix()):
+            return True
+        try:
+            read_image(path) if path.suffix == ".jpg" else read_mask(path)
+        except DataError:
+            return False
+        return True
+
+    def _read(self) -> None:
+        torn = False
+        for line in self.path.read_bytes().splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = None
+            if isinstance(entry, dict) and entry.keys() >= {"image", "facts", "results"}:
+                self._entries[entry["image"]] = entry
+            else:  # the last line of a killed run
+                torn = True
+        if torn:
+            write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in self._entries.values()))
+
+
+def facts_of(path: Path) -> list[int] | None:
+    """Return size and modification time in nanoseconds of a file; None if it cannot be read."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return [state.st_size, state.st_mtime_ns]
+
+
+def result_file(out: Path, kind: str, name: str) -> Path | None:
+    """Return the result file of a kind (``MASKS``, ``MAPS``, ``OVERLAYS``) of an image, if there is one."""
+    suffixes = (".jpg",) if kind == OVERLAYS else (".png", ".tif")
+    return next((path for suffix in suffixes if (path := out / kind / f"{name}{suffix}").is_file()), None)

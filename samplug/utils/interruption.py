@@ -1,0 +1,111 @@
+"""End commands in order when Ctrl-C is pressed, from the first import on.
+
+An import that is broken off cannot be taken up again: modules are left half made, and packages turn the
+KeyboardInterrupt into errors of their own. A command that is importing has written nothing, so it ends at once.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+EXIT_CODE = 130
+_IMPORTLIB = "<frozen importlib._bootstrap"
+
+
+class Interruption:
+    """Handler of SIGINT: raise KeyboardInterrupt once, but end the process at once within an import and after that.
+
+    Attributes:
+        requested: Ctrl-C has been pressed. An exception that arrives after it may be made of the KeyboardInterrupt.
+        at_once: End the process at the next Ctrl-C, since nothing would handle a KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self.requested = self.at_once = self._said = False
+        self._process = os.getpid()
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # Ctrl-C reaches forked loading processes too; their parent ends them
+        if self.requested or self.at_once or _importing(frame):
+            self._end()
+        self.requested = True
+        raise KeyboardInterrupt
+
+    def say(self, where: str = "") -> None:
+        """Tell the user, once; ``where`` says where the work can go on."""
+        if not self._said:
+            self._said = True
+            with contextlib.suppress(OSError):
+                os.write(2, f"{rank_prefix()}interrupted{where and f': {where}'}\n".encode(errors="backslashreplace"))
+
+    def _end(self) -> NoReturn:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        self.say()
+        if "multiprocessing" in sys.modules:
+            with contextlib.suppress(Exception):
+                for child in sys.modules["multiprocessing"].active_children():
+                    child.kill()
+        os._exit(EXIT_CODE)
+
+
+def install() -> Interruption:
+    """Handle Ctrl-C from now on, where Python's own handler does so far; return the handler in force."""
+    current: Any = signal.getsignal(signal.SIGINT)
+    if isinstance(current, Interruption):
+        return current
+    handler = Interruption()
+    if current is signal.default_int_handler:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, handler)
+    return handler
+
+
+@contextlib.contextmanager
+def handling() -> Iterator[Interruption]:
+    """Handle Ctrl-C inside. A command ends at once after that; another program gets its own handler back."""
+    before: Any = signal.getsignal(signal.SIGINT)
+    handler = install()
+    try:
+        yield handler
+    finally:
+        if before is handler:
+            handler.at_once = True
+        elif signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, before)
+
+
+def install_in_commands() -> None:
+    """Handle Ctrl-C in processes of ``samplug``, ``python -m samplug`` and the scripts in ``tools``.
+
+    A program that imports samplug keeps its own handling.
+    """
+    if not sys.argv:
+        return
+    path, package = os.path.abspath(sys.argv[0]), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    folders = (os.path.join(os.path.dirname(package), "tools"), os.path.join(package, ".mim", "tools"))
+    if sys.argv[0] == "-m":
+        ours = sys.orig_argv[-len(sys.argv)].removeprefix("-m") == "samplug"
+    else:
+        ours = os.path.splitext(os.path.basename(path))[0] == "samplug" or os.path.dirname(path) in folders
+    if ours:
+        install()
+
+
+def rank_prefix() -> str:
+    """Return the beginning of messages of one of several processes; empty if there is only one."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return f"[rank {os.environ.get('RANK', '?')}] " if several else ""
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_IMPORTLIB):
+            return True
+        frame = frame.f_back
+    return False
