@@ -58,7 +58,7 @@ DATASETS = _child(root.DATASETS, "samplug.datasets.components")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
 TRANSFORMS = _child(root.TRANSFORMS, "samplug.datasets.transforms")
 
-MODELS = _child(root.MODELS, "samplug.models")
+MODELS = _child(root.MODELS, "samplug.models", "samplug.generation")
 MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
 WEIGHT_INITIALIZERS = _child(root.WEIGHT_INITIALIZERS, "samplug.checkpoints")
 

@@ -19,6 +19,7 @@ CONVERTERS = Extensions(
         "to-sa1b": "samplug.converters.to_sa1b",
         "to-videos": "samplug.converters.to_videos",
         "frames": "samplug.converters.video_frames",
+        "texture-augment": "samplug.converters.texture_augment",
     },
     "Turn data of other tools into folders that samplug reads.",
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from samplug.datasets.camouflage import CamouflageSceneDataset
     from samplug.datasets.instance_seg import InstanceSegDataset
     from samplug.datasets.sa1b import SA1BDataset
+    from samplug.datasets.texture_scenes import TextureSceneDataset
     from samplug.datasets.video_folder import VideoFolderDataset
 
 _MODULES = {
@@ -20,6 +21,7 @@ _MODULES = {
     "CamouflageSceneDataset": "camouflage",
     "InstanceSegDataset": "instance_seg",
     "SA1BDataset": "sa1b",
+    "TextureSceneDataset": "texture_scenes",
     "VideoFolderDataset": "video_folder",
 }
 
@@ -29,6 +31,7 @@ __all__ = [
     "DataError",
     "InstanceSegDataset",
     "SA1BDataset",
+    "TextureSceneDataset",
     "VideoFolderDataset",
 ]
 

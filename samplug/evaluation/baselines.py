@@ -1,7 +1,8 @@
 """Predictions that need no training, to compare scores with.
 
 Functions in ``BASELINES`` take an image, (H, W, 3) uint8 BGR, and return a map (H, W) uint8, 255 = certain foreground;
-functions in ``BOX_BASELINES`` take a box too, and return a mask (H, W) bool.
+functions in ``BOX_BASELINES`` take a box too, and return a mask (H, W) bool; those in ``REGION_BASELINES`` take a
+number of regions, and return a label map.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,10 @@ _SPECTRAL_WIDTH = 64
 _GRABCUT_SIDE = 256
 _GRABCUT_MARGIN = 0.1
 _GRABCUT_ITERATIONS = 5
+_TEXTURE_SIDE = 128
+_WAVELENGTHS = (4, 8, 16)  # pixels
+_ORIENTATIONS = 4
+_COLOUR_SIGMA = 4.0  # pixels
 
 
 def constant(image: NDArray[np.uint8], level: int = 0) -> NDArray[np.uint8]:
@@ -95,6 +100,49 @@ def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
     return cv2.resize(chosen, (width, height), interpolation=cv2.INTER_NEAREST_EXACT).view(np.bool_)
 
 
+def texture_kmeans(image: NDArray[np.uint8], regions: int) -> NDArray[np.uint8]:
+    """Group the pixels of an image by colour and texture: k-means over smoothed CIELAB values and Gabor energies.
+
+    Features are computed at a longer side of at most 128 pixels; each is standardised, and colour weighs as much as
+    texture. Energies of a wavelength are smoothed over that wavelength.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        regions: Number of groups.
+
+    Returns:
+        (H, W) uint8, the group of each pixel, 0..regions-1.
+    """
+    from sklearn.cluster import KMeans
+
+    height, width = image.shape[:2]
+    scale = min(1.0, _TEXTURE_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+    energies = [
+        cv2.GaussianBlur(_gabor_energy(lab[..., 0], wavelength, np.pi * k / _ORIENTATIONS), (0, 0), wavelength)
+        for wavelength in _WAVELENGTHS
+        for k in range(_ORIENTATIONS)
+    ]
+    features = np.dstack([cv2.GaussianBlur(lab, (0, 0), _COLOUR_SIGMA), *energies]).reshape(-1, 3 + len(energies))
+    features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
+    features[:, :3] *= np.sqrt(len(energies) / 3)
+    regions = min(regions, len(np.unique(features, axis=0)))
+    groups = KMeans(regions, n_init=2, random_state=0).fit_predict(features).astype(np.uint8).reshape(size[::-1])
+    return cv2.resize(groups, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _gabor_energy(grey: NDArray[np.float32], wavelength: float, angle: float) -> NDArray[np.float32]:
+    """Return the amplitude of an image's answer to a pair of even and odd Gabor filters."""
+    energy = np.zeros_like(grey)
+    for phase in (0, -np.pi / 2):
+        kernel = cv2.getGaborKernel((0, 0), wavelength / 2, angle, wavelength, 1, phase)
+        kernel -= kernel.mean()
+        energy += cv2.filter2D(grey, -1, kernel / np.abs(kernel).sum(), borderType=cv2.BORDER_REFLECT) ** 2
+    return np.sqrt(energy)
+
+
 Baseline = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 # Baselines that start from a box, to compare with a promptable model.
@@ -107,3 +155,5 @@ BASELINES: dict[str, Baseline] = {
 }
 # Baselines that look at the image; the others depend on its size alone.
 NEEDS_IMAGE = frozenset({"spectral-residual", "grabcut"})
+# Baselines that part an image into a given number of regions.
+REGION_BASELINES: dict[str, Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]] = {"texture-kmeans": texture_kmeans}

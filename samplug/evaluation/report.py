@@ -89,12 +89,16 @@ def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:
 def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "", decimals: int = 4) -> str:
     """Format rows of scores as an aligned Markdown table.
 
-    Columns that no row has are left out; a score that a row lacks is a dash.
+    Columns that no row has are left out; a score that a row lacks is a dash. Counts (``int``) have no decimals.
     """
+
+    def cell(value: float) -> str:
+        return str(value) if isinstance(value, int) else f"{value:.{decimals}f}"
+
     present = [column for column in columns if any(column in scores for scores in rows.values())]
     cells = [[title, *present]]
     for name, scores in rows.items():
-        cells.append([name, *(f"{scores[c]:.{decimals}f}" if c in scores else "-" for c in present)])
+        cells.append([name, *(cell(scores[c]) if c in scores else "-" for c in present)])
     widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
 
     def line(values: Sequence[str]) -> str:

@@ -62,6 +62,9 @@ class PromptableSAM(StrictInit, BaseModel):
             foreground.
         train_prompts: Config of the simulator of prompts in training; None: :class:`PromptSimulator`, SAM 2's rules.
         test_prompts: Config of the simulator in tests and validation. None: a click at the object's centre.
+        mask_generator: Name of a preset (``'sam2'``, ``'texturesam'``) or config of a
+            :class:`samplug.generation.MaskGenerator`: tests and validation find masks of everything in an image, and
+            need no ground truth. None: they use ``test_prompts``.
         loss: Name or config of a loss. None: ``sam2_prompted``.
         adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, such as :class:`LoRAAdapter`.
         frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch
@@ -88,6 +91,7 @@ class PromptableSAM(StrictInit, BaseModel):
         decode_head: Cfg | None = None,
         train_prompts: Cfg | None = None,
         test_prompts: Cfg | None = None,
+        mask_generator: str | Cfg | None = None,
         loss: str | Cfg | None = None,
         adapter: Cfg | None = None,
         frozen: Sequence[str] = (),
@@ -115,6 +119,9 @@ class PromptableSAM(StrictInit, BaseModel):
         self.decode_head = MODELS.build(decode_head or dict(type="SAMMaskDecoder", prompts=True))
         self.train_prompts = MODELS.build(train_prompts or dict(type="PromptSimulator"))
         self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
+        if isinstance(mask_generator, str):
+            mask_generator = dict(preset=mask_generator)
+        self.mask_generator = mask_generator and MODELS.build({"type": "MaskGenerator", **mask_generator})
         self.loss_fn = build_loss(loss or "sam2_prompted")
         check_choice("PromptableSAM", "geometry", geometry, get_args(InputMode))
         self.geometry: InputMode = geometry
@@ -225,10 +232,13 @@ class PromptableSAM(StrictInit, BaseModel):
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
         """Predict masks for prompts made from the ground truth, as a user who knows the objects would give them.
 
+        With a ``mask_generator`` it finds the masks of everything instead, see
+        :meth:`samplug.generation.GeneratedMasks.instances`.
+
         Args:
             inputs: (N, 3, S, S) normalised images.
             data_samples: N samples with ``ori_shape`` (H, W) and, at that size, ``gt_instances.masks`` or
-                ``gt_sem_seg``, see :func:`objects_of`.
+                ``gt_sem_seg``, see :func:`objects_of`; with a ``mask_generator`` no ground truth is needed.
 
         Returns:
             The samples, with masks as COCO RLE of the image's size:
@@ -248,7 +258,11 @@ class PromptableSAM(StrictInit, BaseModel):
             geometry = InputGeometry(self.img_size, tuple(sample.ori_shape), self.geometry)
             self._check_place(geometry, sample)
             maps = tuple(feature[index : index + 1] for feature in features)
-            self._predict_image(maps, geometry, sample)
+            if self.mask_generator is None:
+                self._predict_image(maps, geometry, sample)
+            else:
+                memory = self.decode_head.image_memory(maps)
+                self.mask_generator.annotate(self, ImageEmbedding(maps, geometry, memory), sample)
         return data_samples
 
     def _predict_image(self, features: tuple[Tensor, ...], geometry: InputGeometry, sample: Any) -> None:

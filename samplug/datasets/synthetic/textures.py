@@ -26,13 +26,13 @@ def _rotated_grid(rng: Generator, size: int, warp: float = 0.0) -> tuple[np.ndar
     """Return pixel coordinates (u, v) in a randomly rotated system, bent by smooth noise of ``warp`` pixels."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     if warp:
-        x += warp * _smooth_noise(rng, size, size / 8)
-        y += warp * _smooth_noise(rng, size, size / 8)
+        x += warp * smooth_noise(rng, size, size / 8)
+        y += warp * smooth_noise(rng, size, size / 8)
     angle = rng.uniform(0, np.pi)
     return np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
 
 
-def _smooth_noise(rng: Generator, size: int, sigma: float) -> np.ndarray:
+def smooth_noise(rng: Generator, size: int, sigma: float) -> np.ndarray:
     """Return standardised white noise, blurred by ``sigma`` pixels, that wraps around the borders."""
     frequency = np.fft.fftfreq(size)[:, None] ** 2 + np.fft.rfftfreq(size)[None] ** 2
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) * np.exp(-2 * (np.pi * sigma) ** 2 * frequency)
@@ -72,7 +72,7 @@ def weave(rng: Generator, size: int) -> np.ndarray:
 @_family
 def blotches(rng: Generator, size: int) -> np.ndarray:
     """Thresholded smooth noise: lichen, cow."""
-    return np.tanh(rng.uniform(1, 4) * _smooth_noise(rng, size, _period(rng, size) / 4))
+    return np.tanh(rng.uniform(1, 4) * smooth_noise(rng, size, _period(rng, size) / 4))
 
 
 @_family
@@ -132,7 +132,7 @@ def rings(rng: Generator, size: int) -> np.ndarray:
     """Bent circles around a far centre: wood, shells."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     cy, cx = rng.uniform(-0.6, 1.6, 2) * size
-    radius = np.hypot(y - cy, x - cx) + rng.uniform(0, 0.05) * size * _smooth_noise(rng, size, size / 6)
+    radius = np.hypot(y - cy, x - cx) + rng.uniform(0, 0.05) * size * smooth_noise(rng, size, size / 6)
     phase = radius / _period(rng, size)
     return phase % 1 if rng.random() < 0.5 else np.sin(2 * np.pi * phase)
 

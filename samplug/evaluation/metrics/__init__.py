@@ -6,5 +6,14 @@ from samplug.evaluation.metrics.per_image import (
     PerImageMetric,
     SaliencyMetric,
 )
+from samplug.evaluation.metrics.texture import TextureMetric
 
-__all__ = ["BERMetric", "ClickMetric", "ForegroundMetric", "OverlapMetric", "PerImageMetric", "SaliencyMetric"]
+__all__ = [
+    "BERMetric",
+    "ClickMetric",
+    "ForegroundMetric",
+    "OverlapMetric",
+    "PerImageMetric",
+    "SaliencyMetric",
+    "TextureMetric",
+]

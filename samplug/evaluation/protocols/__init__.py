@@ -15,6 +15,7 @@ from samplug.evaluation.protocols.base import (
 )
 from samplug.evaluation.protocols.clicks import Clicks
 from samplug.evaluation.protocols.foreground import ForegroundProtocol, Labels, Overlap, Saliency, Shadow
+from samplug.evaluation.protocols.texture import Texture
 
 __all__ = [
     "PROTOCOLS",
@@ -31,6 +32,7 @@ __all__ = [
     "Saliency",
     "Scores",
     "Shadow",
+    "Texture",
     "list_samples",
     "register_protocol",
     "score_image",

@@ -20,6 +20,9 @@ Scores = dict[str, float]
 Files = tuple[Path, ...]
 """The files of one sample."""
 
+BASELINE_PREFIX = "baseline:"
+"""A source of this prefix is a baseline, not a folder."""
+
 PROTOCOLS: "dict[str, type[Protocol[Any, Any]]]" = {}
 """Name -> protocol, filled by :func:`register_protocol`."""
 

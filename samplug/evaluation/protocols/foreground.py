@@ -19,6 +19,7 @@ from samplug.evaluation.baselines import BASELINES, NEEDS_IMAGE
 from samplug.evaluation.functional.counts import Map, Mask
 from samplug.evaluation.functional.shadow import TSSAM_THRESHOLD
 from samplug.evaluation.protocols.base import (
+    BASELINE_PREFIX,
     FileProtocol,
     Files,
     GroundTruths,
@@ -31,7 +32,6 @@ from samplug.evaluation.protocols.base import (
 from samplug.imaging.files import read_image, read_mask
 from samplug.utils.errors import ConfigError, DataError
 
-BASELINE_PREFIX = "baseline:"
 _SAMPLED = 32
 
 Labels = NDArray[np.uint8] | Mask

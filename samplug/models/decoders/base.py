@@ -242,29 +242,63 @@ class PromptedMaskDecoder(SamplugModule):
                 f"{type(self).__name__}: hide_absent=True needs an object score, which this decoder does not predict: "
                 f"use SAM2MaskDecoder"
             )
-        layers = self.mask_layers
         tokens, image = self.encode_tokens(features[-1], sparse, dense, memory)
         objects = tokens.shape[1]
         finer = [feature.repeat_interleave(objects, 0) for feature in features[:-1]]
-        upscaled = self._upscale(image, *finer).unflatten(0, (-1, objects))
-        score, tokens = (tokens[:, :, :1], tokens[:, :, 1:]) if self.has_object_score else (None, tokens)
+        logits, iou, score = self._read(tokens, image, finer)
+        logits, iou = _chosen(logits, iou, multimask, dynamic and not self.training)
+        if hide_absent and score is not None:
+            logits = torch.where(score[..., None, None] > 0, logits, NO_OBJECT_LOGIT)
+        return Masks(logits, iou, score)
+
+    def decode_above(
+        self,
+        features: Sequence[Tensor],
+        sparse: Tensor,
+        min_iou: float,
+        multimask: bool = False,
+        dynamic: bool = False,
+        memory: ImageMemory | None = None,
+    ) -> tuple[Masks, Tensor]:
+        """Predict masks of many objects of one image, but only of objects with a mask of a high predicted IoU.
+
+        The masks equal those of :meth:`decode`. Objects whose masks all fall short are not upscaled, which is most of
+        a decoder's work, unless ``dynamic`` needs the masks to choose one.
+
+        Args:
+            features: Result of :meth:`image_features` for one image.
+            sparse: (1, P, tokens, 256).
+            min_iou: Predicted IoU that one mask of an object must exceed.
+            multimask: See :meth:`decode`, likewise ``dynamic`` and ``memory``.
+
+        Returns:
+            Masks of K objects, (1, K, M, 4g, 4g), and their indices among the P objects, (K,) int64.
+        """
+        tokens, image = self.encode_tokens(features[-1], sparse, None, memory)
+        iou = self.mask_layers.iou_prediction_head(tokens[:, :, 1 if self.has_object_score else 0])
+        chosen = iou[0, :, 1:] if multimask else iou[0] if dynamic else iou[0, :, :1]
+        kept = (chosen > min_iou).any(dim=1).nonzero()[:, 0]
+        logits, iou, score = self._read(tokens[:, kept], image[kept], features[:-1])
+        return Masks(*_chosen(logits, iou, multimask, dynamic), score), kept
+
+    def _read(self, tokens: Tensor, image: Tensor, finer: Sequence[Tensor]) -> Masks:
+        """Read all masks from the transformer's output.
+
+        Args:
+            tokens: (N, P, T, 256), see :meth:`encode_tokens`.
+            image: (N * P, 256, g, g).
+            finer: SAM 2's maps of N * P objects, or of one image.
+        """
+        layers = self.mask_layers
+        upscaled = self._upscale(image, *finer).unflatten(0, tokens.shape[:2])
+        score = None
+        if self.has_object_score:
+            score, tokens = layers.pred_obj_score_head(tokens[:, :, 0]), tokens[:, :, 1:]
         weights = torch.stack(
             [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(layers.output_hypernetworks_mlps)], dim=2
         )
         logits = (weights @ upscaled.flatten(3)).unflatten(3, upscaled.shape[-2:])
-        iou = layers.iou_prediction_head(tokens[:, :, 0])
-        if multimask:
-            logits, iou = logits[:, :, 1:], iou[:, :, 1:]
-        elif dynamic and not self.training:
-            logits, iou = _stable_or_best(logits, iou)
-        else:
-            logits, iou = logits[:, :, :1], iou[:, :, :1]
-        if score is None:
-            return Masks(logits, iou, None)
-        score = layers.pred_obj_score_head(score[:, :, 0])
-        if hide_absent:
-            logits = torch.where(score[..., None, None] > 0, logits, NO_OBJECT_LOGIT)
-        return Masks(logits, iou, score)
+        return Masks(logits, layers.iou_prediction_head(tokens[:, :, 0]), score)
 
     def encode_tokens(
         self, image: Tensor, sparse: Tensor | None, dense: Tensor | None, memory: ImageMemory | None = None
@@ -308,6 +342,13 @@ class PromptedMaskDecoder(SamplugModule):
         image = activation(norm(image + finer[1] if finer else image))
         image = second(image)
         return activation(image + finer[0] if finer else image)
+
+
+def _chosen(logits: Tensor, iou: Tensor, multimask: bool, dynamic: bool) -> tuple[Tensor, Tensor]:
+    """Return the three masks for ambiguous prompts, or one, of all masks (N, P, M, h, w) and predicted IoUs."""
+    if multimask:
+        return logits[:, :, 1:], iou[:, :, 1:]
+    return _stable_or_best(logits, iou) if dynamic else (logits[:, :, :1], iou[:, :, :1])
 
 
 def _stable_or_best(logits: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:

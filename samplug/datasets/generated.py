@@ -1,0 +1,58 @@
+"""Base class of datasets whose scenes are generated, not read from files."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from numpy.typing import NDArray
+
+from samplug.utils.errors import ConfigError
+
+Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Image (size, size, 3) uint8 BGR and label map (size, size) uint8."""
+
+
+class GeneratedDataset(BaseDataset, ABC):
+    """Base class of datasets of generated scenes.
+
+    A scene is a function of (seed, index) and is generated when it is loaded. Scenes of all indexes have the same
+    distribution, so different seeds, or different ranges of one seed, can serve as training and test sets.
+
+    Args:
+        length: Number of scenes.
+        size: Side of the square images in pixels.
+        seed: Seed of the sequence of scenes.
+        cache: Keep generated scenes in memory (28 KB each at 96 pixels).
+        **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
+
+    Raises:
+        ConfigError: ``length`` is below 1.
+    """
+
+    def __init__(self, length: int, size: int = 128, seed: int = 0, cache: bool = False, **kwargs: Any) -> None:
+        if length < 1:
+            raise ConfigError(f"{type(self).__name__}: length={length!r} is not 1 or more")
+        self.length, self.size, self.seed = length, size, seed
+        self.cache: dict[int, Scene] | None = {} if cache else None
+        super().__init__(**kwargs)
+
+    @abstractmethod
+    def generate(self, index: int) -> Scene:
+        """Generate a scene."""
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [dict(img_path=f"scene_{self.seed}_{index:05d}.png", scene=index) for index in range(self.length)]
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        info = super().get_data_info(idx)
+        image, labels = self._scene(info["scene"])
+        return {**info, "img": image.copy(), "gt_seg_map": labels.copy(), "seg_fields": []}
+
+    def _scene(self, index: int) -> Scene:
+        if self.cache is not None and index in self.cache:
+            return self.cache[index]
+        scene = self.generate(index)
+        if self.cache is not None:
+            self.cache[index] = scene
+        return scene

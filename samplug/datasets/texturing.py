@@ -1,0 +1,223 @@
+"""Replace the surface of objects by textures, in pixel space (an approximation of TextureSAM's augmentation).
+
+TextureSAM's published images were made by a neural method, Compositional Neural Textures, whose code is not public.
+Here textures are pasted and mixed with the pixels; scores of models trained on both are not comparable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from samplug.datasets.synthetic.textures import TEXTURES
+from samplug.imaging.files import read_image
+from samplug.imaging.listing import list_files
+from samplug.utils.errors import ConfigError, DataError, check_choice
+
+Image = NDArray[np.uint8]
+Keep = Literal["nothing", "luminance", "shading"]
+
+_ZOOM = (0.5, 1.0)  # share of a photograph's shorter side that one texture shows
+_SHADING_SIGMA = 1 / 8  # of the object's longer side
+_PROCEDURAL_SIDE = 256
+
+
+class TextureSource(Protocol):
+    """Source of textures."""
+
+    def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
+        """Draw a texture at random, (height, width, 3) uint8 BGR of ``size``."""
+        ...
+
+
+class PhotoTextures:
+    """Textures cut from photographs.
+
+    Args:
+        folder: Folder of images, of any depth: DTD's ``images/CLASS/*.jpg``, or a plain folder.
+
+    Raises:
+        DataError: The folder does not exist or holds no image.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        files, _ = list_files(self.folder, None, recursive=True)
+        self.files = [files[name] for name in sorted(files)]
+        if not self.files:
+            raise DataError(
+                f"textures: {self.folder} holds no images: name a folder of photographs, such as dtd/images of the "
+                "Describable Textures Dataset, or leave textures out for generated ones"
+            )
+
+    def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
+        """Cut a square of random place and zoom from a random photograph; repeat it in a mirror if it is too small."""
+        photo = read_image(self.files[rng.integers(len(self.files))])
+        side = max(1, round(min(photo.shape[:2]) * rng.uniform(*_ZOOM)))
+        y, x = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+        return _cover(photo[y : y + side, x : x + side], size)
+
+
+class GeneratedTextures:
+    """Textures of :data:`samplug.datasets.synthetic.textures.TEXTURES` in random, mostly calm colours."""
+
+    def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
+        """Generate a texture of a random family between two random colours."""
+        names = sorted(TEXTURES)
+        grey = TEXTURES[names[rng.integers(len(names))]](rng, _PROCEDURAL_SIDE)
+        middle = rng.uniform(50, 205) + rng.normal(0, 25, 3)
+        contrast = rng.uniform(15, 70) * (1 + rng.normal(0, 0.3, 3))
+        return _cover((middle + contrast * np.tanh(grey / 2)[..., None]).clip(0, 255).round().astype(np.uint8), size)
+
+
+class MixedTextures:
+    """Textures of a source, or generated ones at random.
+
+    Args:
+        source: The source.
+        generated: Share of generated textures, in [0, 1].
+
+    Raises:
+        ConfigError: ``generated`` is not in [0, 1].
+    """
+
+    def __init__(self, source: TextureSource, generated: float) -> None:
+        if not 0 <= generated <= 1:
+            raise ConfigError(f"textures: generated={generated!r} is not a share in [0, 1]")
+        self.source, self.generated = source, generated
+
+    def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
+        """Draw a texture of one of the two."""
+        return (GeneratedTextures() if rng.random() < self.generated else self.source).draw(rng, size)
+
+
+def texture_source(folder: str | Path | None) -> TextureSource:
+    """Return the textures of a folder of photographs; None: generated ones."""
+    return GeneratedTextures() if folder is None else PhotoTextures(folder)
+
+
+def _cover(texture: Image, size: tuple[int, int]) -> Image:
+    """Fill (height, width) with a texture: part of it, or the texture and its mirror images."""
+    pads = [max(0, length - have) for length, have in zip(size, texture.shape, strict=False)]
+    texture = np.pad(texture, ((0, pads[0]), (0, pads[1]), (0, 0)), mode="symmetric")
+    return np.ascontiguousarray(texture[: size[0], : size[1]])
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Texture of one object.
+
+    Attributes:
+        box: (x0, y0, x1, y1) of the object in pixels, ends exclusive.
+        alpha: Weight of the texture for degree 1, (h, w) float32 in [0, 1], of the box's size; 0 outside the object.
+        texture: (h, w, 3) float32 BGR in 0..255.
+    """
+
+    box: tuple[int, int, int, int]
+    alpha: NDArray[np.float32]
+    texture: NDArray[np.float32]
+
+
+def make_surface(image: Image, mask: NDArray[np.bool_], texture: Image, keep: Keep, feather: float) -> Surface:
+    """Fit a texture to an object.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        mask: (H, W) bool, with at least one pixel.
+        texture: (h, w, 3) uint8 BGR of the size of the mask's box.
+        keep: Property of the image that stays: ``'nothing'``; ``'luminance'``, mean and spread of the object's
+            luminance; ``'shading'``, the slow changes of its luminance too.
+        feather: Width in pixels over which the texture fades in from the outline, towards the inside.
+    """
+    box = box_of(mask)
+    x0, y0, x1, y1 = box
+    inside = np.pad(mask[y0:y1, x0:x1], 1)  # the border of the image does not fade
+    alpha = inside.astype(np.float32)
+    if feather:
+        distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        alpha = np.clip(distance / (feather + 1), 0, 1).astype(np.float32)
+    alpha, inside = alpha[1:-1, 1:-1], inside[1:-1, 1:-1]
+    surface = texture.astype(np.float32)
+    if keep != "nothing":
+        surface = _keep_luminance(surface, image[y0:y1, x0:x1].astype(np.float32), inside, keep)
+    return Surface(box, alpha, surface)
+
+
+def _keep_luminance(
+    texture: NDArray[np.float32], image: NDArray[np.float32], inside: NDArray[np.bool_], keep: Keep
+) -> NDArray[np.float32]:
+    lab, original = (cv2.cvtColor(pixels / 255, cv2.COLOR_BGR2LAB) for pixels in (texture, image))
+    light, before = lab[..., 0], original[..., 0]
+    if keep == "shading":
+        weight = inside.astype(np.float32)
+        sigma = max(1.0, _SHADING_SIGMA * max(inside.shape))
+        blurred = [cv2.GaussianBlur(values, (0, 0), sigma) for values in (before * weight, weight)]
+        base = blurred[0] / np.maximum(blurred[1], 1e-6)
+    else:
+        base = np.float32(before[inside].mean())
+    spread = (before - base)[inside].std() / max(float(light[inside].std()), 1e-6)
+    lab[..., 0] = np.clip((light - light[inside].mean()) * spread + base, 0, 100)
+    return (cv2.cvtColor(lab, cv2.COLOR_LAB2BGR) * 255).clip(0, 255)
+
+
+def apply_surfaces(image: Image, surfaces: Sequence[Surface], degree: float) -> Image:
+    """Mix an image with the textures of its objects, later ones over earlier ones; the image itself for degree 0.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        surfaces: Textures of the objects.
+        degree: Weight of the textures in [0, 1].
+    """
+    result = image.astype(np.float32)
+    for surface in surfaces:
+        x0, y0, x1, y1 = surface.box
+        part = result[y0:y1, x0:x1]
+        part += degree * surface.alpha[..., None] * (surface.texture - part)
+    return result.round().clip(0, 255).astype(np.uint8)
+
+
+def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return the tight box (x0, y0, x1, y1) of a mask with a pixel, ends exclusive."""
+    columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def draw_surfaces(
+    image: Image,
+    masks: Sequence[NDArray[np.bool_]],
+    source: TextureSource,
+    rngs: Sequence[Generator],
+    share: float = 1.0,
+    keep: Keep = "nothing",
+    feather: float = 2.0,
+) -> list[Surface]:
+    """Draw a texture for each object, or for a random share of them.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        masks: (H, W) bool each; masks without a pixel get no texture.
+        source: Source of textures.
+        rngs: Random numbers of each object.
+        share: Probability that an object gets a texture.
+        keep: See :func:`make_surface`, likewise ``feather``.
+    """
+    surfaces = []
+    for mask, rng in zip(masks, rngs, strict=True):
+        if rng.random() < share and mask.any():
+            x0, y0, x1, y1 = box_of(mask)
+            surfaces.append(make_surface(image, mask, source.draw(rng, (y1 - y0, x1 - x0)), keep, feather))
+    return surfaces
+
+
+def check_options(owner: str, share: float, keep: str, feather: float) -> None:
+    """Raise a ConfigError for options of :func:`draw_surfaces` that are out of range."""
+    if not 0 <= share <= 1:
+        raise ConfigError(f"{owner}: share={share!r} is not in [0, 1]")
+    check_choice(owner, "keep", keep, get_args(Keep))
+    if not feather >= 0:
+        raise ConfigError(f"{owner}: feather={feather!r} is below 0")

@@ -1,0 +1,101 @@
+"""Scores of TextureSAM's four evaluation scripts, with all of their rules (commit 7e387d5 of its repository)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samplug.evaluation.functional.regions import Counts, Overlaps, Rle, binary_rand_index, largest_first, paint
+
+RowEmpty = Literal["zero", "drop"]
+
+
+def row_iou(predicted: Counts, labels: Counts, row_empty: RowEmpty) -> float:
+    """Return what torchmetrics' ``mean_iou`` gives for one (1, H, W) label map in its default input format.
+
+    That format takes the rows of the image for classes, and their intersection is the bit-wise AND of the labels.
+
+    Args:
+        predicted: (H, W) labels, not negative.
+        labels: (H, W) labels, not negative.
+        row_empty: Rows without any label but 0 count ``'zero'`` (torchmetrics 1.6.1) or are left out, ``'drop'``
+            (1.9.0).
+    """
+    common = (predicted & labels).sum(axis=1).astype(np.float32)
+    union = (predicted.sum(axis=1) + labels.sum(axis=1)).astype(np.float32) - common
+    filled = union > 0
+    ious = np.divide(common, union, out=np.zeros_like(common), where=filled)
+    if row_empty == "drop":
+        ious = ious[filled]
+    return float(ious.mean()) if len(ious) else 0.0
+
+
+def aggregated(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEmpty, both_ways: bool) -> float:
+    """Return the row of ``eval_agg_masks.py`` (RWTD, STMD).
+
+    Each mask gets the label that it shares most pixels with, the smaller label among equals. Masks of label 0 paint
+    nothing.
+
+    Args:
+        masks: COCO RLE of the map's size.
+        labels: (H, W) uint8.
+        row_empty: See :func:`row_iou`.
+        both_ways: Take the mean of the score and that with inverted labels, as the script does for RWTD.
+    """
+    scores = []
+    for truth in (labels, 255 - labels) if both_ways else (labels,):
+        overlaps = Overlaps.of(masks, truth)
+        owners = [int(overlaps.values[row.argmax()]) if row.any() else 0 for row in overlaps.common]
+        painted_areas = np.array([area if owner else 0 for area, owner in zip(overlaps.areas, owners, strict=True)])
+        order = [index for index in largest_first(painted_areas) if owners[index]]
+        scores.append(row_iou(paint(masks, order, owners, truth.shape), truth.astype(np.int64), row_empty))
+    return float(np.mean(scores))
+
+
+def aggregated_instances(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEmpty) -> float | None:
+    """Return the row of ``eval_agg_masks_ADE20K.py``; None for a label map of one value, which the script skips.
+
+    Masks become one label map first, smaller ones over larger ones; each region of it gets the instance that it shares
+    most pixels with.
+
+    Args:
+        masks: COCO RLE of the map's size.
+        labels: (H, W) uint8, 0 = no instance.
+        row_empty: See :func:`row_iou`.
+    """
+    if (labels == labels.flat[0]).all():
+        return None
+    order = largest_first(Overlaps.of(masks, labels).areas)
+    painted = paint(masks, order, [order.index(index) + 1 for index in range(len(masks))], labels.shape)
+    result = np.zeros(labels.shape, np.int64)
+    for region in np.unique(painted):
+        counts = np.bincount(labels[painted == region])
+        counts[0] = 0
+        if region and counts.any():
+            result[painted == region] = counts.argmax()
+    return row_iou(result, labels.astype(np.int64), row_empty)
+
+
+def touching_pairs(masks: Sequence[Rle], labels: NDArray[np.uint8]) -> list[tuple[list[float], list[float]]]:
+    """Return IoUs and adjusted Rand indices of the masks that touch each region, label 0 included.
+
+    They are the rows of ``eval_no_agg_masks.py``, and all together those of ``eval_no_agg_masks_ADE20K.py``.
+
+    Args:
+        masks: COCO RLE of the map's size.
+        labels: (H, W) uint8.
+    """
+    overlaps = Overlaps.of(masks, labels)
+    ious = overlaps.ious()
+    rows = []
+    for region, size in enumerate(overlaps.sizes):
+        touching = np.flatnonzero(overlaps.common[:, region])
+        rand = [
+            binary_rand_index(
+                int(overlaps.common[mask, region]), int(overlaps.areas[mask]), int(size), overlaps.labels.size
+            )
+            for mask in touching
+        ]
+        rows.append((ious[touching, region].tolist(), rand))
+    return rows
