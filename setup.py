@@ -52,6 +52,7 @@ setup(
         "PyYAML",
         "rich",
         "safetensors>=0.5",
+        "scikit-learn>=1.5",
         "scipy>=1.11",
         "tensorboard",
         "torch>=2.6",
@@ -74,7 +75,6 @@ setup(
             "pytest-xdist>=3.8",
             "rasterio>=1.4",
             "ruff>=0.17",
-            "scikit-learn>=1.5",
         ],
     },
 )

@@ -6,6 +6,7 @@ number of regions, and return a label map.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,7 +120,7 @@ def texture_kmeans(image: NDArray[np.uint8], regions: int) -> NDArray[np.uint8]:
     scale = min(1.0, _TEXTURE_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
+    lab: Any = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_BGR2LAB)
     energies = [
         cv2.GaussianBlur(_gabor_energy(lab[..., 0], wavelength, np.pi * k / _ORIENTATIONS), (0, 0), wavelength)
         for wavelength in _WAVELENGTHS
@@ -135,9 +136,9 @@ def texture_kmeans(image: NDArray[np.uint8], regions: int) -> NDArray[np.uint8]:
 
 def _gabor_energy(grey: NDArray[np.float32], wavelength: float, angle: float) -> NDArray[np.float32]:
     """Return the amplitude of an image's answer to a pair of even and odd Gabor filters."""
-    energy = np.zeros_like(grey)
+    energy: Any = np.zeros_like(grey)
     for phase in (0, -np.pi / 2):
-        kernel = cv2.getGaborKernel((0, 0), wavelength / 2, angle, wavelength, 1, phase)
+        kernel: Any = cv2.getGaborKernel((0, 0), wavelength / 2, angle, wavelength, 1, phase)
         kernel -= kernel.mean()
         energy += cv2.filter2D(grey, -1, kernel / np.abs(kernel).sum(), borderType=cv2.BORDER_REFLECT) ** 2
     return np.sqrt(energy)

@@ -121,7 +121,9 @@ class PromptableSAM(StrictInit, BaseModel):
         self.test_prompts = MODELS.build(test_prompts or _CENTRE_CLICK)
         if isinstance(mask_generator, str):
             mask_generator = dict(preset=mask_generator)
-        self.mask_generator = mask_generator and MODELS.build({"type": "MaskGenerator", **mask_generator})
+        self.mask_generator: Any = None
+        if mask_generator is not None:
+            self.mask_generator = MODELS.build({"type": "MaskGenerator", **mask_generator})
         self.loss_fn = build_loss(loss or "sam2_prompted")
         check_choice("PromptableSAM", "geometry", geometry, get_args(InputMode))
         self.geometry: InputMode = geometry

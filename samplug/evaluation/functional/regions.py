@@ -64,7 +64,7 @@ class Overlaps:
         return self.common / union
 
 
-def paint(masks: Sequence[Rle], order: Sequence[int], colours: Sequence[int], size: tuple[int, int]) -> Counts:
+def paint(masks: Sequence[Rle], order: Sequence[int], colours: Sequence[int], size: tuple[int, ...]) -> Counts:
     """Paint masks one over the other; return the colours (H, W), 0 where there is none.
 
     Args:

@@ -273,7 +273,7 @@ def _read_masks(files: Files, ground_truth: RegionLabels, exact: bool = False) -
     """
     if len(files) == 1 and files[0].suffix == ".json":
         return _read_annotations(files[0])
-    masks = []
+    masks: list[Rle] = []
     for path in files:
         values = read_mask(path)
         if values.shape != ground_truth.shape:
