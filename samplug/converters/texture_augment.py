@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from samplug.converters.arguments import add_overwrite
-from samplug.converters.writing import check_destination, write_json
+from samplug.converters.text_files import write_json
+from samplug.converters.writing import check_destination
 from samplug.datasets.texturing import (
     Keep,
     apply_surfaces,
