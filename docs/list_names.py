@@ -19,6 +19,7 @@ PACKAGES = (
     ("Decoders", "samplug.models.decoders"),
     ("Losses", "samplug.models.losses"),
     ("Prompts", "samplug.models.prompts"),
+    ("Mask generation", "samplug.generation"),
     ("Datasets", "samplug.datasets"),
     ("Transforms", "samplug.datasets.transforms"),
     ("Annotations", "samplug.converters"),

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("configs/*/README.md"), *ROOT.glob("projects/**/README.md")])
 PUBLIC = ["apis", "checkpoints", "converters", "datasets", "datasets.transforms", "engine", "engine.hooks",
-          "evaluation.functional", "evaluation.metrics", "models", "models.adapters", "models.backbones", "models.decoders",
+          "evaluation.functional", "evaluation.metrics", "generation", "models", "models.adapters", "models.backbones", "models.decoders",
           "models.losses", "models.prompts", "visualization"]  # fmt: skip
 
 
