@@ -201,7 +201,7 @@ def test_a_task_with_the_wheel(installed, call, tmp_path):
         Image.fromarray(mask).save(tmp_path / f"data/my_task/masks/{index}.png")
     (tmp_path / "my_task.py").write_text((mim / "projects/template/my_task.py").read_text() + TINY_TASK)
 
-    assert "  train           Train a model from a config\n" in call(command, "--help")
+    assert "train Train a model from a config" in " ".join(call(command, "--help").split())
     call(command, "train", "my_task.py", "--device", "cpu")
     (best,) = (tmp_path / "work_dirs/my_task").glob("best_mDice_epoch_1.pth")
     assert "mDice" in call(mim / "tools/test.py", "my_task.py", best, "--device", "cpu")

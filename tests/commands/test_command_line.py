@@ -48,19 +48,25 @@ def lines_of(capsys, *words):
     return capsys.readouterr().out.splitlines()
 
 
+def spaced(line):
+    """The words of a line, whatever the width of its columns."""
+    return " ".join(line.split())
+
+
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
 def test_overview(capsys, words):
     lines = lines_of(capsys, *words)
     assert [line.split()[0] for line in lines if line.startswith("  ")] == list(COMMANDS)
-    assert "  train            Train a model from a config" in lines
+    assert "train Train a model from a config" in map(spaced, lines)
     assert max(map(len, lines)) <= 120
 
 
 def test_a_command_of_another_package(installed, capsys):
     lines = lines_of(capsys, "--help")
-    assert "  hello            Say hello" in lines
-    assert "  broken           (cannot be imported: No module named 'no_such_module')" in lines
-    assert "  train            Train a model from a config" in lines  # samplug's own names stay
+    rows = list(map(spaced, lines))
+    assert "hello Say hello" in rows
+    assert "broken (cannot be imported: No module named 'no_such_module')" in rows
+    assert "train Train a model from a config" in rows  # samplug's own names stay
     assert main(None, ["hello", "world"]) == 0
     assert capsys.readouterr().out == "hello world\n"
 
@@ -68,7 +74,7 @@ def test_a_command_of_another_package(installed, capsys):
 def test_a_converter_and_an_export_of_another_package(installed, capsys, tmp_path):
     from samplug.converters import EXPORTS, export_annotations
 
-    assert "  from-greeting  Say hello" in lines_of(capsys, "prepare", "--help")
+    assert "from-greeting Say hello" in map(spaced, lines_of(capsys, "prepare", "--help"))
     assert main("prepare", ["from-greeting", "world"]) == 0
     assert capsys.readouterr().out == "hello world\n"
     assert list(EXPORTS) == ["coco", "labelme", "yolo", "count"]

@@ -299,6 +299,7 @@ def test_memory_that_runs_out(tmp_path):
     cfg = config(tmp_path, False)
     cfg.model.backbone.with_cp = True
     cfg.train_dataloader.batch_size = 1
+    cfg.overwrite_work_dir = True
     with pytest.raises(OutOfMemory) as caught:
         run(cfg, At(3, greedy))
     assert "batch_size" not in str(caught.value)
@@ -419,7 +420,8 @@ def test_full_disk(tmp_path):
     if "unshare" in output or "mount:" in output:
         pytest.skip("this machine lets no user mount a small file system")
     assert result.returncode == 1, output[-3000:]
-    assert "iter_4.pth could not be written (No space left on device); complete checkpoints: iter_2.pth" in output
+    assert "iter_4.pth could not be written (No space left on device" in output
+    assert "; complete checkpoints: iter_2.pth. Now " in output
     assert ".partial" not in output
     assert (tmp_path / "last_checkpoint").read_text().endswith("iter_2.pth")
     checkpoint = torch.load(tmp_path / "iter_2.pth", weights_only=False)
