@@ -1,8 +1,8 @@
 """Ctrl-C in the first seconds of a command."""
 
 import os
-import re
 import random
+import re
 import signal
 import subprocess
 import sys
