@@ -262,8 +262,8 @@ def test_a_config_of_another_package(tmp_path):
     ("name", "message"),
     [
         (MMSEG.replace("4xb2", "4xb3"), "does not exist; did you mean fcn/fcn_r50-d8_4xb2-40k"),
-        ("mmfoo::a/b.py", "mmfoo::a/b.py.*: no package 'mmfoo' is installed"),
-        ("::b.py", "no package '' is installed"),
+        ("mmfoo::a/b.py", "mmfoo::a/b.py.*: the package 'mmfoo' is not installed"),
+        ("::b.py", "the package '' is not installed"),
         ("yaml::a/b.py", "yaml is installed without its configs"),
         ("samplug::quickstat.py", "does not exist; did you mean quickstart.py"),
     ],

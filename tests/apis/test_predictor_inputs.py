@@ -131,8 +131,8 @@ def test_other_numbers_that_are_whole():
         (dict(point_coords=[[1e300, 1]], point_labels=[1]), "point_coords has values that are not finite"),
         (dict(point_coords=[[None, 1]], point_labels=[1]), "not finite"),
         (dict(box={"x": 1}), "box cannot be read"),
-        (dict(mask_input=np.ones((1, 16, 16), bool)), "mask_input is a mask of bool, but logits are expected"),
-        (dict(mask_input=torch.ones(1, 16, 16, dtype=torch.bool)), "mask_input is a mask of bool"),
+        (dict(mask_input=np.ones((1, 16, 16), bool)), "mask_input is a bool mask, but logits are expected"),
+        (dict(mask_input=torch.ones(1, 16, 16, dtype=torch.bool)), "mask_input is a bool mask"),
     ],
 )
 def test_no_numbers(predictor, pictures, prompt, message):
@@ -155,7 +155,7 @@ def test_places_outside(predictor, pictures):
     same(clamped.predict(POINTS, [1, 0]), predictor.predict(POINTS, [1, 0]))
     with pytest.raises(DataError, match="not finite"):
         clamped.predict([[np.nan, 4]], [1])
-    with pytest.raises(DataError, match="ends before it begins"):
+    with pytest.raises(DataError, match="has x1 < x0 or y1 < y0"):
         clamped.predict(box=[900, 0, 70, 9])
     with pytest.raises(ConfigError, match="outside='clip'"):
         Predictor(predictor.model, outside="clip")
