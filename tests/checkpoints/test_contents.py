@@ -321,11 +321,11 @@ def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "folder.pth").mkdir()
     (tmp_path / "dangling.pth").symlink_to("nothing")
     for name, kind in (("pipe", "is a device or a pipe"), ("zero", "is a device or a pipe"), ("folder", "is a folder"),
-                       ("dangling", "does not exist"), ("a" * 300, "cannot be looked at")):  # fmt: skip
+                       ("dangling", "does not exist"), ("a" * 300, "cannot be accessed")):  # fmt: skip
         for read in (read_checkpoint, lambda path: load_weights(tiny_vit(), str(path))):
             with pytest.raises(WeightsError, match=kind):
                 read(tmp_path / f"{name}.pth")
-    with pytest.raises(WeightsError, match="cannot be looked at"):
+    with pytest.raises(WeightsError, match="cannot be accessed"):
         load_weights(tiny_vit(), "~no-such-user-here/w.pth")
 
 

@@ -138,7 +138,7 @@ def test_only_a_regular_part_is_written(cache, tmp_path, kind):
         os.mkfifo(part)
     else:
         part.mkdir()
-    with pytest.raises(WeightsError, match=r"w\.bin\.part is a link, a folder or a pipe"):
+    with pytest.raises(WeightsError, match=r"w\.bin\.part is a link, folder or pipe"):
         fetch(address)
     assert mine.read_bytes() == b"mine"
 
@@ -161,7 +161,7 @@ def test_a_link_that_takes_the_place_of_the_part_is_not_followed(tmp_path):
         ({"Content-Length": "-5"}, "announces a length of '-5'"),
         ({"Content-Length": str(1 << 50)}, "the server announces .* GiB, more than 64.0 GiB"),
         ({"Content-Length": str(63 << 30)}, "are needed, .* are free in"),
-        ({"Content-Encoding": "gzip"}, "sends the file as gzip"),
+        ({"Content-Encoding": "gzip"}, r"compresses the file \(gzip\)"),
     ],
 )
 def test_what_the_server_announces_is_checked(cache, monkeypatch, headers, message):
@@ -289,20 +289,20 @@ def test_redirects_are_followed_but_not_from_https_to_http():
     server.answers["/w.bin"] = redirect("/elsewhere/other.bin")
     assert fetch(f"{server.address}/w.bin").read_bytes() == OLD
     request = transfer_module.urllib.request.Request("https://example.org/w.bin")
-    with pytest.raises(transfer_module._FinalError, match="only https addresses are followed from https"):
+    with pytest.raises(transfer_module._FinalError, match="only https redirects are followed"):
         transfer_module._Redirects().redirect_request(request, None, 302, "", {}, "http://example.org/w.bin")
 
 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("http://[::1/w.bin", "no valid address: Invalid IPv6"),
-        ("http://host:port/w.bin", "no valid address: Port"),
-        ("http://host:99999/w.bin", "no valid address: Port"),
-        ("http:///w.bin", "no valid address: no host"),
+        ("http://[::1/w.bin", "not a valid address: Invalid IPv6"),
+        ("http://host:port/w.bin", "not a valid address: Port"),
+        ("http://host:99999/w.bin", "not a valid address: Port"),
+        ("http:///w.bin", "not a valid address: no host"),
         ("http://exa mple.org/w.bin", "white space"),
         ("http://example.org/a\r\nHost: b/w.bin", "white space"),
-        (f"http://{'a' * 70}.org/w.bin", "no valid address: .*label"),
+        (f"http://{'a' * 70}.org/w.bin", "not a valid address: .*label"),
         ("http://me:secret@example.org/w.bin", "user name or password"),
         ("http://example.org/", "does not end in a file name"),
         ("http://example.org/a/..", "does not end in a file name"),
