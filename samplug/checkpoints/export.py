@@ -79,7 +79,9 @@ def video_entries(source: str) -> dict[str, Tensor]:
     check_values({key: (value, value) for key, value in found.items()}, source)
     # Entries may share storage; written separately, they must not exceed the size of the source file.
     if (size := sum(value.nbytes for value in found.values())) > path.stat().st_size:
-        raise WeightsError(f"export: the video entries of {source} share storage, {gib(size)} in all: name an original file")
+        raise WeightsError(
+            f"export: the video entries of {source} share storage, {gib(size)} in all: name an original file"
+        )
     return found
 
 

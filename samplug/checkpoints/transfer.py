@@ -83,7 +83,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if new not in ("http", "https") or (old, new) == ("https", "http"):
-            raise _FinalError(f"the server redirects from https to {newurl[:200]}; only https redirects are followed")
+            raise _FinalError(
+                f"the server redirects to {newurl[:200]}; only http and https are followed, and never https to http"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -43,15 +43,15 @@ class Point:
 
 @dataclass
 class RunLog:
-    """Scalars of a run; the segments of a run that was resumed are joined.
+    """Logged scalars of a run; the segments of a resumed run are joined.
 
     Attributes:
         name: Name of the run.
         points: Logged values in the order of their steps.
-        notes: Remarks on how the logs were read.
-        chosen_by: Validation metrics by which the run chose, see :func:`samplug.evaluation.choices.choices`.
-        recorded_seconds: Time between start and end of the segments, from ``run.json``; None if a segment did not write
-            its end.
+        notes: Notes on problems in the logs.
+        chosen_by: Metrics that decide on checkpoints, early stopping or learning rates, see
+            :func:`samplug.evaluation.choices.choices`.
+        recorded_seconds: Total time of the segments, from ``run.json``; None if a segment has no recorded end.
     """
 
     name: str
@@ -148,9 +148,9 @@ def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _chosen_by(place: Path) -> list[str]:
-    """Return the metrics by which the config in a log folder chooses; none without a readable config.
+    """Return the deciding metrics of the resolved config in a log folder; empty without a readable config.
 
-    The config is the resolved one, which consists of literals; it is parsed, not executed.
+    The config consists of literals; it is parsed, not executed.
     """
     cfg: dict[str, Any] = {}
     with suppress(OSError, ValueError, SyntaxError):

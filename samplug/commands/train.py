@@ -36,7 +36,7 @@ def execute(args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume and args.overwrite:
-        raise argparse.ArgumentError(None, "--resume continues the training that --overwrite would replace: give one")
+        raise argparse.ArgumentError(None, "--resume continues the training that --overwrite would replace: use one")
     if args.resume:
         cfg.resume = True
         # MMEngine reads load_from as the checkpoint to resume; the runner starts from this one if there is none.
@@ -48,5 +48,5 @@ def execute(args: argparse.Namespace) -> None:
     if not cfg.get("resume"):
         from samplug.engine.work_folder import check_unused
 
-        check_unused(cfg)  # before a large model is built
+        check_unused(cfg)  # fail before a large model is built
     build_runner(cfg).train()

@@ -41,7 +41,7 @@ ODD = {
         lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
         r"neck\.0\.weight is quantized .* save it with \.dequantize\(\)",
     ),
-    "meta": (lambda value: value.to("meta"), r"neck\.0\.weight is a tensor of the meta device, without values"),
+    "meta": (lambda value: value.to("meta"), r"neck\.0\.weight is on the meta device, without values"),
     "expanded": (lambda value: torch.zeros(1).expand(2**33), r"neck\.0\.weight is expanded, 32\.0 GiB .* from 4 bytes"),
     "int64": (lambda value: value.long(), r"holds torch\.int64 where the module has torch\.float32: neck\.0\.weight"),
     "int8": (lambda value: value.to(torch.int8), r"holds torch\.int8 where"),
@@ -244,7 +244,7 @@ def test_video_entries_write_no_more_than_they_hold(tmp_path):
     state = {"image_encoder.trunk.pos_embed": torch.zeros(1, 1, 1, 1)}
     values = torch.randn(1000, 1000)
     many = {f"memory_attention.{index}.weight": values.T for index in range(10)}
-    with pytest.raises(WeightsError, match="repeat values, 38 MiB"):
+    with pytest.raises(WeightsError, match="share storage, 38 MiB"):
         video_entries(save(tmp_path / "sam2.pt", dict(model={**state, **many})))
     with pytest.raises(WeightsError, match=r"holds NaN.*memory_attention\.nan"):
         video_entries(save(tmp_path / "sam2.pt", {**state, "memory_attention.nan": torch.full((2,), float("nan"))}))
@@ -275,13 +275,13 @@ def test_a_zip_that_unfolds_is_refused(tmp_path):
         for name in whole.namelist():
             bomb.writestr(name, whole.read(name))
     assert (tmp_path / "bomb.pth").stat().st_size < 100_000
-    with pytest.raises(WeightsError, match=r"bomb\.pth .* would unfold to 38 MiB"):
+    with pytest.raises(WeightsError, match=r"bomb\.pth .* would decompress to 38 MiB"):
         read_checkpoint(tmp_path / "bomb.pth")
     torch.save(dict(a=torch.zeros(10_000)), tmp_path / "w.pth")
     with zipfile.ZipFile(tmp_path / "w.pth", "a") as archive:
         archive.filelist += [archive.getinfo("w/data/0")] * 100
         archive.writestr("w/more", b"")
-    with pytest.raises(WeightsError, match="would unfold to"):
+    with pytest.raises(WeightsError, match="would decompress to"):
         read_checkpoint(tmp_path / "w.pth")
 
 
@@ -312,7 +312,7 @@ def test_a_small_file_takes_little_memory(tmp_path):
         "claims.pth", "expanded.pth", "fits.pth", "bomb.pth"
     ]  # fmt: skip
     assert "is expanded" in done.stdout
-    assert "would unfold" in done.stdout
+    assert "would decompress" in done.stdout
 
 
 def test_only_regular_files_are_read(tmp_path):

@@ -50,8 +50,8 @@ def warned(number, cfg=BEST):
 def test_few_images_that_choose():
     (line,) = warned(FEW_IMAGES - 1)
     assert line == (
-        "data: only 9 validation images choose the best checkpoint (by mDice), so chance decides: give validation more "
-        "images, or prefer the last checkpoint"
+        "data: only 9 validation images choose the best checkpoint (by mDice), too few for a reliable choice: give "
+        "validation more images, or use the last checkpoint"
     )
     assert warned(FEW_IMAGES) == warned(None) == warned(1, {}) == []
     both = {**BEST, "custom_hooks": [dict(type="EarlyStoppingHook", monitor="S")], "val_fraction": 0.1}
