@@ -76,10 +76,10 @@ def export_annotations(
     """Export label maps as annotations; every connected component of a class is one object.
 
     ``coco`` writes ``annotations.json`` with exact run-length encoding, ``labelme`` a JSON file for each image,
-    ``yolo`` the folder ``labels/`` and ``data.yaml``. Polygons (labelme, YOLO) deviate from the border by at most one pixel;
-    components too small for a polygon are left out, and holes are connected to the outline by a slit. ``coco`` and
-    ``yolo`` link the images into ``images/``, or copy them where links are not possible; labelme's files contain the
-    paths of the original images.
+    ``yolo`` the folder ``labels/`` and ``data.yaml``. Polygons (labelme, YOLO) deviate from the border by at most one
+    pixel; components too small for a polygon are left out, and holes are connected to the outline by a slit. ``coco``
+    and ``yolo`` link the images into ``images/``, or copy them where links are not possible; labelme's files contain
+    the paths of the original images.
 
     The folder is written under a temporary name and then renamed, so it is complete or does not exist.
 
