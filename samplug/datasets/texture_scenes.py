@@ -18,7 +18,8 @@ from samplug.utils.rle import from_labels
 class TextureSceneDataset(GeneratedDataset):
     """Generated scenes of several textures, see :func:`texture_scene`.
 
-    Each region is an instance for mmdet's pipelines. Samples contain ``img``, the label map ``gt_seg_map`` and ``instances`` (see :class:`InstanceSegDataset`).
+    Each region is an instance for mmdet's pipelines. Samples contain ``img``, the label map ``gt_seg_map`` and
+    ``instances`` (see :class:`InstanceSegDataset`).
 
     Args:
         length: Number of scenes.
