@@ -117,7 +117,7 @@ def test_errors_of_other_writers_get_a_name(tmp_path):
     ):
         full()
     with (
-        pytest.raises(WriteError, match=r"events\.json cannot be written: .*cannot be changed there"),
+        pytest.raises(WriteError, match=r"events\.json cannot be written: .*the disk is read-only"),
         full_disks_named(tmp_path / "work"),
     ):
         raise OSError(errno.EROFS, "Read-only file system", "events.json")

@@ -213,7 +213,7 @@ def test_wrong_prompts(predictor, prompt, message):
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
 )
 def test_wrong_images(predictor, image):
-    with pytest.raises(DataError, match="an image is \\(H, W, 3\\) uint8"):
+    with pytest.raises(DataError, match="images must be \\(H, W, 3\\) uint8"):
         Predictor(predictor.model).set_image(image)
 
 

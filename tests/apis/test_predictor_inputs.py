@@ -93,7 +93,7 @@ def test_to_input_of_any_type(kind, mode):
 
 
 def test_to_input_refuses_other_shapes():
-    with pytest.raises(ValueError, match=r"points are \(..., 2\), these are \(4,\): pass boxes as corners"):
+    with pytest.raises(ValueError, match=r"points must be \(..., 2\), found \(4,\): pass boxes as corners"):
         InputGeometry(64, (100, 200), "squash").to_input([1, 2, 3, 4])
 
 
@@ -108,7 +108,7 @@ def test_prompts_of_whole_numbers_and_bool():
             for kind in (torch.bool, torch.uint8, torch.float32):
                 found = model.decode(features, Prompts(points, labels.to(kind), box))
                 torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=0)
-        with pytest.raises(ValueError, match=r"masks are logits, these are torch\.bool"):
+        with pytest.raises(ValueError, match=r"masks must be logits, found torch\.bool"):
             model.decode(features, Prompts(masks=torch.ones(1, 1, 16, 16, dtype=torch.bool)))
 
 
@@ -231,7 +231,7 @@ def test_wrong_batches(predictor, pictures):
     predictor.set_image(pictures[0])
     with pytest.raises(DataError, match="call set_image_batch first"):
         predictor.predict_batch([POINTS], [[1, 0]])
-    with pytest.raises(DataError, match="no image in the batch"):
+    with pytest.raises(DataError, match="the batch has no image"):
         predictor.set_image_batch([])
     with pytest.raises(DataError, match="an image is"):
         predictor.set_image_batch([pictures[0], pictures[1][..., 0]])

@@ -58,7 +58,7 @@ def test_a_lock_is_taken_and_given_back(lock):
 def test_a_running_process_keeps_its_lock(lock, other):
     owned(lock, other.pid)
     before = lock.path.read_bytes()
-    with pytest.raises(ConfigError, match=rf"process {other.pid} on .*if it does not run any more, remove"):
+    with pytest.raises(ConfigError, match=rf"process {other.pid} on .*if it no longer runs, remove"):
         lock.acquire()
     assert lock.path.read_bytes() == before
 

@@ -39,7 +39,7 @@ def test_samples_hold_the_mean_of_the_views(classes):
 
 
 def test_only_segmentors_have_views():
-    with pytest.raises(ConfigError, match="averages the maps of a segmentor, and PromptableSAM is none"):
+    with pytest.raises(ConfigError, match="needs a segmentor, and PromptableSAM is not one"):
         SegTTAModel(tiny_promptable())
 
 
