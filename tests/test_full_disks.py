@@ -199,7 +199,7 @@ def test_a_small_limit_of_open_files(tmp_path, hard):
     assert len(lines) >= 5, done.stderr
     if hard == 20:
         assert lines[0].startswith("error data: num_workers=2 with batch_size=4 needs about 32 open files beside the")
-        assert "this process may open 20: raise the limit (ulimit -n 4096), or set num_workers=0" in lines[0]
+        assert "the limit is 20: raise it (ulimit -n 4096), or set num_workers=0" in lines[0]
         assert lines[1].startswith("error scoring in 8 processes needs about 24 open files")
     else:
         assert lines[:2] == ["done 2", "scored {0: 0, 1: 1, 2: 2}"]

@@ -1,6 +1,6 @@
 """Draw curves and print a table of the training logs of one or more runs.
 
-The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in one work folder is
+The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in a work directory is
 one run.
 """
 
@@ -23,7 +23,7 @@ _CONDITIONS = frozenset({"lr", "base_lr", "momentum", "time", "data_time", "memo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="work folder, or one log folder in it")
+    parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="work directory, or one log folder in it")
     parser.add_argument(
         "--keys",
         nargs="+",

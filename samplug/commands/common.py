@@ -109,7 +109,7 @@ def build_runner(cfg: Any) -> Any:
     """Build the Runner of a config: ``runner_type``, by default ``SamplugRunner``.
 
     Raises:
-        ConfigError: The work folder cannot be written, or there is no such Runner.
+        ConfigError: The work directory cannot be written, or there is no such Runner.
     """
     with without_collection():
         import samplug.engine  # noqa: F401

@@ -20,7 +20,7 @@ _LONGEST_PATH = 4096
 
 
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
-    """Find the newest readable checkpoint of a work folder.
+    """Find the newest readable checkpoint of a work directory.
 
     ``last_checkpoint`` names the newest one. A file of this name beside it comes first, since the folder may be a copy,
     whose record still has the path of the original. Unfinished files of a killed run have other names and are ignored.

@@ -1,4 +1,4 @@
-"""Turn failures of memory, loading processes and disks into errors that explain how to continue."""
+"""Turn failures of memory, workers and disks into errors that explain how to continue."""
 
 import errno
 import re
@@ -35,7 +35,7 @@ class OutOfMemory(UserError, RuntimeError):
 
 
 class LoaderDied(UserError, RuntimeError):
-    """A process that loads data was killed or exited unexpectedly."""
+    """A worker of the dataloader was killed or exited unexpectedly."""
 
 
 class SaveError(UserError, OSError):
@@ -112,7 +112,7 @@ def full_disks_named(folder: str | Path) -> Iterator[None]:
 
 
 def _lost_worker(error: Exception) -> list[RuntimeError]:
-    """Ask torch for a dead loading process, if a connection broke before the signal came."""
+    """Ask torch for a dead worker, if a connection broke before the signal arrived."""
     if isinstance(error, EOFError | ConnectionError):
         try:
             torch._C._error_if_any_worker_fails()
@@ -208,8 +208,8 @@ def _worker_message(runner: Runner, signal: str | None) -> str:
     workers = (runner.cfg.get("train_dataloader") or {}).get("num_workers", 0)
     how = f"was killed by the system ({signal.strip()})" if signal else "ended unexpectedly"
     return (
-        f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take "
-        f"fewer loading processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller "
+        f"data: a worker of the dataloader {how}, most often because the memory or /dev/shm is full: use fewer workers "
+        f"(train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller "
         "batches, and continue with --resume: the checkpoints written so far are complete"
     )
 

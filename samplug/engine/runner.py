@@ -92,7 +92,7 @@ class SamplugRunner(Runner):
             return super().from_cfg(cfg)
 
     # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their
-    # failures; the loss of a loading process may be reported outside them, while hooks record another failure.
+    # failures; the loss of a worker may be reported outside them, while hooks record another failure.
     def train(self) -> nn.Module:
         with named_in(self.cfg), explained(self), stop_explained(self), work_folder(self):
             model = super().train()
@@ -137,7 +137,7 @@ class SamplugRunner(Runner):
 
     @master_only
     def dump_config(self) -> None:
-        """Write the config into the work folder, or into the log folder for a test.
+        """Write the config into the work directory, or into the log folder for a test.
 
         The config of a test thus does not replace that of the training.
         """

@@ -111,10 +111,10 @@ def _data(loop: Any) -> str:
     try:
         size = f"{len(dataset):,} samples"
     except TypeError:  # an endless dataset
-        size = "samples without end"
+        size = "endless samples"
     name = getattr(dataset, "name", None) or type(dataset).__name__
     batch = f", batch size {loader.batch_size}" if loader.batch_size else ""
-    return f"{name}: {size}{batch}, {loader.num_workers} loading processes"
+    return f"{name}: {size}{batch}, {loader.num_workers} workers"
 
 
 def _weights(runner: Runner, training: bool) -> str:

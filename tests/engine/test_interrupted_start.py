@@ -43,7 +43,7 @@ def test_no_traceback_is_left(tool, tmp_path):
 
 
 # Presses Ctrl-C when the process has used so much processor time: the moment is the same on a slow and on a busy machine. As in a
-# terminal, loading processes get the signal too.
+# terminal, workers get the signal too.
 PRESSING = """
 import atexit, os, runpy, signal, sys
 

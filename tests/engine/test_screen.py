@@ -57,7 +57,7 @@ def test_a_start_is_a_screen_and_the_file_has_everything(tmp_path, capsys):
     assert "deprecated" in log
     assert "CPU" in before or "GPU" in before or "NVIDIA" in before
     for expected in (
-        r"train      CamouflageSceneDataset: 8 samples, batch size 2, 0 loading processes",
+        r"train      CamouflageSceneDataset: 8 samples, batch size 2, 0 workers",
         rf"model      {type(runner.bare_model).__name__}, [\d,]+ parameters, [\d,]+ trained",
         r"backbone +[\d,]+  frozen",
         r"adapter +[\d,]+  all trained  lr 5e-05",

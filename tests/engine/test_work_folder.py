@@ -1,4 +1,4 @@
-"""One training at a time in a work folder, and no checkpoint overwritten unasked."""
+"""One training at a time in a work directory, and no checkpoint overwritten unasked."""
 
 import json
 import os
