@@ -16,7 +16,7 @@ from samplug.utils.text import gib, printable
 
 # Error number -> remedy.
 _ADVICE = {
-    errno.ENOSPC: "free some space, or write to another disk",
+    errno.ENOSPC: "free space there, or write to another disk",
     errno.EDQUOT: "your quota is used up: delete files there, or write to another disk",
     errno.EFBIG: "the file is too large for this disk or limit (ulimit -f): write to another disk",
     errno.EIO: "the disk or the network drive has failed: check it, or write to another disk",
@@ -217,7 +217,7 @@ def read_json(path: Path, most: int = MOST_TEXT) -> Any:
     except OSError as error:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
     except RecursionError as error:
-        raise DataError(f"data: {path} is JSON that is nested too deeply: remove or replace it") from error
+        raise DataError(f"data: {path} is nested too deeply: remove or replace it") from error
     except ValueError as error:  # also for bytes that are not text
         raise DataError(
             f"data: {path} is not JSON: {error}; it starts with {content[:40]!r}: download or export it again"

@@ -1,4 +1,4 @@
-"""Prompts of any type of number, places outside the image, and batches of images."""
+"""Prompts of any numeric type, coordinates outside the image, and batches of images."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_labels_of_bool(predictor, pictures):
 @pytest.mark.parametrize("kind", AS_TYPES)
 @pytest.mark.parametrize("mode", ["letterbox", "squash"])
 def test_to_input_of_any_type(kind, mode):
-    """Whole numbers are scaled as fractions are; a scale below 1 used to become 0."""
+    """Integers are scaled like floats; a scale below 1 used to become 0."""
     found = InputGeometry(64, (100, 200), mode).to_input(AS_TYPES[kind](POINTS))
     scale = torch.tensor([64 / 200, 64 / 100 if mode == "squash" else 32 / 100])
     assert found.dtype == torch.float32
@@ -98,7 +98,7 @@ def test_to_input_refuses_other_shapes():
 
 
 def test_prompts_of_whole_numbers_and_bool():
-    """The padding point of label -1 is none of the object's clicks, whatever type the labels have."""
+    """The padding point keeps its label -1 with any dtype of the labels."""
     model = build("SAMMaskDecoder").eval()
     with torch.no_grad():
         features = model.encode(torch.randn(1, 3, 64, 64))
@@ -113,7 +113,7 @@ def test_prompts_of_whole_numbers_and_bool():
 
 
 def test_other_numbers_that_are_whole():
-    """Pixels of uint8 and boxes of int64: their scales and limits are fractions."""
+    """Pixels of uint8 and boxes of int64 are scaled by fractions."""
     model, pixels = build("SAMMaskDecoder"), torch.arange(48, dtype=torch.uint8).reshape(3, 4, 4)
     torch.testing.assert_close(model.normalise(pixels), model.normalise(pixels.float()))
     boxes, numbers = torch.tensor([[3, 4, 40, 50]]), torch.rand(1, 4)
@@ -142,7 +142,7 @@ def test_no_numbers(predictor, pictures, prompt, message):
 
 
 def test_places_outside(predictor, pictures):
-    """An error, or with ``clamp`` the nearest place of the border; those inside stay as they are."""
+    """Points outside raise an error, or move to the border with ``clamp``; points inside do not change."""
     height, width = SIZES[0]
     clamped = Predictor(predictor.model, outside="clamp")
     for asked in (predictor, clamped):
@@ -163,7 +163,7 @@ def test_places_outside(predictor, pictures):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_limit_of_low_res(kind, pictures):
-    """SAM 2's predictor limits what it hands back, after the masks were made of it; SAM's does not."""
+    """SAM 2's predictor limits the returned logits after computing the masks; SAM's does not."""
     model = build(kind)
     with torch.no_grad():
         for layer in model.decode_head.mask_layers.output_hypernetworks_mlps:
@@ -182,7 +182,7 @@ def test_limit_of_low_res(kind, pictures):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batch_equals_single_images(predictors, pictures, kind):
-    """Images of different sizes, prompts of different kinds and none; masks, scores and logits as one by one."""
+    """A batch of images with different sizes and prompts gives the masks, scores and logits of single images."""
     predictor = predictors[kind]
     draw = np.random.default_rng(1)
     points, labels = [[[30, 20]], None, [[3, 4], [5, 6]]], [[1], None, [1, 0]]
@@ -233,5 +233,5 @@ def test_wrong_batches(predictor, pictures):
         predictor.predict_batch([POINTS], [[1, 0]])
     with pytest.raises(DataError, match="the batch has no image"):
         predictor.set_image_batch([])
-    with pytest.raises(DataError, match="an image is"):
+    with pytest.raises(DataError, match="images must be"):
         predictor.set_image_batch([pictures[0], pictures[1][..., 0]])

@@ -1,4 +1,4 @@
-"""Odd content of weight files: each kind is read rightly, or an error that names file, entry and remedy."""
+"""Invalid content of weight files is read correctly, or is an error that names file, entry and remedy."""
 
 import json
 import os
@@ -220,7 +220,7 @@ def test_a_compiled_module_takes_files_with_and_without_its_prefix():
 
 
 def test_entries_beside_a_prefix_are_refused_with_the_prefix_to_name(tmp_path):
-    """They may be another model's: which one is meant is for the user to say."""
+    """The other entries may belong to another model, so the user has to choose."""
     source, target = randomised(tiny_vit()), tiny_vit()
     state = {f"student.{key}": value for key, value in official_sam(source).items()}
     path = save(tmp_path / "w.pth", dict(state_dict={**state, "criterion.weight": torch.zeros(2)}))
@@ -269,7 +269,7 @@ def test_claimed_sizes_are_refused(tmp_path):
 
 
 def test_a_zip_that_unfolds_is_refused(tmp_path):
-    """A compressed one, and one whose table of contents names the same bytes several times."""
+    """A compressed zip file, and a zip file whose entries share the same bytes."""
     torch.save(dict(a=torch.zeros(10_000_000)), tmp_path / "w.pth")
     with zipfile.ZipFile(tmp_path / "w.pth") as whole, zipfile.ZipFile(tmp_path / "bomb.pth", "w", 8) as bomb:
         for name in whole.namelist():
@@ -286,7 +286,7 @@ def test_a_zip_that_unfolds_is_refused(tmp_path):
 
 
 def test_a_small_file_takes_little_memory(tmp_path):
-    """All kinds of claims in a process that may use no more than it did before, and a quarter of a gigabyte."""
+    """Read files with all kinds of false sizes in a process limited to 256 MB more than it uses."""
     save(tmp_path / "claims.pth", dict(a=_Claims(2**28)))
     save(tmp_path / "expanded.pth", dict(a=torch.zeros(1).expand(2**28)))
     save(tmp_path / "fits.pth", dict(weight=torch.zeros(1).expand(2**14, 2**14), bias=torch.zeros(2**14)))
@@ -347,7 +347,7 @@ def test_an_odd_index_of_shards_is_named(tmp_path, weight_map, message):
 
 
 def test_flipped_bits(tmp_path):
-    """A file of torch.save has checksums. safetensors has none: its header, and values that are not finite, show damage."""
+    """torch.save files have checksums; in safetensors only the header and values that are not finite reveal damage."""
     model = randomised(tiny_vit())
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     random = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Downloads: one version of a file, whole, checked, within limits, and errors in plain words."""
+"""Downloads are complete, checked, of a single version and within limits; errors are readable."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def one_attempt(monkeypatch):
 
 
 def broken_off(server, name="w.bin"):
-    """Begin a download that breaks off after ``CUT`` bytes; return its address."""
+    """Start a download that is interrupted after ``CUT`` bytes; return its URL."""
     server._cuts.append(CUT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer_module, "_ATTEMPTS", 1)
@@ -73,7 +73,7 @@ def test_another_version_is_not_joined_to_a_part():
     ],
 )
 def test_an_answer_of_another_part_or_version_is_not_joined_to_a_part(headers):
-    """From a server that does not know ``If-Range``."""
+    """The server does not support ``If-Range``."""
 
     def answer(request):
         del request.headers["If-Range"]
@@ -349,7 +349,7 @@ def test_a_cached_file_with_a_hash_in_its_name_is_compared_when_it_is_used():
 
 
 def test_the_hash_of_a_zip_file_is_computed_once_for_each_state(tmp_path, monkeypatch):
-    """Its own checksums are compared whenever it is read."""
+    """The file's own checksums are compared at each reading."""
     content, computed = zipped(tmp_path), []
     server = FileServer(content)
     address = f"{server.address}/w.pth#sha256={hashlib.sha256(content).hexdigest()}"

@@ -59,7 +59,7 @@ def test_a_sound_folder(tmp_path, command):
 
 @pytest.mark.parametrize("config", ["projects/template/my_task.py", SEVERAL])
 def test_the_report_is_what_a_training_logs(tmp_path, command, monkeypatch, config):
-    """Training, validation and test set, of pairs and of several objects, in the same words."""
+    """The report has the words of the training log for all sets, of pairs and of several objects."""
     root = tmp_path / "mine"
     write_sa1b(root, 12)
     sound_set(root)

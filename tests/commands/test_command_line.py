@@ -96,7 +96,7 @@ def test_arguments_that_do_not_fit_together(capsys, words):
     assert f"usage: samplug {words[0]}" in capsys.readouterr().err
 
 
-# Arguments with which a command takes a config.
+# Commands that take a config, and their arguments.
 WITH_CONFIG = {
     "analyze-clicks": ["--baselines"], "browse": [], "check": [], "train": [], "test": [], "predict": [], "export-onnx": [], "export-weights": []
 }  # fmt: skip
@@ -109,7 +109,7 @@ BEHIND = {
 
 
 def imported_by(code):
-    """Names of the modules that are imported after a piece of code in a new interpreter, and what it wrote to stderr."""
+    """Run code in a new interpreter; return the names of imported modules and the text on stderr."""
     code += "\nimport sys\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -144,7 +144,7 @@ def test_parsing_imports_no_torch():
 
 
 def test_a_training_imports_what_its_config_needs(tmp_path):
-    """No models of mmseg and mmdet, no transformers, which take longer to import than torch."""
+    """Models of mmseg and mmdet and transformers, which import slower than torch, are not imported."""
     options = [
         "max_iters=1",
         "train_length=2",

@@ -109,7 +109,7 @@ def test_other_programs_keep_their_handling(script, own):
 
 
 def test_an_error_made_of_the_interruption_is_one(capfd):
-    """MMEngine turns any exception while it formats a config into a SyntaxError."""
+    """MMEngine converts any exception while formatting a config into a SyntaxError."""
 
     def convert():
         try:

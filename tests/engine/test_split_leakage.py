@@ -39,7 +39,7 @@ def test_what_validation_chooses(cfg, expected):
 
 
 def warned(number, cfg=BEST):
-    """What the hook logs before a training with this number of validation images."""
+    """Return the warnings before training with this number of validation images."""
     lines = []
     loop = None if number is None else SimpleNamespace(dataloader=SimpleNamespace(dataset=range(number)))
     runner = SimpleNamespace(cfg=Config(cfg), val_loop=loop, logger=SimpleNamespace(warning=lines.append))

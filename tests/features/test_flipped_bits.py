@@ -18,7 +18,7 @@ def _quiet(monkeypatch):
 
 
 def damaged(path):
-    """Give the file one flipped bit in each of its bytes, one after the other."""
+    """Yield copies of the file with one flipped bit, for each of its bytes."""
     whole, bits = path.read_bytes(), random.Random(0)
     for place in range(len(whole)):
         content = bytearray(whole)

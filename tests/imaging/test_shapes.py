@@ -44,7 +44,7 @@ def test_an_object_of_long_and_short_outlines():
 
 
 def test_the_work_grows_with_the_sides_and_not_faster(monkeypatch):
-    """Twice the points cross twice the columns; nothing is sorted."""
+    """Twice the points cross twice the columns; the work is linear, without sorting."""
     columns = []
     inner = long_outlines._columns
 
