@@ -36,7 +36,7 @@ def execute(args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume and args.overwrite:
-        raise argparse.ArgumentError(None, "--resume continues the training that --overwrite would replace: use one")
+        raise argparse.ArgumentError(None, "--resume continues the training that --overwrite would replace: give one")
     if args.resume:
         cfg.resume = True
         # MMEngine reads load_from as the checkpoint to resume; the runner starts from this one if there is none.

@@ -201,12 +201,12 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch, iteration, 
     assert not (tmp_path / "training.lock").exists()
 
 
-def test_the_message_of_ctrl_c_is_printed(capsys):
+def test_the_message_of_ctrl_c_is_printed(capfd):
     def stopped():
         raise KeyboardInterrupt("the last checkpoint is iter_2.pth")
 
     assert run(stopped) == 130
-    assert capsys.readouterr().err == "interrupted: the last checkpoint is iter_2.pth\n"
+    assert capfd.readouterr().err == "interrupted: the last checkpoint is iter_2.pth\n"
 
 
 def test_a_second_quickstart_replaces_the_first_and_no_other_training(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ def _quiet(monkeypatch):
 
 
 def damaged(path):
-    """Yield copies of the file with one flipped bit, for each of its bytes."""
+    """Flip one bit of the file in each of its bytes in turn; yield the position."""
     whole, bits = path.read_bytes(), random.Random(0)
     for place in range(len(whole)):
         content = bytearray(whole)
