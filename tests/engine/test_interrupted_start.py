@@ -19,6 +19,7 @@ ARGUMENTS = {
     "browse_dataset.py": [CONFIG],
     "check_data.py": [CONFIG],
     "download.py": ["sam_vit_b"],
+    "estimate_memory.py": [CONFIG],
     "evaluate_masks.py": ["shadow", "--pred", "x", "--gt", "x"],
     "export_onnx.py": [CONFIG, "none", "--out", "x.onnx"],
     "export_weights.py": [CONFIG, "none", "--layout", "hf", "--out", "x"],
