@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Time automatic masks: samplug's MaskGenerator beside a plain loop over the same model, as the published ones do it.
+"""Time automatic masks: samplug's MaskGenerator against a plain loop over the same model, as in the published code.
 
 python benchmarks/generation.py [--arch hiera_t] [--img-size 1024] [--image 1024] [--points 32] [--pass 0.3]
 
-The plain loop predicts all masks of a batch, resizes them to the image, filters, and moves the run lengths of each
-batch to the host. Weights are random: the thresholds are set so that a given share of the masks passes the one of
-predicted IoU, and half of these the one of stability. Both must find the same masks.
+The plain loop predicts all masks of a batch, resizes them to the image, filters them, and copies the run lengths of
+each batch to the host. Weights are random; thresholds are chosen so that a given share of the masks passes the
+predicted IoU, and half of these the stability score. Both must find the same masks.
 """
 
 import argparse
@@ -37,11 +37,9 @@ def main() -> None:
     parser.add_argument("--image", type=int, default=1024, help="side of the image")
     parser.add_argument("--points", type=int, default=32, help="points a side")
     parser.add_argument(
-        "--pass", dest="share", type=float, default=0.3, help="share of masks with a good predicted IoU"
+        "--pass", dest="share", type=float, default=0.3, help="share of masks that pass the predicted IoU"
     )
-    parser.add_argument(
-        "--single", action="store_true", help="one mask for each point, as TextureSAM, in place of three"
-    )
+    parser.add_argument("--single", action="store_true", help="one mask for each point instead of three, as TextureSAM")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, help="default: torch's choice")
     args = parser.parse_args()
@@ -109,7 +107,7 @@ def _model(arch: str, img_size: int) -> Any:
 
 
 def _generator(model: Any, image: np.ndarray, args: argparse.Namespace) -> MaskGenerator:
-    """Return a generator whose thresholds let the wanted shares of masks pass."""
+    """Return a generator with thresholds that the given shares of masks pass."""
     with torch.inference_mode():
         embedding = model.embed(image)
         points = point_grid(min(args.points, 16)) * args.image
@@ -128,7 +126,7 @@ def _generator(model: Any, image: np.ndarray, args: argparse.Namespace) -> MaskG
 
 
 def _plain(model: Any, image: np.ndarray, generator: MaskGenerator) -> list[str]:
-    """Generate masks batch by batch, all of a batch at the image's size; return their run lengths."""
+    """Generate masks batch by batch at the image's size; return their run lengths."""
     own = generator.settings
     embedding = model.embed(image)
     height, width = image.shape[:2]

@@ -1,7 +1,7 @@
-"""Measure how long commands take until they say something.
+"""Measure the time from the start of a command to its first line of output.
 
-Each command is started several times; the processor time of its process, when its first line arrives, is compared with
-that of ``python -c "import torch"`` in the same run. Commands that go on are stopped after their first line.
+Each command is started several times. The processor time at its first line is compared with the time of
+``python -c "import torch"`` in the same run. Commands are stopped after their first line.
 
     python benchmarks/startup.py [--repeats 3]
 """
@@ -33,7 +33,7 @@ UNTIL = {"samplug train quickstart, first iteration": "Saving checkpoint"}
 
 
 def seconds(arguments: list[str], until: str, folder: Path) -> float:
-    """Return the processor time of a Python process at its first line that contains a text."""
+    """Return the processor time of a Python process at the first line that contains ``until``."""
     process = subprocess.Popen(
         [sys.executable, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -51,7 +51,7 @@ def seconds(arguments: list[str], until: str, folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="the fastest of them counts")
+    parser.add_argument("--repeats", type=int, default=3, help="number of starts; the fastest counts")
     repeats = parser.parse_args().repeats
     width = max(map(len, COMMANDS))
     print(f"{'command':{width}}  CPU s  ratio")

@@ -15,7 +15,7 @@ from samplug.models.prompts import center_click, tight_boxes
 from samplug.visualization import compare_sheet, draw_overlay
 
 _SIZE = (480, 480)
-_SCALE = 2  # pixels of the rendering for each pixel of the picture
+_SCALE = 2  # supersampling factor
 _SUN = np.array([-0.62, -0.45, 0.52])
 _STONES = 34
 _COLOURS = ((0.34, 0.36, 0.40), (0.24, 0.25, 0.28), (0.30, 0.38, 0.50), (0.46, 0.50, 0.54), (0.22, 0.27, 0.38))  # BGR
@@ -46,7 +46,7 @@ def render(seed: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 def clouds(draw: np.random.Generator, shape: tuple[int, int], scales: tuple[int, ...]) -> Map:
-    """Return smooth noise of mean 0 and deviation 1, the sum of waves of some lengths in pixels."""
+    """Return smooth noise with mean 0 and standard deviation 1; ``scales`` are lengths in pixels."""
     total: Any = 0
     for scale in scales:
         small = draw.normal(size=(shape[0] // scale + 3, shape[1] // scale + 3)).astype(np.float32)
@@ -55,12 +55,12 @@ def clouds(draw: np.random.Generator, shape: tuple[int, int], scales: tuple[int,
 
 
 def grain(draw: np.random.Generator, shape: tuple[int, int]) -> Map:
-    """Return noise from pixel to pixel."""
+    """Return noise without spatial correlation."""
     return draw.normal(size=shape).astype(np.float32)
 
 
 def places(draw: np.random.Generator, shape: tuple[int, int]) -> list[tuple[float, float, float]]:
-    """Return rows, columns and radii of stones that hardly overlap; the largest, first, lies near the middle."""
+    """Return (row, column, radius) of stones with little overlap; the first is the largest, near the centre."""
     found = [(shape[0] * 0.53, shape[1] * 0.47, shape[0] * 0.175)]
     for _ in range(4000):
         y, x = draw.uniform(0, shape[0]), draw.uniform(0, shape[1])
@@ -76,7 +76,7 @@ def places(draw: np.random.Generator, shape: tuple[int, int]) -> list[tuple[floa
 def pebble(
     draw: np.random.Generator, shape: tuple[int, int], y: float, x: float, radius: float
 ) -> tuple[Map, NDArray[np.bool_]]:
-    """Return the height of a stone, half sunk into the sand, and where it is."""
+    """Return the height map of a stone half sunk into the sand, and its mask."""
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     turn, flat = draw.uniform(0, np.pi), draw.uniform(0.68, 0.95)
     across = (columns - x) * np.cos(turn) + (rows - y) * np.sin(turn)
@@ -94,7 +94,7 @@ def pebble(
 
 
 def shade(height: Map, colour: NDArray[Any]) -> NDArray[np.float32]:
-    """Light a height map by the sun, with cast shadows, and by the sky."""
+    """Shade a height map with sunlight, cast shadows and skylight."""
     sun = _SUN / np.linalg.norm(_SUN)
     dy, dx = np.gradient(cv2.GaussianBlur(height.astype(np.float32), (0, 0), 0.8))
     normal = np.dstack([-dx, -dy, np.ones_like(dx)])

@@ -1,6 +1,6 @@
-"""Write docs/names.md: the public names with signature and summary, readable in a repository browser.
+"""Write docs/names.md, a list of public names with signature and summary.
 
-``python docs/list_names.py`` writes the page; a test compares it.
+``python docs/list_names.py`` writes the page; a test checks that it is up to date.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Heading and package.
+# Headings and packages.
 PACKAGES = (
     ("Predicting and estimating", "samplug.apis"),
     ("Models", "samplug.models"),
@@ -33,8 +33,8 @@ PACKAGES = (
 )
 _HEAD = """# Public names
 
-Each name with its arguments and the first line of its description. [The API](api.md) has the whole descriptions once
-the site is built (`make docs`); in the code, `help(NAME)` prints them. Arguments without a default are required.
+Names with their arguments and the first line of their description. For the full descriptions build the site
+(`make docs`, [API](api.md)), or call `help(NAME)` in Python. Arguments without a default are required.
 `python docs/list_names.py` writes this page.
 """
 
@@ -58,7 +58,7 @@ def _section(heading: str, package: str) -> Iterator[str]:
 
 
 def _methods(owner: type) -> Iterator[tuple[str, Any]]:
-    """Yield the public functions of a class that are described in it."""
+    """Yield the public methods with a docstring that a class defines."""
     for name, value in vars(owner).items():
         function = getattr(value, "__func__", value)
         if not name.startswith("_") and inspect.isfunction(function) and function.__doc__:

@@ -5,7 +5,7 @@ Importing the package registers the ``samplug`` scope; components are imported w
 
 from samplug.utils import interruption
 
-interruption.install_in_commands()  # before all that takes time
+interruption.install_in_commands()  # before the slow imports
 
 from samplug import moved, registry  # noqa: E402
 from samplug.utils import late_imports  # noqa: E402

@@ -38,7 +38,7 @@ RUNNER_KEYS = frozenset((
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _SUFFIXES = (".py", ".json", ".yaml", ".yml")
-# Settings whose default a config need not write down.
+# Places of settings that a config may leave at their defaults.
 _KNOWN_PLACES = {
     "loss": "model.loss",
     "seed": "randomness.seed",
@@ -57,10 +57,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config file and apply command-line options.
 
     Args:
-        path: A text-style Python config, json or yaml; ``PACKAGE::FILE``, a file of the ``configs`` folder of samplug
-            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. A variable
-            that a Python config sets to a plain value (numbers, strings, None, lists and tuples of them) has that value
-            in its bases too, except in those of other packages.
+        path: A text-style Python, JSON or YAML config; ``PACKAGE::FILE``, a file of the ``configs`` folder of samplug
+            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. If a
+            Python config sets a variable to a plain value (numbers, strings, None, lists and tuples of these), its
+            bases use that value too, except bases in other packages.
         options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a
             plain variable replaces the declared value; every key is merged afterwards as MMEngine does.
 
@@ -245,8 +245,8 @@ class _Rewriter:
             file = (packaged_config(base, user) if "::" in base else path.parent / base).resolve()
             if not file.is_file():
                 raise ConfigError(f"config: {file}{user} does not exist")
-            if "::" in base and not base.startswith(OWN_PACKAGE):  # MMEngine gives its parts the package's scope
-                # MMEngine asks for the distribution, which may have another name (onedl-mmsegmentation).
+            if "::" in base and not base.startswith(OWN_PACKAGE):  # MMEngine builds its parts in the package's scope
+                # MMEngine looks up the distribution, whose name may differ (onedl-mmsegmentation).
                 package = base.partition("::")[0]
                 MODULE2PACKAGE[package] = package
                 result.append(base)
@@ -325,7 +325,7 @@ def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[
 
 
 def _can_replace(value: Any, declared: ast.expr | None) -> bool:
-    """Return False for a dict where a base declares anything but a plain value: it may be a dict, to be merged."""
+    """Return False for a dict unless a base declares a plain value: other declarations may be dicts, to be merged."""
     if not isinstance(value, dict):
         return True
     try:
@@ -365,7 +365,7 @@ def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
         return
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return
-    if isinstance(old, str) and isinstance(new, dict):  # the name of a rule, or the rule: mask_values
+    if isinstance(old, str) and isinstance(new, dict):  # mask_values is the name of a rule, or a rule
         return
     raise ConfigError(
         f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} "
@@ -384,7 +384,7 @@ def _check_names(cfg: Config, options: Mapping[str, Any], path: Path) -> None:
 
 
 def _places(cfg: Config, key: str) -> list[str]:
-    """Return the dotted places of a key in what a Runner reads, the shortest first; else a well-known place."""
+    """Return the dotted places of a key in the sections that a Runner reads, the shortest first; else a known place."""
     sections = {name: section for name, section in cfg.to_dict().items() if name in RUNNER_KEYS}
     places = [place for place in _dotted(sections) if place.rpartition(".")[2] == key]
     known = _KNOWN_PLACES.get(key, "")
@@ -394,7 +394,7 @@ def _places(cfg: Config, key: str) -> list[str]:
 
 
 def _dotted(value: Any, place: str = "") -> Iterator[str]:
-    """Yield the dotted keys within a value; those of pipelines, which nobody sets on a command line, are left out."""
+    """Yield the dotted keys within a value; keys of pipelines, which are not set on a command line, are left out."""
     inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, part in inner:
         here = f"{place}.{key}" if place else str(key)

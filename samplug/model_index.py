@@ -1,4 +1,4 @@
-"""Find published configs and weights by name, from the metafiles beside the configs, and configs of packages."""
+"""Find published configs and weights by name in the metafiles beside the configs, and configs of packages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import yaml
 from samplug.utils.errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).parent
-OWN_PACKAGE = "samplug::"  # names configs of a checkout too
+OWN_PACKAGE = "samplug::"  # also for configs of a checkout
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def packaged_config(name: str, user: str = "") -> Path:
     """Return the file of a config ``PACKAGE::FILE``, MMEngine's form for configs of an installed package.
 
     Args:
-        name: The name.
-        user: Words for messages that follow the name, as ``', a _base_ of my.py,'``.
+        name: Name of the config.
+        user: Text that follows the name in messages, such as ``', a _base_ of my.py,'``.
 
     Raises:
-        ConfigError: No such package is installed, it was installed without configs, or it has no such file.
+        ConfigError: The package is not installed, was installed without configs, or has no such file.
     """
     package, _, file = name.partition("::")
     if name.startswith(OWN_PACKAGE):
@@ -82,7 +82,7 @@ def packaged_config(name: str, user: str = "") -> Path:
     else:
         spec = find_spec(package) if package.isidentifier() else None
         if spec is None or spec.origin is None:
-            raise ConfigError(f"config: {name}{user.rstrip(',')}: no package {package!r} is installed")
+            raise ConfigError(f"config: {name}{user.rstrip(',')}: the package {package!r} is not installed")
         folder = Path(spec.origin).parent / ".mim" / "configs"
         if not folder.is_dir():
             raise ConfigError(

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FileServer:
-    """A loopback file server that understands ranges, tells versions apart by an ETag, and can cut connections.
+    """Loopback file server that supports ranges and ETags, and can close connections early.
 
     Args:
         content: The file, at any path without ``missing``; may be replaced between requests.

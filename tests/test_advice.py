@@ -32,7 +32,7 @@ VALUES: dict[str, Any] = dict(
 
 
 def messages(*folders: str) -> Iterator[str]:
-    """Texts of the code, without docstrings; values of f-strings are 0."""
+    """Yield the string constants of the code, without docstrings; values in f-strings become 0."""
     for folder in folders:
         for file in sorted((ROOT / "samplug" / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -43,7 +43,7 @@ def messages(*folders: str) -> Iterator[str]:
 
 
 def advised(kind: type) -> dict[str, Any]:
-    """Settings of a dataset that messages about files name, besides those that a config sets for each part."""
+    """Return the dataset settings that messages name, except settings that differ between parts."""
     owners = [parent for parent in kind.__mro__ if parent.__module__.startswith("samplug.")]
     parameters = {name for parent in owners for name in inspect.signature(parent.__init__).parameters}
     parameters |= {"ann_file"} if kind is BinarySegDataset else set()
@@ -60,7 +60,7 @@ def datasets(config: str | Path, options: dict[str, Any] | None = None) -> list[
 
 
 def check_that_they_reach(config: str, settings: dict[str, Any], folder: Path) -> None:
-    """Set them on the command line, and as variables of a config based on this one."""
+    """Check settings on the command line, and as variables of a derived config."""
     lines = [f"_base_ = {str(ROOT / config)!r}"]
     for key, value in settings.items():
         items = ", ".join(f"{name}={part!r}" for name, part in value.items()) if isinstance(value, dict) else ""
@@ -88,7 +88,7 @@ def test_published_sets_follow_what_messages_about_their_files_advise(name, tmp_
 
 
 def printed(text: str) -> Iterator[tuple[str, str]]:
-    """Key and value of the advice in a message, where the value is complete."""
+    """Yield key and value of each complete setting in a message."""
     for key, value in re.findall(r"\b([a-z_]+)=('[^']*'|True|dict\([^()]*\))", text):
         if "..." not in value and "r, g, b" not in value:
             yield key, value

@@ -249,7 +249,7 @@ MMSEG = "mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py"
 
 
 def test_a_config_of_another_package(tmp_path):
-    """Whatever its distribution is called; as a base its parts have the package's scope."""
+    """The distribution may have another name; as a base, its components are built in the package's scope."""
     (tmp_path / "derived.py").write_text(f"_base_ = {MMSEG!r}\nmodel = dict(decode_head=dict(num_classes=2))\n")
     derived = load_config(tmp_path / "derived.py", {"model.backbone.depth": 18})
     assert derived.model.decode_head.type == "FCNHead"
@@ -262,8 +262,8 @@ def test_a_config_of_another_package(tmp_path):
     ("name", "message"),
     [
         (MMSEG.replace("4xb2", "4xb3"), "does not exist; did you mean fcn/fcn_r50-d8_4xb2-40k"),
-        ("mmfoo::a/b.py", "mmfoo::a/b.py.*: no package 'mmfoo' is installed"),
-        ("::b.py", "no package '' is installed"),
+        ("mmfoo::a/b.py", "mmfoo::a/b.py.*: the package 'mmfoo' is not installed"),
+        ("::b.py", "the package '' is not installed"),
         ("yaml::a/b.py", "yaml is installed without its configs"),
         ("samplug::quickstat.py", "does not exist; did you mean quickstart.py"),
     ],

@@ -40,7 +40,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_writer_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, writer):
-    """The disk is full when the content is flushed, the last moment at which it can be told."""
+    """The disk is full when the content is flushed, the last moment at which the system reports it."""
     target = tmp_path / "results.txt"
     for suffix in (".txt", ".png", ".py"):
         target.with_suffix(suffix).write_text("old")
@@ -75,7 +75,7 @@ def test_the_message_says_how_much_is_needed_and_free(tmp_path, monkeypatch):
 
 
 def test_a_limit_of_the_size_of_files(tmp_path):
-    """A real one: the system refuses in the middle of a file."""
+    """With a real limit, the system refuses to write in the middle of a file."""
     code = (
         "import resource, sys\nfrom samplug.utils.files import write_text\nfrom samplug.utils.errors import DataError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\nwrite_text(sys.argv[1], 'x' * 4000)\n"
@@ -117,7 +117,7 @@ def test_errors_of_other_writers_get_a_name(tmp_path):
     ):
         full()
     with (
-        pytest.raises(WriteError, match=r"events\.json cannot be written: .*cannot be changed there"),
+        pytest.raises(WriteError, match=r"events\.json cannot be written: .*the disk is read-only"),
         full_disks_named(tmp_path / "work"),
     ):
         raise OSError(errno.EROFS, "Read-only file system", "events.json")
@@ -131,7 +131,7 @@ def test_errors_of_other_writers_get_a_name(tmp_path):
 
 
 def test_curves_and_logs_cost_one_line(tmp_path, monkeypatch, capsys):
-    """A training goes on without them; its checkpoints have errors of their own."""
+    """Training continues without logs and curves; checkpoints raise their own errors."""
     backend = LocalVisBackend(str(tmp_path / "vis"))
     backend.add_config(Config(dict(a=1)))
     backend.add_scalar("loss", 1.0, step=1)
@@ -192,14 +192,14 @@ print("limit", resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("hard", [20, 300])
 def test_a_small_limit_of_open_files(tmp_path, hard):
-    """It is raised as far as the system allows; otherwise the error comes before processes wait for each other."""
+    """The limit is raised as far as the system allows; otherwise an error is raised before workers block."""
     (tmp_path / "limited.py").write_text(LIMITED)
     done = run_python(tmp_path / "limited.py", hard, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     lines = done.stdout.splitlines()
     assert len(lines) >= 5, done.stderr
     if hard == 20:
         assert lines[0].startswith("error data: num_workers=2 with batch_size=4 needs about 32 open files beside the")
-        assert "this process may open 20: raise the limit (ulimit -n 4096), or set num_workers=0" in lines[0]
+        assert "the limit is 20: raise it (ulimit -n 4096), or set num_workers=0" in lines[0]
         assert lines[1].startswith("error scoring in 8 processes needs about 24 open files")
     else:
         assert lines[:2] == ["done 2", "scored {0: 0, 1: 1, 2: 2}"]
@@ -253,7 +253,7 @@ for limit in (size - 1, size - 200, size // 2, 10):
 
 
 def test_a_geotiff_is_whole_or_missing(tmp_path):
-    """GDAL itself does not tell that the end of a file could not be written."""
+    """GDAL does not report that the end of a file could not be written."""
     pytest.importorskip("rasterio")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", GEOTIFF], cwd=tmp_path, capture_output=True, text=True, timeout=100,

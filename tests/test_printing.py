@@ -27,7 +27,7 @@ sys.exit(code)
 
 @pytest.mark.parametrize("case", ["cp1252", "utf-8", "closed pipe", "full disk", "closed"])
 def test_a_command_outlives_its_output(tmp_path, case):
-    """Encodings that lack the characters, names that are no text, ``| head``, a full disk, ``>&-``."""
+    """Encodings without the characters, names that are not UTF-8, ``| head``, a full disk, ``>&-``."""
     encoding = case if "-" in case or case.startswith("cp") else "cp1252"
     env = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     command = [sys.executable, "-c", CODE]

@@ -73,7 +73,7 @@ def test_template(here):
 
 
 def test_other_blocks_of_the_page(tmp_path):
-    """Mask values, a test set of its own, and the small base."""
+    """Mask values, a separate test set, and the small base."""
     values, own, small, *_ = blocks("python")
     folder = tmp_path / "projects/my_task"
     shutil.copytree(ROOT / "projects/small", tmp_path / "projects/small")

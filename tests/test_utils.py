@@ -69,7 +69,7 @@ def test_lists_in_messages():
 
 @pytest.mark.parametrize("first", ["before", "inside"])
 def test_warnings_are_logged_again_after_quiet_imports(capsys, first):
-    """MMEngine's loggers remember which levels are on, and where they write."""
+    """MMEngine's loggers cache levels and streams."""
     if first == "before":
         MMLogger.get_instance("quiet-before").setLevel("INFO")
     with quiet_optional_operators():
@@ -99,7 +99,7 @@ def test_names_are_printable(name, text):
 
 
 def test_texts_with_any_name_are_written(tmp_path):
-    """JSON gives the name back."""
+    """JSON reads the same name back."""
     name = "caf\udce9 \u65e5.jpg"
     for ascii_only in (True, False):
         write_text(tmp_path / "a.json", json.dumps({"name": name}, ensure_ascii=ascii_only))

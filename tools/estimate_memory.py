@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Estimate the memory and the operations of a config, without weights, data and a GPU."""
+"""Estimate the memory and the operations of a config, without weights, data or a GPU."""
 
 import sys
 

@@ -23,7 +23,7 @@ test_pipeline = [
     dict(type='LoadBinaryMask'),
     dict(type='PackSegInputs'),
 ]
-# Views of a test with `tools/test.py --tta`: the image, and its mirror images.
+# Test-time augmentation of `tools/test.py --tta`: the image and its mirror images.
 tta_flips = ['horizontal']
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [

@@ -26,8 +26,8 @@ log_level = 'INFO'
 randomness = dict(seed=0)
 load_from = None
 resume = False
-# If the newest checkpoint cannot be read, resume from the one before it, with a warning; False raises an error.
+# If the newest checkpoint cannot be read, resume from an older checkpoint with a warning; False raises an error.
 resume_fall_back = True
-# Learning rates, schedules and settings of the optimiser in a resumed run: those of the 'checkpoint', or of this 'config'
-# at the checkpoint's iteration, as if the run had had it from the start (to train longer, or with another rate).
+# Source of learning rates, schedules and optimiser settings when a run is resumed: 'checkpoint' continues unchanged,
+# 'config' uses this config at the checkpoint's iteration (to train longer, or with another learning rate).
 resume_schedule = 'checkpoint'

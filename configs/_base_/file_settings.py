@@ -1,5 +1,5 @@
-# What the files of BinarySegDataset mean and what becomes of those that do not fit: one value for all sets of a config.
-# Errors about files name these settings (docs/data.md).
+# Rules for the files of BinarySegDataset, shared by all sets of a config: meaning of mask values, and handling of
+# files that do not fit. Error messages name these settings (docs/data.md).
 mask_values = 'auto'
 size_mismatch = 'stop'
 check = 'sample'

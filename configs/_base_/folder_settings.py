@@ -1,5 +1,5 @@
-# One folder of images and masks of your own, for all sets of a config: data_root/images and data_root/masks, paired by
-# name. All settings are explained in docs/data.md.
+# Your own folder of images and masks for all sets of a config: data_root/images and data_root/masks, paired by name.
+# docs/data.md explains all settings.
 _base_ = './file_settings.py'
 
 data_root = 'data/mine'

@@ -1,6 +1,6 @@
 """Interface for programs: ``init_model``, ``Inferencer``, ``Prediction``, ``Predictor``, ``estimate_memory``.
 
-Names are imported when they are first asked for.
+Names are imported on first access.
 """
 
 from importlib import import_module

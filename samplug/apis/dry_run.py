@@ -1,4 +1,4 @@
-"""Run a model on tensors without memory, and count the memory and the operations that real ones would take."""
+"""Run a model on fake tensors, and count the memory and the operations that real tensors would take."""
 
 import weakref
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-# Shapes -> operations; torch's counter knows the attention of GPUs only.
+# Operation counts for attention on the CPU; torch's counter covers only attention on GPUs.
 _CPU_ATTENTION = {
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
@@ -32,10 +32,10 @@ _CPU_ATTENTION = {
 
 
 class LiveBytes(TorchDispatchMode):
-    """Count the bytes of the storages that exist, each one once however many tensors view it.
+    """Count the bytes of live storages, each storage once however many tensors share it.
 
     Attributes:
-        now: Bytes that exist.
+        now: Bytes of the storages that are live.
         peak: Largest value of ``now`` so far.
     """
 
@@ -45,8 +45,8 @@ class LiveBytes(TorchDispatchMode):
         self._known: set[int] = set()
 
     def add(self, tensor: Tensor) -> None:
-        """Count the storage of a tensor until it is freed; storages of results are added by themselves."""
-        storage = tensor.untyped_storage()  # one object for all tensors of a storage
+        """Count the storage of a tensor until it is freed; storages of results are added automatically."""
+        storage = tensor.untyped_storage()  # the same object for all tensors that share it
         if id(storage) not in self._known:
             size = storage.nbytes()
             self._known.add(id(storage))
@@ -69,13 +69,13 @@ class LiveBytes(TorchDispatchMode):
 
 
 class _AssumedValues(TorchDispatchMode):
-    """Answer questions about values, which tensors without memory do not have.
+    """Assume values where code reads them, since fake tensors have none.
 
-    A number that is read is 0.5, 1 or True, and a mask selects everything, so that sizes are the largest possible.
+    Scalars are 0.5, 1 or True, and masks select everything, so that sizes are the largest possible.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is _device:  # most calls, as the device of a tensor without memory is asked again and again
+        if func is _device:  # most calls: the device of a fake tensor is read again and again
             return args[0].fake_device
         if func is _aten._local_scalar_dense.default:
             return 0.5 if args[0].is_floating_point() else args[0].dtype == torch.bool or 1
@@ -94,13 +94,13 @@ def _all_of(index: Tensor | None) -> list[Tensor | None]:
 
 @contextmanager
 def without_memory() -> Iterator[None]:
-    """Inside, tensors have shapes and types, but neither values nor memory."""
+    """Make tensors fake within the block: they have shapes and dtypes, but neither values nor memory."""
     with FakeTensorMode(), _AssumedValues():
         yield
 
 
 def live_bytes(model: nn.Module) -> LiveBytes:
-    """Return a counter, to be entered, that begins with a model's parameters, buffers and gradients."""
+    """Return a context manager that counts live bytes, starting with a model's parameters, buffers and gradients."""
     live = LiveBytes()
     for tensor in (*model.parameters(), *model.buffers()):
         live.add(tensor)
@@ -110,13 +110,13 @@ def live_bytes(model: nn.Module) -> LiveBytes:
 
 
 def operations() -> FlopCounterMode:
-    """Return a counter, to be entered, of floating point operations.
+    """Return a context manager that counts floating point operations.
 
-    It keeps tensors longer than they are needed, so bytes are counted in another run.
+    It keeps tensors alive longer than needed, so bytes are counted in a separate run.
     """
     return FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
 
 
 def materialised(model: nn.Module) -> nn.Module:
-    """Turn a model on torch's ``meta`` device, in place, into one of :func:`without_memory` on the CPU."""
+    """Move a model in place from torch's ``meta`` device to the CPU, within :func:`without_memory`."""
     return model._apply(lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu"))

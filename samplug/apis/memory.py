@@ -1,4 +1,4 @@
-"""Estimate the memory and the operations of a config's training and test, without weights, data and a GPU."""
+"""Estimate the memory and the operations of training and testing a config, without weights, data or a GPU."""
 
 import copy
 from collections.abc import Mapping
@@ -26,25 +26,25 @@ with quiet_optional_operators():
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Memory of one process in bytes, and its operations.
+    """Memory of one process in bytes, and its floating point operations.
 
     Attributes:
         input_size: (height, width) of the network's input.
         batch_size: Images in a training step.
-        amp: The training is in mixed precision.
-        objects: Objects in an image, for models that are trained with prompts.
+        amp: True for training in mixed precision.
+        objects: Objects per image, for models trained with prompts.
         parameters: Number of parameters.
-        trained: Number of those that are trained.
-        weights: Parameters and buffers.
-        gradients: Gradients of the trained parameters.
-        optimiser: States of the optimiser.
-        activations: Everything else that the forward pass leaves in memory for the backward pass, with the images.
-        train_peak: Most memory of a training step, all of the above and temporary tensors included.
-        train_image: Share of ``train_peak`` that each image of the batch adds.
-        test_peak: Most memory of a forward pass without gradients.
-        test_batch_size: Images in that pass.
-        train_flops: Floating point operations of a training step for an image, forward and backward.
-        test_flops: Floating point operations of the forward pass for an image. A multiplication and an addition are
+        trained: Number of trained parameters.
+        weights: Bytes of parameters and buffers.
+        gradients: Bytes of the gradients.
+        optimiser: Bytes of the optimiser's state.
+        activations: Bytes of the images and of the activations kept for the backward pass.
+        train_peak: Peak of a training step, including all of the above and temporary tensors.
+        train_image: Bytes that each image of the batch adds to ``train_peak``.
+        test_peak: Peak of a forward pass without gradients.
+        test_batch_size: Images in this forward pass.
+        train_flops: Floating point operations of a training step per image, forward and backward.
+        test_flops: Floating point operations of the forward pass per image. A multiplication and an addition count as
             two.
     """
 
@@ -66,7 +66,7 @@ class MemoryEstimate:
     test_flops: int
 
     def largest_batch(self, memory: float) -> int:
-        """Return the number of images whose training step takes at most ``memory`` bytes; 0 if there is none."""
+        """Return the largest batch size whose training step fits in ``memory`` bytes; 0 if no image fits."""
         return max(0, self.batch_size + int((memory - self.train_peak) // self.train_image))
 
 
@@ -77,21 +77,21 @@ def estimate_memory(
     objects: int | None = None,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> MemoryEstimate:
-    """Run a training step and a test of a config's model on tensors that have no memory, and count what they take.
+    """Estimate the memory and the operations of training and testing a config's model, from a run on fake tensors.
 
-    The model is built, its weights are not loaded. What a GPU needs beside tensors is not counted: its context,
-    workspaces of kernels, fragmentation, buckets of data parallelism; nor are masks at the images' own size. A
-    ``CachedEncoder`` counts as in its first epoch, when it computes.
+    The model is built, its weights are not loaded. Not counted: CUDA's context, workspaces of kernels, fragmentation,
+    buckets of data parallelism, and masks at the original size of the images. A ``CachedEncoder`` counts as in its
+    first epoch, in which it computes its features.
 
     Args:
         config: See :func:`init_model`, as is ``cfg_options``.
         batch_size: Images in a training step; None: as in the config.
         amp: Train in mixed precision (bfloat16); None: as in the config.
-        objects: Objects in an image, for models that are trained with prompts. None: the dataset's ``max_objects``, or
-            1.
+        objects: Objects per image, for models trained with prompts; None: the dataset's ``max_objects``, or 1.
 
     Raises:
-        ConfigError: The model cannot be built, trains no parameter, or states no input size; or a number is below 1.
+        ConfigError: The model cannot be built, has no trained parameter, or defines no input size; ``batch_size`` or
+            ``objects`` is below 1.
     """
     cfg = config_of(config, cfg_options)
     init_default_scope(cfg.get("default_scope", "samplug"))
@@ -127,7 +127,7 @@ def estimate_memory(
         raise ConfigError(
             f"memory: {type(model).__name__} cannot run on tensors without values: {str(error).splitlines()[0]}"
         ) from error
-    # The optimiser's update has temporary values for all parameters at once; activations are gone by then.
+    # The optimiser's update holds temporary tensors for all parameters at once; activations are freed by then.
     update = fixed["weights"] + 2 * gradients + fixed["optimiser"]
     return MemoryEstimate(
         input_size=case.size,
@@ -148,7 +148,7 @@ def estimate_memory(
 
 
 class _Case(NamedTuple):
-    """Settings of a training step."""
+    """Settings of the estimated training step."""
 
     size: tuple[int, int]
     objects: int
@@ -156,7 +156,7 @@ class _Case(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """Bytes of a training step."""
+    """Memory of a training step in bytes."""
 
     images: int
     activations: int
@@ -164,12 +164,12 @@ class _Step(NamedTuple):
 
 
 def _train(model: Any, images: int, keep_gradients: bool, case: _Case) -> _Step:
-    """Run a training step without the update; ``keep_gradients``: there are some of an earlier step already."""
+    """Run a training step without the update; ``keep_gradients``: keep the gradients of an earlier step in memory."""
     if not keep_gradients:
         model.zero_grad(set_to_none=True)
     with live_bytes(model) as live:
         before = live.now
-        data = _batch(model, images, case)  # held during the whole step, as in a training
+        data = _batch(model, images, case)  # kept during the whole step, as in training
         loss = _loss(model, data, case.amp)
         activations = live.now - before
         loss.backward()
@@ -184,7 +184,7 @@ def _train_operations(model: Any, case: _Case) -> int:
 
 @torch.no_grad()
 def _test(model: Any, size: tuple[int, int], batch_size: int) -> tuple[int, int]:
-    """Return the peak of a forward pass, and its operations for an image."""
+    """Return the peak memory of a forward pass, and its operations per image."""
     with live_bytes(model) as live:
         model(torch.zeros(batch_size, 3, *size), mode="tensor")
     with operations() as found:
@@ -222,12 +222,12 @@ def _most_objects(loader: Mapping[str, Any]) -> int:
 def _input_size(model: Any) -> tuple[int, int]:
     size = getattr(model.data_preprocessor, "size", None) or getattr(getattr(model, "backbone", None), "img_size", None)
     if size is None:
-        raise ConfigError("memory: the model states no input size: set data_preprocessor.size")
+        raise ConfigError("memory: the model defines no input size: set data_preprocessor.size")
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _without_data(model: Any) -> Any:
-    """Return a model's config without parts that read files or values: maps of a ``CachedEncoder``, central clicks."""
+    """Return a model's config without parts that need files or values: a ``CachedEncoder``, clicks at the centre."""
     backbone, prompts = model.get("backbone") or {}, model.get("train_prompts") or {}
     changes: dict[str, Any] = {}
     if str(backbone.get("type", "")).rpartition(".")[2] == "CachedEncoder":
@@ -238,7 +238,7 @@ def _without_data(model: Any) -> Any:
 
 
 def states_for_each_byte(optimizer: Mapping[str, Any] | None) -> float:
-    """Return the bytes of an optimiser's states for each byte of a parameter, from a step of a small one."""
+    """Return the bytes of an optimiser's state per byte of parameters, measured by a step on a small parameter."""
     parameter = nn.Parameter(torch.zeros(256, 256))
     built = OPTIMIZERS.build({**(optimizer or dict(type="AdamW")), "params": [parameter]})
     parameter.grad = torch.zeros_like(parameter)

@@ -17,7 +17,7 @@ PromptBatch = Sequence[ArrayLike | None] | None
 
 
 class PredictedMasks(NamedTuple):
-    """Masks for one prompt; boxes (B, 4), clicks (B, K, 2) or masks (B, 1, 4g, 4g) add a first axis of B objects.
+    """Masks for one prompt. Boxes (B, 4), clicks (B, K, 2) or masks (B, 1, 4g, 4g) of B objects add a first axis B.
 
     Attributes:
         masks: (M, H, W) bool; float32 logits with ``return_logits``.
@@ -32,7 +32,7 @@ class PredictedMasks(NamedTuple):
 
 
 class PredictedBatch(NamedTuple):
-    """Masks of several images: lists of what :class:`PredictedMasks` holds for each."""
+    """Masks of several images: the fields of :class:`PredictedMasks` as lists with an entry for each image."""
 
     masks: list[NDArray[Any]]
     scores: list[NDArray[np.float32]]
@@ -40,7 +40,7 @@ class PredictedBatch(NamedTuple):
 
 
 class Predictor:
-    """Interactive segmentation, called as ``SamPredictor`` and ``SAM2ImagePredictor`` are; for SAM and SAM 2 alike.
+    """Interactive segmentation with SAM and SAM 2, with the methods of ``SamPredictor`` and ``SAM2ImagePredictor``.
 
     ::
 
@@ -48,18 +48,18 @@ class Predictor:
         predictor.set_image(image)
         masks, scores, low_res = predictor.predict(point_coords=[[x, y]], point_labels=[1])
 
-    :meth:`embed` and ``predict(..., embedding=...)`` do without a current image. Predictors of one model may be used
-    from several threads, and so may one predictor that is given embeddings.
+    :meth:`embed` and ``predict(..., embedding=...)`` work without :meth:`set_image`. Several threads may use predictors
+    of one model, or one predictor with embeddings.
 
     Args:
         model: A :class:`PromptableSAM`; it is put into evaluation mode.
         mask_threshold: Logit above which a pixel is foreground. None: the ``threshold`` of the model's decoder, by
             default 0.
-        outside: Clicks and corners of boxes outside the image, also by a rounding error: ``'error'`` refuses them,
-            ``'clamp'`` moves them to the nearest place of its border.
+        outside: Handling of clicks and box corners outside the image, even by a rounding error: ``'error'`` raises an
+            error, ``'clamp'`` moves them to the nearest point of the border.
 
     Raises:
-        ConfigError: ``outside`` is neither.
+        ConfigError: ``outside`` is neither ``'error'`` nor ``'clamp'``.
     """
 
     def __init__(self, model: PromptableSAM, mask_threshold: float | None = None, outside: Outside = "error") -> None:
@@ -120,13 +120,13 @@ class Predictor:
 
         Args:
             image_list: (H, W, 3) uint8 each; their sizes may differ.
-            image_format: Order of the channels of all, ``'RGB'`` or ``'BGR'``.
+            image_format: Channel order of all images, ``'RGB'`` or ``'BGR'``.
 
         Returns:
             An embedding of each image, equal to that of :meth:`embed` up to rounding.
 
         Raises:
-            DataError: Another shape or type, no image, or an unknown format.
+            DataError: ``image_list`` is empty, an image has another shape or dtype, or ``image_format`` is unknown.
         """
         if image_format not in ("RGB", "BGR"):
             raise DataError(f"predictor: image_format={image_format!r} is neither 'RGB' nor 'BGR'")
@@ -207,22 +207,24 @@ class Predictor:
         return_logits: bool = False,
         embeddings: Sequence[ImageEmbedding] | None = None,
     ) -> PredictedBatch:
-        """Predict masks for prompts on each of several images, as SAM 2's ``predict_batch`` does.
+        """Predict masks for prompts on several images, as SAM 2's ``predict_batch`` does.
+
+        Each list of prompts has an entry for each image, as :meth:`predict` takes it, or None for no such prompt.
 
         Args:
-            point_coords_batch: ``point_coords`` of :meth:`predict` for each image, None for an image without; so are
-                the other prompts.
+            point_coords_batch: Clicks.
             point_labels_batch: Labels of the clicks.
             box_batch: Boxes.
             mask_input_batch: Logits of an earlier call.
-            multimask_output: See :meth:`predict`, as ``return_logits``.
+            multimask_output: See :meth:`predict`.
+            return_logits: See :meth:`predict`.
             embeddings: Result of :meth:`embed_batch`; None: the images of :meth:`set_image_batch`.
 
         Returns:
             Lists with an entry for each image.
 
         Raises:
-            DataError: No batch was set, a list has another length, or a prompt is wrong.
+            DataError: No batch was set, a list has another length than the batch, or a prompt is invalid.
         """
         embeddings = self._batch if embeddings is None else embeddings
         if embeddings is None:
@@ -234,7 +236,7 @@ class Predictor:
             if values is not None and len(values) != len(embeddings):
                 raise DataError(
                     f"predictor: {name}_batch has {len(values)} entries for {len(embeddings)} images: give one for "
-                    "each, None for an image without"
+                    "each image, None for no prompt"
                 )
         found = []
         for index, embedding in enumerate(embeddings):

@@ -1,4 +1,4 @@
-"""Prompts of a user as arrays: their types, shapes, values and places."""
+"""Convert prompts to arrays, and check their dtypes, shapes, values and coordinates."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ Outside = Literal["error", "clamp"]
 
 
 class PromptArrays(NamedTuple):
-    """Checked prompts, float32, in pixels of the image; shapes as in :meth:`Predictor.predict`."""
+    """Checked prompts, float32, in image pixels; shapes as in :meth:`Predictor.predict`."""
 
     points: NDArray[np.float32] | None
     labels: NDArray[np.float32] | None
@@ -21,7 +21,7 @@ class PromptArrays(NamedTuple):
 
     @property
     def many(self) -> bool:
-        """True if a first axis counts the objects."""
+        """True if the prompts have a first axis of objects."""
         axes = ((self.points, 3), (self.labels, 2), (self.boxes, 2), (self.mask, 4))
         return any(array is not None and array.ndim == ndim for array, ndim in axes)
 
@@ -38,16 +38,16 @@ def read_prompts(
     """Convert and check the prompts of :meth:`Predictor.predict`.
 
     Args:
-        points: Clicks, numbers of any type, as are the other prompts: lists, arrays, tensors on any device.
-        labels: Their labels.
+        points: Clicks. All prompts may be lists, arrays or tensors on any device, of numbers of any type.
+        labels: Labels of the clicks.
         boxes: Boxes.
-        mask: Logits.
+        mask: Mask logits.
         size: (height, width) of the image.
         side: Side of a mask prompt.
-        outside: ``'clamp'``: move places outside the image to its border. ``'error'``: refuse them.
+        outside: ``'clamp'`` moves points outside the image to its border, ``'error'`` raises an error.
 
     Raises:
-        DataError: A prompt is wrong.
+        DataError: A prompt is invalid.
     """
     point_array = _numbers("point_coords", points, (2, 3), 2)
     label_array = _labels(labels)
@@ -66,7 +66,7 @@ def _numbers(name: str, value: ArrayLike | None, ndims: tuple[int, int], last: i
     """Convert a prompt to float32.
 
     Raises:
-        DataError: It is not made of numbers, has another shape, or is not finite.
+        DataError: It does not consist of finite numbers, or has another shape.
     """
     if value is None:
         return None
@@ -75,13 +75,13 @@ def _numbers(name: str, value: ArrayLike | None, ndims: tuple[int, int], last: i
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "biufO":
-            raise TypeError(f"they are of type {array.dtype}")
-        with np.errstate(over="ignore"):  # infinite then, and refused below
+            raise TypeError(f"its dtype is {array.dtype}")
+        with np.errstate(over="ignore"):  # becomes infinite, refused below
             array = array.astype(np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"predictor: {name} cannot be read as an array of numbers: {error}") from error
     if array.ndim not in ndims or (last is not None and array.shape[-1] != last) or not array.size:
-        raise DataError(f"predictor: {name} has the shape {array.shape}, see Predictor.predict for what it should be")
+        raise DataError(f"predictor: {name} has the shape {array.shape}; Predictor.predict lists the shapes")
     if not np.isfinite(array).all():
         raise DataError(f"predictor: {name} has values that are not finite")
     return array
@@ -90,7 +90,7 @@ def _numbers(name: str, value: ArrayLike | None, ndims: tuple[int, int], last: i
 def _labels(value: ArrayLike | None) -> NDArray[Any] | None:
     labels = _numbers("point_labels", value, (1, 2), None)
     if labels is not None and not set(np.unique(labels)) <= {-1, 0, 1}:
-        raise DataError(f"predictor: point_labels are 1 or 0, these are {np.unique(labels)[:9].tolist()}")
+        raise DataError(f"predictor: point_labels must be 1 or 0, found {np.unique(labels)[:9].tolist()}")
     return labels
 
 
@@ -106,7 +106,7 @@ def _logits(value: ArrayLike | None, side: int) -> NDArray[Any] | None:
     kind = value.dtype if isinstance(value, torch.Tensor) else np.asarray(value).dtype
     if kind in (torch.bool, np.bool_):
         raise DataError(
-            "predictor: mask_input is a mask of bool, but logits are expected: give low_res[i][None] of an earlier "
+            "predictor: mask_input is a bool mask, but logits are expected: give low_res[i][None] of an earlier "
             "call, or for example 20.0 * mask - 10"
         )
     return mask
@@ -116,15 +116,15 @@ def _check_order(boxes: NDArray[Any] | None) -> None:
     for x0, y0, x1, y1 in () if boxes is None else boxes.reshape(-1, 4):
         if x1 < x0 or y1 < y0:
             raise DataError(
-                f"predictor: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) ends before it begins: give (x0, y0, x1, y1)"
+                f"predictor: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) has x1 < x0 or y1 < y0: give (x0, y0, x1, y1)"
             )
 
 
 def _inside(places: NDArray[Any] | None, size: tuple[int, int], outside: Outside) -> NDArray[Any] | None:
-    """Return points or boxes with all places (x, y) inside an image.
+    """Return points or boxes with all coordinates inside an image.
 
     Raises:
-        DataError: A place is outside, and ``outside`` is ``'error'``.
+        DataError: A coordinate is outside, and ``outside`` is ``'error'``.
     """
     if places is None:
         return None
@@ -135,7 +135,7 @@ def _inside(places: NDArray[Any] | None, size: tuple[int, int], outside: Outside
     if wrong.any():
         x, y = flat[wrong.argmax()]
         raise DataError(
-            f"predictor: ({x:.7g}, {y:.7g}) is outside the image of {size[1]}x{size[0]} pixels: give (x, y) in its "
-            "pixels; Predictor(..., outside='clamp') moves such places to its border"
+            f"predictor: ({x:.7g}, {y:.7g}) is outside the image of {size[1]}x{size[0]} pixels: give (x, y) in image "
+            "pixels, or use Predictor(..., outside='clamp') to move it to the border"
         )
     return places

@@ -1,4 +1,4 @@
-"""The weights in a checkpoint: where they are, and whether they are values that a model can take."""
+"""Find the state dict in a checkpoint, and check that a model can load its values."""
 
 from collections.abc import Mapping, Set
 from typing import Any
@@ -23,19 +23,20 @@ _COMPLEX = frozenset({torch.complex64, torch.complex128})
 
 
 def state_dict_of(checkpoint: Mapping[str, Any], origin: str = "the checkpoint") -> dict[str, Tensor]:
-    """Return the weights of a checkpoint: from its ``state_dict``, ``model`` or only mapping of tensors, if it has one.
+    """Return the state dict of a checkpoint.
 
-    Names that torch's wrappers add (``_orig_mod.``, ``module.`` of DataParallel) are removed.
+    It is the entry ``state_dict`` or ``model``, else the only mapping of tensors, else the checkpoint itself. Prefixes
+    of torch's wrappers (``_orig_mod.``, ``module.`` of DataParallel) are removed.
 
     Args:
-        checkpoint: The content of a file.
-        origin: Its source, for messages.
+        checkpoint: Content of a weight file.
+        origin: Source of the checkpoint, for messages.
 
     Returns:
-        Dense tensors on the CPU, of real or complex numbers or bools, each with a storage of its full size.
+        Dense tensors on the CPU, of real numbers, complex numbers or bools, each with a storage of its full size.
 
     Raises:
-        WeightsError: The checkpoint holds no weights, a key is not a string, or an entry is not such a tensor.
+        WeightsError: The checkpoint contains no weights, a key is not a string, or an entry is not a dense tensor.
     """
     place, found = _find(checkpoint, origin)
     if place:
@@ -55,7 +56,7 @@ def state_dict_of(checkpoint: Mapping[str, Any], origin: str = "the checkpoint")
 
 
 def _find(checkpoint: Mapping[Any, Any], origin: str) -> tuple[str, Mapping[Any, Any]]:
-    """Return the mapping that holds the weights, and its place; the place is empty for the checkpoint itself."""
+    """Return the key of the state dict and the state dict; the key is empty for the checkpoint itself."""
     place, found = "", checkpoint
     for _ in range(_DEPTH):
         inner = {key: value for key, value in found.items() if isinstance(value, Mapping)}
@@ -83,9 +84,9 @@ def _kinds(content: Mapping[Any, Any]) -> str:
 
 
 def _refuse_nested(state: Mapping[Any, Any], place: str) -> None:
-    """Raise a WeightsError for entries that hold values in another form than a tensor."""
+    """Raise a WeightsError for entries that nest values in other containers than tensors."""
     for key, value in state.items():
-        # Numbers, strings and None are left by some trainers, and are no weights.
+        # Some trainers leave numbers, strings and None in the state dict; these are not weights.
         if not isinstance(value, Tensor | str | bytes | int | float | None):
             raise WeightsError(
                 f"weights: {place} has an entry {str(key)[:80]!r} of type {type(value).__name__}, expected a tensor: "
@@ -94,15 +95,15 @@ def _refuse_nested(state: Mapping[Any, Any], place: str) -> None:
 
 
 def _fault(value: Tensor) -> str:
-    """Return what keeps a tensor from being a plain one, and what to do; an empty text if nothing does."""
+    """Return why a tensor is not a plain dense tensor, and the remedy; an empty string if it is one."""
     if value.is_meta:
-        return "a tensor of the meta device, without values: save the file again after its weights were loaded"
+        return "on the meta device, without values: load the weights before saving"
     if value.layout != torch.strided or value.is_nested:
         return f"a sparse or nested tensor ({value.layout}): save it with .to_dense()"
     if value.is_quantized:
         return f"quantized ({value.dtype}): save it with .dequantize()"
     if value.dtype not in _FLOATS | _INTEGERS | _COMPLEX | {torch.bool}:
-        return f"of {value.dtype}, which is no plain number: save it as float32"
+        return f"of the unsupported dtype {value.dtype}: save it as float32"
     held = value.untyped_storage().nbytes()
     if value.numel() * value.element_size() > held:
         claimed = gib(value.numel() * value.element_size())
@@ -113,23 +114,23 @@ def _fault(value: Tensor) -> str:
 def check_values(
     pairs: Mapping[str, tuple[Tensor, Tensor]], origin: str, may_be_infinite: Set[str] = frozenset()
 ) -> None:
-    """Check that tensors can be copied into those of a module without a change of meaning.
+    """Check that tensors can be copied into a module's tensors without changing their meaning.
 
     Args:
-        pairs: Name -> (value, tensor of the module).
+        pairs: Name -> (tensor of the file, tensor of the module).
         origin: Source of the values, for messages.
         may_be_infinite: Names whose values need not be finite.
 
     Raises:
-        WeightsError: Values are of another kind of number (floats, integers, complex numbers, bools), do not fit in
-            the module's dtype, or are not finite.
+        WeightsError: Values are of another kind (floats, integers, complex numbers, bools), do not fit the module's
+            dtype, or are not finite.
     """
     kinds = [name for name, (value, own) in pairs.items() if _kind(value) is not _kind(own)]
     if kinds:
         value, own = pairs[kinds[0]]
         raise WeightsError(
-            f"weights: {origin} holds {value.dtype} where the module has {own.dtype}: {listed(kinds, 4)}. These are "
-            "other values, such as those of a quantized model: take the file with the original weights"
+            f"weights: {origin} holds {value.dtype} where the module has {own.dtype}: {listed(kinds, 4)}. The values "
+            "have another meaning, as in a quantized model: use the file with the original weights"
         )
     broken = [
         name for name, (value, own) in pairs.items() if name not in may_be_infinite and not _representable(value, own)
@@ -155,7 +156,7 @@ def _representable(value: Tensor, own: Tensor) -> bool:
 
 @torch.no_grad()
 def is_finite(value: Tensor) -> bool:
-    """Return True if no element is NaN or infinite; True for tensors without values (device meta)."""
+    """Return True if no element is NaN or infinite; always True on the meta device."""
     if value.dtype in _COMPLEX:
         value = torch.view_as_real(value.resolve_conj())
     if value.dtype not in _FLOATS or not value.numel() or value.is_meta:

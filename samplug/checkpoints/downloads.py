@@ -1,4 +1,4 @@
-"""Downloads in the cache: one file for each address, one process at a time, checked against its hash."""
+"""Download weight files into the cache: one file per URL, one process at a time, checked against a hash."""
 
 import hashlib
 import json
@@ -23,12 +23,12 @@ from samplug.utils.errors import DataError
 from samplug.utils.files import write_text
 from samplug.utils.text import gib
 
-# Seconds that a process waits for one that downloads the same file, from the last byte that arrived.
+# Seconds without progress after which a process stops waiting for another process's download of the same file.
 _PATIENCE = 300.0
 _POLL = 1.0
-_SAFE = "%/:=&?~+!$,;'@()*"  # kept as they are in an address
-_LONGEST_NAME = 200  # characters; further endings are added
-# md5 prefixes, which Segment Anything's files have in their names.
+_SAFE = "%/:=&?~+!$,;'@()*"  # characters that are not percent-encoded
+_LONGEST_NAME = 200  # in characters; suffixes such as .part are added
+# Segment Anything's file names contain a prefix of their MD5 hash.
 _OFFICIAL_MD5 = {
     "sam_vit_b_01ec64.pth": "01ec64",
     "sam_vit_l_0b3195.pth": "0b3195",
@@ -37,7 +37,7 @@ _OFFICIAL_MD5 = {
 
 
 class _Address(NamedTuple):
-    """An address, the name of its file, and the hash that the file must have (``expected`` is empty if unknown)."""
+    """A URL, its file name, and the expected hash of the file (``expected`` is empty if unknown)."""
 
     source: str
     url: str
@@ -47,9 +47,9 @@ class _Address(NamedTuple):
 
 
 def fetch_url(source: str) -> Path:
-    """Return the cached file of an http(s) address, see :func:`samplug.checkpoints.fetch`."""
+    """Return the cached file of an http(s) URL, see :func:`samplug.checkpoints.fetch`."""
     address = _parse(source)
-    # The folder depends on the address, so files of the same name from two hosts are kept apart.
+    # The folder depends on the URL, so files of the same name from two hosts are kept apart.
     folder = cache_dir() / hashlib.sha256(urldefrag(source).url.encode()).hexdigest()[:12]
     path = folder / address.name
     if not path.is_file():
@@ -63,31 +63,31 @@ def fetch_url(source: str) -> Path:
             if not os.path.lexists(path):
                 _download(address, path)
     if not path.is_file():
-        raise WeightsError(f"weights: {path}, the place of {source} in the cache, is no file: remove it")
+        raise WeightsError(f"weights: {path}, the place of {source} in the cache, is not a file: remove it")
     _check_cached(path, address)
     return path
 
 
 def _parse(source: str) -> _Address:
-    """Take an address apart.
+    """Parse a URL with an optional hash.
 
     Raises:
-        WeightsError: It is malformed, or the hash behind ``#`` is.
+        WeightsError: The URL or the hash after ``#`` is malformed.
     """
     try:
         url, fragment = urldefrag(source)
         parts = urlsplit(url)
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError as error:
-        raise WeightsError(f"weights: {source[:200]!r} is no valid address: {first_line(error)}") from error
+        raise WeightsError(f"weights: {source[:200]!r} is not a valid address: {first_line(error)}") from error
     if parts.username or parts.password:
         raise WeightsError(
-            "weights: an address with a user name or password is not fetched, since logs and errors would show it: "
+            "weights: addresses with a user name or password are refused, since logs and errors would show them: "
             "download the file by other means, and give its path"
         )
     if not host or re.search(r"[\s\x00-\x1f\x7f\\]", source):
         fault = "it has white space, control characters or backslashes: write %20 and similar" if host else "no host"
-        raise WeightsError(f"weights: {source[:200]!r} is no valid address: {fault}")
+        raise WeightsError(f"weights: {source[:200]!r} is not a valid address: {fault}")
     name = Path(parts.path).name
     if name in ("", "..") or len(name.encode()) > _LONGEST_NAME:
         raise WeightsError(f"weights: {source[:200]} does not end in a file name of up to {_LONGEST_NAME} bytes")
@@ -106,13 +106,13 @@ def _expected_hash(name: str, fragment: str, source: str) -> tuple[str, str]:
         return algorithm, digest.lower()
     if name in _OFFICIAL_MD5:
         return "md5", _OFFICIAL_MD5[name]
-    # The convention of torch.hub and OpenMMLab; eight decimal digits may be a date.
+    # Convention of torch.hub and OpenMMLab; eight decimal digits may be a date.
     hub_style = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)
     return "sha256", hub_style[1] if hub_style else ""
 
 
 def _download(address: _Address, path: Path) -> None:
-    """Download a file, check it, and give it its name; what does not pass the checks is deleted."""
+    """Download a file to a temporary name, check it and rename it; a file that fails a check is deleted."""
     part = path.with_name(f"{path.name}.part")
     transfer(address.url, part)
     try:
@@ -122,7 +122,7 @@ def _download(address: _Address, path: Path) -> None:
         if not found.startswith(address.expected):
             raise WeightsError(
                 f"weights: {address.source}: the download has {address.algorithm} {found}, expected "
-                f"{address.expected}...; it was deleted, try again or check the address"
+                f"{address.expected}...; it was deleted: try again, or check the address"
             )
     except WeightsError as error:
         part.unlink()
@@ -131,13 +131,13 @@ def _download(address: _Address, path: Path) -> None:
 
 
 def _check_cached(path: Path, address: _Address) -> None:
-    """Compare a cached file with its hash; it is never deleted, since the address may be wrong and the file right.
+    """Compare a cached file with the expected hash. The file is never deleted: the hash in the URL may be wrong.
 
-    The hash of a zip file is computed once, as long as its size and time stay the same: its own checksums are compared
-    whenever it is read. Others are hashed each time.
+    Zip files are hashed once, as long as size and modification time stay the same, since their own checksums are
+    compared at each reading. Other files are hashed each time.
 
     Raises:
-        WeightsError: They differ.
+        WeightsError: The hash differs.
     """
     if not address.expected:
         return
@@ -167,7 +167,7 @@ def _notes(path: Path) -> Path:
 
 
 def _remembered(path: Path, algorithm: str) -> str:
-    """Return the hash of a file that has not changed since it was computed, or an empty text."""
+    """Return the stored hash of a file that has not changed since, or an empty string."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         notes, stat = json.loads(_notes(path).read_bytes()), path.stat()
         if (notes["size"], notes["time"]) == (stat.st_size, stat.st_mtime_ns):
@@ -177,17 +177,19 @@ def _remembered(path: Path, algorithm: str) -> str:
 
 def _remember(path: Path, algorithm: str, digest: str) -> None:
     stat = path.stat()
-    with suppress(DataError):  # a cache that others fill may be read-only
+    with suppress(DataError):  # a shared cache may be read-only
         write_text(_notes(path), json.dumps({"size": stat.st_size, "time": stat.st_mtime_ns, algorithm: digest}))
 
 
 @contextmanager
 def _locked(path: Path, source: str) -> Iterator[None]:
-    """Let one process of all machines that share the cache download a file; the others wait as long as it grows.
+    """Lock a file so that only one process downloads it, also among machines that share the cache.
+
+    Other processes wait as long as the download grows.
 
     Raises:
         WeightsError: Another process holds the lock and has received nothing for :data:`_PATIENCE` seconds, or the lock
-            cannot be made.
+            file cannot be created.
     """
     from filelock import FileLock, Timeout
 
@@ -207,7 +209,7 @@ def _locked(path: Path, source: str) -> Iterator[None]:
                 told = True
             if time.monotonic() - since > _PATIENCE:
                 raise WeightsError(
-                    f"weights: {source}: {who} and has received nothing for {_PATIENCE:g} s: end it, and run again"
+                    f"weights: {source}: {who} and has received nothing for {_PATIENCE:g} s: stop it, and run again"
                 ) from error
         except OSError as error:
             raise WeightsError(f"weights: {lock.lock_file} cannot be locked: {first_line(error)}") from error

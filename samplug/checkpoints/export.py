@@ -77,9 +77,11 @@ def video_entries(source: str) -> dict[str, Tensor]:
             "sam2.1_hiera_small.pt"
         )
     check_values({key: (value, value) for key, value in found.items()}, source)
-    # Entries may share values; written one by one they must not grow beyond the file that they come from.
+    # Entries may share storage; written separately, they must not exceed the size of the source file.
     if (size := sum(value.nbytes for value in found.values())) > path.stat().st_size:
-        raise WeightsError(f"export: the video entries of {source} repeat values, {gib(size)}: name an original file")
+        raise WeightsError(
+            f"export: the video entries of {source} share storage, {gib(size)} in all: name an original file"
+        )
     return found
 
 

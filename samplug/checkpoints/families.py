@@ -228,22 +228,22 @@ _SIZES = {
 
 
 def family_named(name: str) -> Family:
-    """Return the family with this name."""
+    """Return the family of this name."""
     return next(family for family in FAMILIES if family.name == name)
 
 
 def without_torch_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the parts of names that torch's wrappers add anywhere: compiled, sharded, recomputed modules."""
+    """Remove name parts of torch's wrappers: compiled modules, sharded modules, activation checkpointing."""
     return {_TORCH_WRAPPERS.sub(r"\1", key): value for key, value in state.items()}
 
 
 def without_shared_prefix(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
-    """Remove the first part of all names, such as ``module.`` or Lightning's ``model.``, if it is the same.
+    """Remove a prefix that all names share, such as ``module.`` or Lightning's ``model.``.
 
-    Counters that averaged models (EMA) keep beside ``module.`` are left out.
+    Counters that averaged models (EMA) store beside ``module.`` are left out.
 
     Returns:
-        The part and the renamed entries, or None if names begin with different parts.
+        The prefix and the renamed entries, or None if the names share no prefix.
     """
     averaged = any(key.startswith("module.") for key in state)
     keys = [key for key in state if not (averaged and key in _COUNTERS)]
@@ -255,7 +255,7 @@ def without_shared_prefix(state: Mapping[str, Tensor]) -> tuple[str, dict[str, T
 
 
 def readings(state: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield a state dict as it is, then without the first part of all names as long as they share one.
+    """Yield a state dict as it is, then without each prefix that all names share.
 
     Yields:
         The prefix that was removed (``''``, ``'module.'``, ``'module.model.'``, ...) and the entries.
@@ -268,7 +268,7 @@ def readings(state: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tenso
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the first of the :func:`readings` whose layout samplug knows, or the state dict itself."""
+    """Return the first of the :func:`readings` with a known layout, or the state dict itself."""
     return next((reading for _, reading in readings(state) if recognise(reading)), dict(state))
 
 

@@ -81,18 +81,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def local_file(path: str | Path) -> Path:
-    """Return the path of a regular file, with ``~`` replaced.
+    """Return the path of a regular file, with ``~`` expanded.
 
     Raises:
-        WeightsError: There is none: nothing, a folder, a device or pipe, or no permission to look.
+        WeightsError: The path does not exist, is a folder, device or pipe, or cannot be accessed.
     """
     try:
         path = Path(path).expanduser()
         if path.is_file():
             return path
         kind = "is a folder" if path.is_dir() else "is a device or a pipe" if path.exists() else "does not exist"
-    except (OSError, RuntimeError) as error:  # no permission, a name that is too long, no such user
-        kind = f"cannot be looked at ({first_line(error)})"
+    except (OSError, RuntimeError) as error:  # no permission, name too long, unknown user
+        kind = f"cannot be accessed ({first_line(error)})"
     raise WeightsError(
         f"weights: {str(path)[:200]} {kind} (expected a file, an https:// address or hf://OWNER/REPO[/FILE][@REVISION])"
     )
@@ -111,7 +111,7 @@ def refuse_text(path: Path) -> None:
 
 
 def refuse_cut(path: Path) -> None:
-    """Raise a WeightsError if a file's own table of contents says that a part of the file is missing."""
+    """Raise a WeightsError if a file's own table of contents shows that the file is truncated."""
     with path.open("rb") as file:
         is_zip = file.read(2) == b"PK"
     if is_zip and not zipfile.is_zipfile(path):
@@ -121,16 +121,16 @@ def refuse_cut(path: Path) -> None:
 
 
 def _compare_checksums(path: Path) -> None:
-    """Raise a WeightsError if a zip file, torch's format, differs from its CRC-32, which torch does not compare.
+    """Raise a WeightsError if a zip file (torch's format) does not match its CRC-32, which torch does not check.
 
-    torch.save compresses nothing: a file whose parts would unfold to more bytes than it has is refused before that.
+    torch.save does not compress, so a file that would decompress to more than its own size is refused first.
     """
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # torch.load tells what is wrong
         unfolded, size = sum(part.file_size for part in archive.infolist()), path.stat().st_size
         if unfolded > size:
             raise WeightsError(
-                f"weights: {path} ({gib(size)}) would unfold to {gib(unfolded)}: it is a compressed or crafted zip "
-                "file; torch.save compresses nothing: save the weights again"
+                f"weights: {path} ({gib(size)}) would decompress to {gib(unfolded)}: it is a compressed or crafted zip "
+                "file, and torch.save does not compress: save the weights again"
             )
         try:
             damaged = archive.testzip()
@@ -149,7 +149,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _open_safetensors(path: Path) -> None:
-    """Raise a WeightsError if the header and the size of a safetensors file do not fit; its values are not read."""
+    """Raise a WeightsError if header and size of a safetensors file do not match; its values are not read."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -166,7 +166,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     _open_safetensors(path)
     try:
         return dict(load_file(path))
-    except Exception as error:  # types that this torch does not have
+    except Exception as error:  # dtypes that this torch lacks
         raise WeightsError(f"weights: {path} is not a readable safetensors file: {first_line(error)}") from error
 
 
@@ -178,10 +178,10 @@ def _read_shards(index: Path) -> dict[str, Any]:
 
 
 def shard_names(index: Path) -> list[str]:
-    """Return the names of the files beside an index of safetensors shards.
+    """Return the file names in an index of safetensors shards.
 
     Raises:
-        WeightsError: It is no such index, or a name leaves its folder.
+        WeightsError: The file is not an index of shards, or a name points outside its folder.
     """
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))

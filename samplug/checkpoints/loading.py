@@ -39,13 +39,13 @@ def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: st
     """Load a weight file into a module.
 
     Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their
-    keys. A module that is a part of such a model, such as :class:`SAMViT`, takes the entries of its part and ignores
-    the others, and the entries of a SAM 2 file that only video needs. Position tables of another input size are
-    resized, see :meth:`SAMViT.adapt_state`. State that is filled from data may be missing and may have another first
-    dimension, see :mod:`samplug.checkpoints.filled`.
+    keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores the others. Entries
+    of a SAM 2 file that only video needs are ignored too. Position tables of another input size are resized, see
+    :meth:`SAMViT.adapt_state`. Buffers that are filled from data may be missing or have another first dimension, see
+    :mod:`samplug.checkpoints.filled`.
 
     A prefix that all entries share (DataParallel's ``module.``, Lightning's ``model.``) is removed if the entries fit
-    without it; names of ``torch.compile`` (``_orig_mod.``) are removed always.
+    without it; the prefix of ``torch.compile`` (``_orig_mod.``) is always removed.
 
     Args:
         module: Any module; samplug's own name their part of a model (``checkpoint_part``).
@@ -58,8 +58,8 @@ def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: st
         The names that were loaded, missing, unexpected, misshaped and resized.
 
     Raises:
-        WeightsError: The file cannot be fetched or read; it does not fit and ``strict`` is True; an entry is no plain
-            tensor, is not finite, or has another kind of number than the module. Nothing is loaded.
+        WeightsError: The file cannot be fetched or read; it does not fit and ``strict`` is True; an entry is not a
+            dense tensor, is not finite, or has another kind of dtype than the module. Nothing is loaded.
     """
     checkpoint = read_checkpoint(fetch(source))
     return load_state(module, state_dict_of(checkpoint, str(source)), str(source), strict=strict, prefix=prefix)
@@ -120,17 +120,17 @@ def load_state(
 def _to_module_names(
     module: nn.Module, state: Mapping[str, Tensor], own: Set[str], prefix: str | None
 ) -> tuple[str, dict[str, Tensor]]:
-    """Return the reading of a file that fits a module best, and the prefix that all its entries had before."""
+    """Return the names under which a file fits a module best, and the prefix that was removed."""
     if prefix:
         prefix = prefix.rstrip(".") + "."
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     found = [(removed, names) for removed, plain in readings(state) for names in (_renamed(module, plain), plain)]
-    # A file may have the module's own names already, possibly beside entries of other parts: take what fits better.
+    # A file may already have the module's own names, possibly beside entries of other parts: take the better fit.
     return max(found, key=lambda reading: (len(own & set(reading[1])), -len(reading[1])))
 
 
 def _renamed(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the entries under samplug's names, or the module's part of them."""
+    """Return the entries under samplug's names, limited to the module's part."""
     family = recognise(state)
     if family is None or family.rename is None:
         return state
@@ -229,7 +229,7 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
 
 
 def _part_that_fits(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
-    """Return a first part of names whose entries, without the others, are all that the module needs."""
+    """Return a prefix whose entries alone are all that the module needs."""
     own = set(module.state_dict()) - filled_names(module)
     heads = dict.fromkeys(key.partition(".")[0] for key in state if "." in key)
     return next((head for head in heads if own <= set(_to_module_names(module, state, own, head)[1])), None)

@@ -1,4 +1,4 @@
-"""Find the local file of a source of weights, and fetch remote ones."""
+"""Find the local file of a weight source, and download remote files."""
 
 import re
 from pathlib import Path
@@ -12,14 +12,14 @@ _HUB_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_mode
 
 
 def fetch(source: str) -> Path:
-    """Return the local file of a source; a remote one is downloaded into the cache first.
+    """Return the local file of a weight source; a remote file is downloaded into the cache first.
 
     Args:
-        source: A path; an http(s) address, optionally ending in ``#sha256=HEX`` or ``#md5=HEX`` (a prefix of six digits
-            or more is enough); or ``hf://OWNER/REPO[/FILE][@REVISION]``.
+        source: A path; an http(s) URL, optionally followed by ``#sha256=HEX`` or ``#md5=HEX`` (the first six digits or
+            more); or ``hf://OWNER/REPO[/FILE][@REVISION]``.
 
     Raises:
-        WeightsError: The file does not exist, the download fails, or the hash is not the expected one.
+        WeightsError: The file does not exist, the download fails, or the hash differs.
     """
     source = str(source)
     if source.startswith("hf://"):
@@ -52,7 +52,7 @@ def _fetch_hub(source: str) -> Path:
             failure = error
         except WeightsError:
             raise
-        except Exception as error:  # of the Hub, of its HTTP library, of the disk
+        except Exception as error:  # from the Hub, its HTTP library or the disk
             raise WeightsError(f"weights: {source} could not be fetched from the Hub: {first_line(error)}") from error
     raise WeightsError(
         f"weights: {source}: none of {', '.join(wanted)} is in the repository or in the local Hub cache: "

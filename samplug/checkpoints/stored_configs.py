@@ -1,4 +1,4 @@
-"""Configs that checkpoints store as text: MMEngine's readers execute them, so samplug passes on plain values only."""
+"""Check configs that checkpoints store as text: MMEngine executes them, so only plain values are allowed."""
 
 import ast
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -7,23 +7,23 @@ from typing import Any
 
 from samplug.checkpoints.errors import UnsafeCheckpointError
 
-# Where MMEngine's Runner and inferencers look for a config.
+# Places in which MMEngine's Runner and inferencers look for a config.
 _PLACES = (("meta", "config"), ("meta", "cfg"), ("message_hub", "runtime_info", "cfg"))
 _CALLS = frozenset({"dict", "list", "tuple", "set", "float", "slice", "range"})
-# Names of values in the text of MMEngine's configs.
+# Names that MMEngine writes as values into the text of a config.
 _NAMES = frozenset({"inf", "nan", "bool", "int", "float", "str", "list", "tuple", "dict", "set"})
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div)
-_LONGEST = 4_000_000  # characters; parsing takes a hundred times as many bytes
+_LONGEST = 4_000_000  # characters; parsing takes about a hundred bytes for each
 
 
 def refuse_code_in_config(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Refuse a checkpoint whose stored config holds more than assignments of values.
+    """Refuse a checkpoint whose stored config contains more than assignments of plain values.
 
     samplug never executes the config, but MMEngine (``Runner.resume``, inferencers) and other tools do.
 
     Raises:
-        UnsafeCheckpointError: The config has imports, calls, placeholders, a ``_base_`` or other statements, or is no
-            Python text.
+        UnsafeCheckpointError: The config has imports, calls, placeholders, a ``_base_`` or other statements, or is not
+            valid Python.
     """
     for place, owner, key in _stored(checkpoint):
         if not is_plain_config(owner[key]):
@@ -34,10 +34,10 @@ def refuse_code_in_config(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def drop_code_in_config(checkpoint: Mapping[str, Any]) -> list[str]:
-    """Remove stored configs that :func:`refuse_code_in_config` would refuse from a checkpoint that is to be written.
+    """Remove stored configs that :func:`refuse_code_in_config` would refuse, before a checkpoint is written.
 
     Returns:
-        Their places, such as ``meta['cfg']``.
+        The places of the removed configs, such as ``meta['cfg']``.
     """
     found = [entry for entry in _stored(checkpoint) if not is_plain_config(entry[1][entry[2]])]
     for _, owner, key in found:
@@ -56,16 +56,16 @@ def _stored(checkpoint: Mapping[str, Any]) -> Iterator[tuple[str, MutableMapping
 
 
 def is_plain_config(text: str) -> bool:
-    """Return True if MMEngine can read a Python config without executing anything but assignments of plain values.
+    """Return True if a Python config contains only assignments of plain values.
 
-    MMEngine replaces placeholders (``{{$NAME:default}}``) before it parses, so a text with braces is not plain.
+    MMEngine replaces placeholders (``{{$NAME:default}}``) before parsing, so text with double braces is not plain.
     """
     if len(text) > _LONGEST or "{{" in text:
         return False
     try:
         statements = ast.parse(text).body
         return all(_is_assignment(statement) for statement in statements)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # another version of Python might read it
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # another Python version might accept it
         return False
 
 
@@ -75,7 +75,7 @@ def _is_assignment(statement: ast.stmt) -> bool:
     if not isinstance(statement, ast.Assign):
         return False
     names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
-    # A new meaning of `dict` would make dict(...) a call of anything; `_base_` reads other files.
+    # If `dict` is reassigned, dict(...) may call anything; `_base_` reads other files.
     named = len(names) == len(statement.targets) and not any(
         name in _CALLS | _NAMES or name == "_base_" or name.startswith("__") for name in names
     )
@@ -93,7 +93,7 @@ def _is_value(node: ast.expr | None) -> bool:
         case ast.Dict(keys=keys, values=values):
             return all(map(_is_value, [*keys, *values]))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
-            # list(range(10**9)) would take the memory of the reader.
+            # list(range(10**9)) would fill the memory of the reader.
             nested = any(isinstance(part, ast.Call) for part in args)
             return name in _CALLS and not nested and all(map(_is_value, [*args, *(word.value for word in keywords)]))
         case _:

@@ -1,4 +1,4 @@
-"""Transfer a file over HTTP: whole, of one version, and within limits."""
+"""Download a file over HTTP: complete, from a single version, and within limits."""
 
 import json
 import os
@@ -24,26 +24,26 @@ from samplug.utils.files import write_text
 from samplug.utils.text import gib
 
 STALL = 60.0
-"""Seconds without an answer, or with less than :data:`SLOWEST`, after which a connection is given up."""
+"""Seconds without data, or below :data:`SLOWEST`, after which a connection is closed."""
 SLOWEST = 1_000
-"""Bytes in a second."""
+"""Lowest rate in bytes per second."""
 LONGEST = 12 * 3600.0
-"""Seconds of a whole download, with all its attempts."""
+"""Largest duration of a download in seconds, including all attempts."""
 LARGEST = 64 << 30
-"""Bytes of a file."""
+"""Largest file size in bytes."""
 _ATTEMPTS = 4
 _CHUNK = 1 << 20
 _WAIT_AND_TRY_AGAIN = (408, 416, 429)
 
 
 class _FinalError(Exception):
-    """Another attempt would end in the same way."""
+    """Error that another attempt would repeat."""
 
 
 class _Version(NamedTuple):
-    """The version of a file that a server sends, kept beside the part that has arrived.
+    """Version of a file as the server states it, stored beside the partial file.
 
-    A field is None where the server does not say it.
+    Fields that the server does not state are None.
     """
 
     etag: str | None
@@ -52,7 +52,7 @@ class _Version(NamedTuple):
 
     @property
     def validator(self) -> str | None:
-        """Text for ``If-Range``: exact for one version of the file."""
+        """Value for ``If-Range``, which identifies one version of the file."""
         return self.etag if self.etag and self.etag.startswith('"') else self.modified
 
     @classmethod
@@ -69,7 +69,7 @@ class _Version(NamedTuple):
 
 
 def _reliable_time(headers: HTTPMessage) -> str | None:
-    """Return ``Last-Modified`` if it was at least a minute ago: a file may change twice within a second."""
+    """Return ``Last-Modified`` if it is at least a minute old: a file may change twice within a second."""
     with suppress(TypeError, ValueError):
         modified = headers["Last-Modified"]
         age = parsedate_to_datetime(headers["Date"]) - parsedate_to_datetime(modified)
@@ -83,18 +83,20 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
         if new not in ("http", "https") or (old, new) == ("https", "http"):
-            raise _FinalError(f"the server redirects to {newurl[:200]}; only https addresses are followed from https")
+            raise _FinalError(
+                f"the server redirects to {newurl[:200]}; only http and https are followed, and never https to http"
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def transfer(url: str, part: Path) -> None:
-    """Download to ``part``; continue what an earlier attempt left there if the server still has the same version.
+    """Download a URL to ``part``; continue an existing partial file if the server still has the same version.
 
-    Limits: :data:`STALL`, :data:`SLOWEST`, :data:`LONGEST`, :data:`LARGEST`.
+    The limits are :data:`STALL`, :data:`SLOWEST`, :data:`LONGEST` and :data:`LARGEST`.
 
     Raises:
-        WeightsError: The server cannot be reached, answers with an error or something else than it announced, or a
-            limit is exceeded; what arrived is kept. Or ``part`` is no regular file, or cannot be written.
+        WeightsError: The server cannot be reached, returns an error or other data than announced, or a limit is
+            exceeded; the partial file is kept. Or ``part`` is not a regular file, or cannot be written.
     """
     failure, deadline = "", time.monotonic() + LONGEST
     for attempt in range(_ATTEMPTS):
@@ -104,16 +106,16 @@ def transfer(url: str, part: Path) -> None:
             return _attempt(url, part, deadline)
         except urllib.error.HTTPError as error:
             failure = f"HTTP {error.code} {' '.join(str(error.reason).split())[:200]}"
-            if error.code == 416:  # the part is longer than the file
+            if error.code == 416:  # the partial file is longer than the file
                 part.unlink(missing_ok=True)
             elif error.code < 500 and error.code not in _WAIT_AND_TRY_AGAIN:
                 break
-        except (_FinalError, ValueError) as error:  # ValueError: the address of a redirect is malformed
+        except (_FinalError, ValueError) as error:  # ValueError: malformed URL of a redirect
             failure = first_line(error)
             break
         except (OSError, HTTPException) as error:
             failure = first_line(error)
-    kept = f"; {part} keeps the part that arrived, run again to continue" if _present(part) else ""
+    kept = f"; the partial file {part} is kept: run again to continue" if _present(part) else ""
     raise WeightsError(f"weights: {url} could not be downloaded: {failure}{kept}")
 
 
@@ -132,7 +134,7 @@ def _attempt(url: str, part: Path, deadline: float) -> None:
         start, total = _announced(response, have, version)
         if start is None:
             _restart(part, record)
-            raise OSError("the server sent another part of the file, or of another version, than asked for")
+            raise OSError("the server sent another part or another version of the file than requested")
         if total is not None and total > LARGEST:
             raise _FinalError(f"the server announces {gib(total)}, more than {gib(LARGEST)}")
         free = shutil.disk_usage(part.parent).free
@@ -154,19 +156,19 @@ def _attempt(url: str, part: Path, deadline: float) -> None:
 
 
 def _announced(response: Any, have: int, version: _Version | None) -> tuple[int | None, int | None]:
-    """Return the position at which an answer begins, and the size of the whole file if the server says it.
+    """Return the offset at which a response starts, and the size of the whole file if the server states it.
 
-    The position is None for a part that does not continue the one that is present.
+    The offset is None if the response does not continue the partial file.
     """
     if encoding := response.headers.get("Content-Encoding", "").replace("identity", ""):
-        raise _FinalError(f"the server sends the file as {encoding[:40]}, not as it is")
+        raise _FinalError(f"the server compresses the file ({encoding[:40]}), although not asked to")
     length = response.headers.get("Content-Length", "")
     if length and not re.fullmatch(r"\d{1,18}", length):
         raise _FinalError(f"the server announces a length of {length[:40]!r}")
     if response.status == 200:
         return 0, int(length) if length else None
     if response.status != 206 or not version:
-        raise _FinalError(f"the server answers HTTP {response.status}, expected the file")
+        raise _FinalError(f"the server answers HTTP {response.status} instead of the file")
     found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
     if not found or int(found[1]) != have:
         return None, None
@@ -177,10 +179,10 @@ def _announced(response: Any, have: int, version: _Version | None) -> tuple[int 
 
 
 def _copy(response: Any, file: IO[bytes], size: int, deadline: float) -> int:
-    """Copy an answer, of which http.client reads no more than announced, to a file of ``size`` bytes.
+    """Append a response to a file of ``size`` bytes; http.client reads no more than the announced length.
 
     Returns:
-        The new size.
+        The new size of the file.
     """
     since, before = time.monotonic(), size
     while chunk := response.read1(_CHUNK):
@@ -202,20 +204,20 @@ def _copy(response: Any, file: IO[bytes], size: int, deadline: float) -> int:
 
 
 def _present(part: Path) -> int:
-    """Return the size of a partial file, 0 if there is none.
+    """Return the size of a partial file, 0 if it does not exist.
 
     Raises:
-        WeightsError: It is a link, a folder, a pipe or a device, or has a second name.
+        WeightsError: It is a link, folder, pipe or device, or has several hard links.
     """
     try:
         found = os.lstat(part)
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise WeightsError(f"weights: {part} cannot be looked at: {error.strerror}") from error
+        raise WeightsError(f"weights: {part} cannot be accessed: {error.strerror}") from error
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         raise WeightsError(
-            f"weights: {part} is a link, a folder or a pipe, and not the part of a download: it was left alone; "
+            f"weights: {part} is a link, folder or pipe instead of a partial download and was not changed: "
             "remove it, and run again"
         )
     return found.st_size
@@ -230,7 +232,7 @@ def _restart(part: Path, record: Path) -> None:
 
 
 def _open(part: Path, new: bool) -> IO[bytes]:
-    """Open a partial file to append to it; a link that takes its place meanwhile is not followed."""
+    """Open a partial file for appending; a link that has replaced it meanwhile is not followed."""
     how = os.O_CREAT | os.O_EXCL if new else os.O_APPEND
     try:
         handle = os.open(part, os.O_WRONLY | how | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o666)

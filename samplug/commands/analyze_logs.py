@@ -1,6 +1,6 @@
 """Draw curves and print a table of the training logs of one or more runs.
 
-The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in one work folder is
+The curves are in curves.png, their values in curves.csv. A run that was interrupted and resumed in a work directory is
 one run.
 """
 
@@ -23,13 +23,13 @@ _CONDITIONS = frozenset({"lr", "base_lr", "momentum", "time", "data_time", "memo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="work folder, or one log folder in it")
+    parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="work directory, or one log folder in it")
     parser.add_argument(
         "--keys",
         nargs="+",
         metavar="KEY",
-        help="keys to draw and list, as loss, val/S, 'CAMO/*', '*' (default: the training loss and the metrics by "
-        "which the best checkpoint, the end of training or the learning rate is chosen)",
+        help="keys to draw and list, such as loss, val/S, 'CAMO/*', '*' (default: the training loss and the metrics "
+        "that decide on the best checkpoint, early stopping or the learning rate)",
     )
     parser.add_argument("--out-dir", metavar="DIR", help="default: the run's folder, or ./curves for several runs")
     parser.add_argument("--smooth", type=int, default=1, metavar="K", help="draw training keys as means of K records")
@@ -72,12 +72,12 @@ def _read(arguments: Sequence[str]) -> list[tuple[RunLog, Path]]:
 
 
 def select(runs: Sequence[tuple[RunLog, Path]], wanted: Sequence[str] | None) -> list[str]:
-    """Choose the keys to show.
+    """Select the keys to show.
 
     Args:
         runs: Runs and their folders.
         wanted: Names or shell patterns, with or without ``train/`` and ``val/``; None: the training loss and the
-            metrics by which the runs chose, or the first metric if they are not known.
+            metrics that decided on checkpoints, early stopping or learning rates, or the first metric if none is known.
 
     Raises:
         ConfigError: No run has such a key.

@@ -1,8 +1,8 @@
-"""Check that the datasets of a config are there, whole, and as published.
+"""Check that the datasets of a config are complete, readable and as published.
 
-Every image and annotation of the training, validation and test sets is read, and each set is described as a training
-describes it. Missing, broken and suspicious files are listed; number and sizes are compared with those of the published
-datasets. The exit code is 1 if anything is not as it should be.
+Every image and annotation of the training, validation and test sets is read, and each set is described as in the log
+of a training run. Missing, broken and suspicious files are listed; number and sizes of images are compared with the
+published datasets. The exit code is 1 if a set has problems.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def execute(args: argparse.Namespace) -> None:
             "BinarySegDataset)"
         )
     wrong = 0
-    reported: set[str] = set()  # files without a partner are found by each part of their folder
+    reported: set[str] = set()  # each part of a folder reports the files without a partner
     for (phase, dataset, kind), has_check in zip(sets, checked, strict=True):
         if not has_check:
             print(f"  --  {phase:5s} {getattr(kind, '__name__', kind)}: not checked (the class has no check_files)")
@@ -56,11 +56,11 @@ def execute(args: argparse.Namespace) -> None:
         for warning in _warnings(cfg, phase, dataset, result.used):
             print(f"            {warning}")
     if wrong:
-        raise DataError(f"check: {wrong} of {sum(checked)} sets are not as they should be (marked !!)")
+        raise DataError(f"check: {wrong} of {sum(checked)} sets have problems (marked !!)")
 
 
 def _news(problems: list[str], reported: set[str]) -> Iterator[str]:
-    """Yield the first problems that are not reported yet, and how many there are besides; add all to ``reported``."""
+    """Yield the first problems that were not reported before and count the rest; add all to ``reported``."""
     news = [line for line in problems if line not in reported]
     yield from news[:_LISTED]
     if len(news) > _LISTED:
@@ -71,7 +71,7 @@ def _news(problems: list[str], reported: set[str]) -> Iterator[str]:
 
 
 def _warnings(cfg: Any, phase: str, dataset: Mapping[str, Any], number: int) -> Iterator[str]:
-    """Yield a training's warning about few images of validation, if this is the only set of validation."""
+    """Yield the warning about too few validation images, if this is the only validation set."""
     from samplug.datasets.configs import datasets_of
     from samplug.evaluation.choices import few_images
 
@@ -81,7 +81,7 @@ def _warnings(cfg: Any, phase: str, dataset: Mapping[str, Any], number: int) -> 
 
 
 def _datasets(cfg: Any) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
-    """Yield phase, config and class of the datasets in the loaders; a class that is not known stays a name."""
+    """Yield phase, config and class of the datasets in the dataloaders; for an unknown class its name."""
     from samplug.datasets.configs import datasets_of
     from samplug.registry import DATASETS
 

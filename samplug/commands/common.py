@@ -61,7 +61,7 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     add_device(parser)
     parser.add_argument(
-        "--verbose", action="store_true", help="show all that goes to the log file: environment, config, hooks, tables"
+        "--verbose", action="store_true", help="show all that the log file contains: environment, config, hooks, tables"
     )
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -76,7 +76,7 @@ class _HideGPUs(argparse.Action):
 
 
 def check_config(args: argparse.Namespace) -> None:
-    """Load the config of :func:`add_config`, so that its errors come before a command imports torch."""
+    """Load the config of :func:`add_config`, so that its errors appear before torch is imported."""
     from samplug.config import load_config
 
     load_config(args.config, args.cfg_options)
@@ -100,7 +100,7 @@ def load_cfg(args: argparse.Namespace) -> Any:
 
 
 def announce(kind: str, cfg: Any) -> None:
-    """Say what is about to run, before torch and MMEngine are imported; one of several processes says it."""
+    """Print what is about to run before torch and MMEngine are imported; only one of several processes prints."""
     if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         print(f"{kind}: {cfg.filename} in {cfg.work_dir}, loading", flush=True)
 
@@ -109,7 +109,7 @@ def build_runner(cfg: Any) -> Any:
     """Build the Runner of a config: ``runner_type``, by default ``SamplugRunner``.
 
     Raises:
-        ConfigError: The work folder cannot be written, or there is no such Runner.
+        ConfigError: The work directory cannot be written, or there is no such Runner.
     """
     with without_collection():
         import samplug.engine  # noqa: F401

@@ -1,7 +1,7 @@
-"""Estimate the memory and the operations of a config, without weights, data and a GPU.
+"""Estimate the memory and the operations of a config, without weights, data or a GPU.
 
-Prints parameters, floating point operations, the memory of training and of a test, and whether cards of 16, 24 and 80
-GB have room for it. The model runs on tensors that have no memory, so this takes seconds on any machine.
+Prints parameters, floating point operations, the memory of training and testing, and whether training fits on GPUs with
+16, 24 and 80 GB. The model runs on fake tensors, so this takes seconds on any machine.
 """
 
 import argparse
@@ -11,20 +11,22 @@ from typing import Any
 from samplug.commands.options import CfgOptions
 
 CARDS = (16, 24, 80)
-# For what is not counted: a share of the card for fragmentation, and bytes for context and workspaces.
+# Reserve for what is not counted: a share of the GPU's memory for fragmentation, bytes for context and workspaces.
 _SHARE, _RESERVE = 0.1, 2**30
 NOT_COUNTED = (
     "Not counted: CUDA's context, workspaces of kernels, fragmentation, buckets of data parallelism, masks at the "
-    "images' own size. For these a tenth of a card and 1 GiB stay free"
+    "original size of the images. For these, a tenth of the GPU's memory and 1 GiB are reserved"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="*", help="config files, samplug::FILE of samplug's own, or names of models")
+    parser.add_argument(
+        "config", nargs="*", help="config files, samplug::FILE of the package, or names of published configs"
+    )
     parser.add_argument("--all", action="store_true", help="all published configs, as a table in Markdown")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images in a step (default: the config's)")
-    parser.add_argument("--amp", action="store_true", help="train in mixed precision, as with train.py --amp")
-    parser.add_argument("--objects", type=int, metavar="N", help="objects in an image, for training with prompts")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per training step (default: the config's)")
+    parser.add_argument("--amp", action="store_true", help="training in mixed precision, as with train.py --amp")
+    parser.add_argument("--objects", type=int, metavar="N", help="objects per image, for training with prompts")
     parser.add_argument(
         "--cfg-options", nargs="+", action=CfgOptions, default={}, metavar="KEY=VALUE", help="override settings"
     )
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     if args.all == bool(args.config):
-        raise argparse.ArgumentError(None, "give configs, or --all")
+        raise argparse.ArgumentError(None, "name at least one config, or use --all")
     if args.all:
         for line in table(published(), **_settings(args)):
             print(line, flush=True)
@@ -76,9 +78,9 @@ def describe(config: str, **settings: Any) -> str:
 
 
 def verdict(found: Any, card: int) -> str:
-    """Say whether a card of so many GB has room for a training, and for which batch size.
+    """Describe whether training fits on a GPU with ``card`` GB, and with which batch size.
 
-    A training is ``tight`` if less room is left than :data:`NOT_COUNTED` asks for.
+    A fit is ``tight`` if it leaves less memory than :data:`NOT_COUNTED` reserves.
     """
     memory = card * 2**30
     most = found.largest_batch(memory * (1 - _SHARE) - _RESERVE)
@@ -95,7 +97,7 @@ def published() -> list[str]:
 
 
 def table(names: list[str], **settings: Any) -> Iterator[str]:
-    """Yield the lines of a table in Markdown; configs that differ only in what needs no memory share a row."""
+    """Yield the lines of a Markdown table; configs with equal estimates share a row."""
     from samplug.apis import estimate_memory
 
     yield "| config | images | parameters, trained (M) | TFLOP train, test | fixed | activations | peak | test | " + (
@@ -121,7 +123,7 @@ def table(names: list[str], **settings: Any) -> Iterator[str]:
 
 
 def _what_counts(name: str, settings: dict[str, Any]) -> str:
-    """Return the settings of a config that its estimate depends on, as text."""
+    """Return the settings of a config that affect its estimate, as text."""
     from samplug.config import load_config
     from samplug.datasets.configs import datasets_of
 
@@ -133,7 +135,7 @@ def _what_counts(name: str, settings: dict[str, Any]) -> str:
 
 
 def _without_sources(value: Any) -> Any:
-    """Return a part of a model's config without what its weights and its tests come from."""
+    """Return a part of a model's config without the settings of weights and tests."""
     if not isinstance(value, dict):
         return value
     if value.get("type") == "CachedEncoder":

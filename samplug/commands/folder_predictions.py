@@ -96,9 +96,9 @@ def predict(
 ) -> Outcome:
     """Predict images into ``masks/``, ``maps/`` and ``overlays/``, see :meth:`samplug.apis.Prediction.save`.
 
-    Images that have the size and time of an earlier run, and whose result files can be read, are left alone. Files
-    appear when they are whole, so an interrupted run goes on where it was. ``predict.json`` keeps the settings, so that
-    predictions of two models are never mixed, and ``predict_images.jsonl`` the images that are done.
+    An interrupted run continues: images whose size and modification time have not changed and whose result files can
+    be read are skipped. Files are written whole or not at all. ``predict.json`` stores the settings, so that
+    predictions of two models are never mixed; ``predict_images.jsonl`` lists the finished images.
 
     Args:
         settings: Model and options.
@@ -109,13 +109,13 @@ def predict(
         recursive: Look into subfolders of folders, and keep them in the names.
         overlay: Write overlays.
         formats: Names of :data:`samplug.converters.EXPORTS`; all masks are exported to a folder ``FORMAT/`` each.
-        overwrite: Predict all again, and replace exports.
-        on_error: ``'skip'``: images that cannot be read are left out. ``'stop'``: they raise an error when all others
-            are done.
+        overwrite: Predict all images again, and replace exports.
+        on_error: ``'skip'`` leaves out images that cannot be read. ``'stop'`` raises an error for them after all other
+            images are predicted.
 
     Raises:
-        DataError: No images, two of one name, images that cannot be read, results that are in the way or cannot be
-            written.
+        DataError: There are no images, two images have the same name, images cannot be read, or results exist already
+            or cannot be written.
         ConfigError: ``out_dir`` lies in a folder of images, or holds predictions of other settings.
         WeightsError: See :func:`samplug.apis.init_model`.
     """
@@ -138,7 +138,7 @@ def predict(
             cfg, settings.checkpoint, device, batch_size, settings.tile, settings.overlap, settings.threshold,
             settings.bands,
         )  # fmt: skip
-        if not begun:  # written when the model is built: settings that build no model have no predictions
+        if not begun:  # written after the model is built, so that settings without a model leave no record
             records.clear()
             write_text(out / _SETTINGS, json.dumps(stamp, indent=1) + "\n")
         console = Console(stderr=True)
@@ -205,20 +205,20 @@ def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Sour
 
 
 def _check_lengths(sources: Sequence[Source], formats: Sequence[str]) -> None:
-    """Find names that are too long for a file system before the work."""
+    """Raise a DataError for names that are too long for a file system, before any image is predicted."""
     kinds = {"the predictions": ".png", **({"labelme": ".json"} if "labelme" in formats else {})}
     for source in sources:
         stem = len(os.fsencode(Path(source.name).name))
         for kind, suffix in kinds.items():
             if stem + len(suffix) > _LONGEST_NAME:
                 raise DataError(
-                    f"predict: {source.path}: the file {suffix} of {kind} would have a name of {stem + len(suffix)} "
-                    f"bytes, and file systems take {_LONGEST_NAME} bytes: shorten the name"
+                    f"predict: {source.path}: the name of the {suffix} file of {kind} would have {stem + len(suffix)} "
+                    f"bytes, the limit of file systems is {_LONGEST_NAME}: shorten the name"
                 )
 
 
 def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> bool:
-    """Return True if a folder has predictions of these settings."""
+    """Return True if a folder has predictions with these settings."""
     path = out / _SETTINGS
     if overwrite or not path.is_file():
         return False

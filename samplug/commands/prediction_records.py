@@ -1,4 +1,4 @@
-"""Record which images of a folder of predictions are done, so that an interrupted run can go on."""
+"""Record the finished images of a prediction run, so that an interrupted run can continue."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ RECORDS = "predict_images.jsonl"
 
 
 class PredictionRecords:
-    """Facts of the predicted images, a line of JSON each: size and time of the image and of its result files.
+    """Record of the predicted images, one line of JSON each: size and time of the image and of its result files.
 
     Args:
         out: Folder of the predictions.
@@ -28,17 +28,17 @@ class PredictionRecords:
             self._read()
 
     def clear(self) -> None:
-        """Forget all images, as when the settings change."""
+        """Delete the record, as when the settings change."""
         self.path.unlink(missing_ok=True)
         self._entries = {}
 
     def add(self, source: Source, facts: list[int] | None, files: Sequence[Path]) -> None:
-        """Record that an image is done.
+        """Record a finished image.
 
         Args:
             source: The image.
-            facts: Its :func:`facts_of` before it was read.
-            files: Its result files.
+            facts: :func:`facts_of` the image before it was read.
+            files: Result files of the image.
 
         Raises:
             WriteError: The record cannot be written.
@@ -52,10 +52,10 @@ class PredictionRecords:
             raise WriteError.of(self.path, error) from error
 
     def is_done(self, source: Source, overlay: bool) -> bool:
-        """Return True if the image is the one that was predicted, and its results are whole.
+        """Return True if the image has not changed since it was predicted, and its results can be read.
 
-        The time of a file alone decides nothing: an image that is exchanged may be older than its results. Results
-        that were changed since, say corrected by hand, are left alone if they can be read.
+        Comparing modification times is not enough: a replaced image may be older than the results. Results that were
+        changed since, for example corrected by hand, are kept if they can be read.
         """
         entry = self._entries.get(source.name)
         if source.path is None or entry is None or entry.get("facts") != facts_of(source.path):
@@ -83,14 +83,14 @@ class PredictionRecords:
                 entry = None
             if isinstance(entry, dict) and entry.keys() >= {"image", "facts", "results"}:
                 self._entries[entry["image"]] = entry
-            else:  # the last line of a killed run
+            else:  # incomplete last line of a killed run
                 torn = True
         if torn:
             write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in self._entries.values()))
 
 
 def facts_of(path: Path) -> list[int] | None:
-    """Return size and modification time in nanoseconds of a file; None if it cannot be read."""
+    """Return size in bytes and modification time in nanoseconds of a file; None if it cannot be read."""
     try:
         state = path.stat()
     except OSError:
@@ -99,6 +99,6 @@ def facts_of(path: Path) -> list[int] | None:
 
 
 def result_file(out: Path, kind: str, name: str) -> Path | None:
-    """Return the result file of a kind (``MASKS``, ``MAPS``, ``OVERLAYS``) of an image, if there is one."""
+    """Return the result file of an image in a folder (``MASKS``, ``MAPS``, ``OVERLAYS``); None if there is none."""
     suffixes = (".jpg",) if kind == OVERLAYS else (".png", ".tif")
     return next((path for suffix in suffixes if (path := out / kind / f"{name}{suffix}").is_file()), None)

@@ -69,7 +69,7 @@ def quickstart(config: str, out_dir: str, options: Mapping[str, Any]) -> dict[st
     """
     out = Path(out_dir)
     started = time.time()
-    # A second quickstart replaces the first, but no other training.
+    # A quickstart replaces an earlier quickstart, but no other training run.
     again = ["--overwrite"] if any((out / name).is_file() for name in _CONFIGS) else []
     _call("train", config, "--work-dir", str(out), *again, options=options)
     minutes = (time.time() - started) / 60

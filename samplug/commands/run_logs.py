@@ -43,15 +43,15 @@ class Point:
 
 @dataclass
 class RunLog:
-    """Scalars of a run; the segments of a run that was resumed are joined.
+    """Logged scalars of a run; the segments of a resumed run are joined.
 
     Attributes:
         name: Name of the run.
         points: Logged values in the order of their steps.
-        notes: Remarks on how the logs were read.
-        chosen_by: Validation metrics by which the run chose, see :func:`samplug.evaluation.choices.choices`.
-        recorded_seconds: Time between start and end of the segments, from ``run.json``; None if a segment did not write
-            its end.
+        notes: Notes on problems in the logs.
+        chosen_by: Metrics that decide on checkpoints, early stopping or learning rates, see
+            :func:`samplug.evaluation.choices.choices`.
+        recorded_seconds: Total time of the segments, from ``run.json``; None if a segment has no recorded end.
     """
 
     name: str
@@ -81,7 +81,7 @@ class RunLog:
 
 
 def read_run(folder: Path, name: str | None = None) -> RunLog:
-    """Read all segments under a work folder, or the one of a log folder (``work_dir/TIMESTAMP``).
+    """Read all segments under a work directory, or the one of a log folder (``work_dir/TIMESTAMP``).
 
     A later segment replaces all that earlier ones logged from its first step on.
 
@@ -89,7 +89,7 @@ def read_run(folder: Path, name: str | None = None) -> RunLog:
         DataError: No such folder, or nothing in it was logged by a training or validation.
     """
     if not folder.is_dir():
-        raise DataError(f"logs: {folder} is not a folder: name a work folder of tools/train.py")
+        raise DataError(f"logs: {folder} is not a folder: name a work directory of tools/train.py")
     run = RunLog(name or folder.resolve().name)
     # Names are start times, so sorting puts them in order.
     places = sorted([folder] if (folder / "vis_data").is_dir() else folder.glob("*"))
@@ -97,7 +97,7 @@ def read_run(folder: Path, name: str | None = None) -> RunLog:
     trained = [(place, points) for place, points in segments if any(point.key.startswith(TRAIN) for point in points)]
     if not segments:
         raise DataError(
-            f"logs: {folder} has no {_SCALARS} in */vis_data or vis_data: name the work folder of a training (that "
+            f"logs: {folder} has no {_SCALARS} in */vis_data or vis_data: name the work directory of a training (that "
             "was run with LocalVisBackend; a test logs no scalars)"
         )
     segments = trained or segments  # a validation on its own has step 0, though it comes after a training
@@ -148,9 +148,9 @@ def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _chosen_by(place: Path) -> list[str]:
-    """Return the metrics by which the config in a log folder chooses; none without a readable config.
+    """Return the deciding metrics of the resolved config in a log folder; empty without a readable config.
 
-    The config is the resolved one, which consists of literals; it is parsed, not executed.
+    The config consists of literals; it is parsed, not executed.
     """
     cfg: dict[str, Any] = {}
     with suppress(OSError, ValueError, SyntaxError):

@@ -13,10 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from a checkpoint, or from the latest one in the work folder",
+        help="go on from a checkpoint, or from the latest one in the work directory",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace the checkpoints of an earlier training in the work folder"
+        "--overwrite", action="store_true", help="replace the checkpoints of an earlier training in the work directory"
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision")
     parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size")
@@ -48,5 +48,5 @@ def execute(args: argparse.Namespace) -> None:
     if not cfg.get("resume"):
         from samplug.engine.work_folder import check_unused
 
-        check_unused(cfg)  # before a large model is built
+        check_unused(cfg)  # fail before a large model is built
     build_runner(cfg).train()

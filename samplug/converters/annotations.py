@@ -13,7 +13,7 @@ from samplug.utils.files import read_json
 from samplug.utils.text import shorten
 
 _FLAGS = {"0": False, "0.0": False, "false": False, "": False, "1": True, "1.0": True, "true": True}
-# Folders of a path of another computer that are compared with those here.
+# Largest number of trailing path parts that are compared with local folders.
 _COMPARED = 8
 
 
@@ -67,10 +67,10 @@ class AnnotatedImage:
         return self.name.with_suffix(".png")
 
     def embedded_bytes(self) -> bytes:
-        """Return the image file that the JSON file contains.
+        """Return the image file that is embedded in the JSON file.
 
         Raises:
-            DataError: The JSON file cannot be read again, or contains no base64 text.
+            DataError: The JSON file cannot be read again, or its image is not base64 text.
         """
         content = bytes_from_base64(read_json(self.source).get("imageData"))
         if not content:
@@ -105,13 +105,13 @@ def relative_path(text: str) -> PurePosixPath | None:
 
 
 def found_path(text: str, folder: Path) -> PurePosixPath | None:
-    """Return where the file of a path in an annotation file is, below ``folder``.
+    """Find the file of a path from an annotation file below ``folder``.
 
-    A path of another computer (absolute, ``..\\..\\`` of Windows, a web address) is taken by its end: the longest that
-    is a file below the folder. Nothing outside of the folder is looked at.
+    For paths of another computer (absolute, ``..\\..\\`` of Windows, a URL), the longest trailing part that is a file
+    below the folder is used. Nothing outside the folder is accessed.
 
     Returns:
-        The path, also of a file that does not exist if ``text`` is relative; None if there is no such path.
+        The path relative to ``folder``, even if a relative ``text`` names a missing file; None if there is none.
     """
     path = relative_path(text)
     parts = PurePosixPath(text.replace("\\", "/")).parts
@@ -126,7 +126,7 @@ def found_path(text: str, folder: Path) -> PurePosixPath | None:
 
 
 def is_text_name(value: Any) -> TypeGuard[str]:
-    """Return True for a name that can be written to a UTF-8 text file: not empty, without NUL and lone surrogates."""
+    """Return True for a name that UTF-8 text can hold: not empty, without NUL and lone surrogates."""
     try:
         return isinstance(value, str) and "\0" not in value and bool(value.encode("utf-8"))
     except UnicodeEncodeError:
@@ -134,23 +134,23 @@ def is_text_name(value: Any) -> TypeGuard[str]:
 
 
 def stated_size(height: Any, width: Any) -> Size | None:
-    """Parse the size of an image in an annotation file; numbers may be text.
+    """Parse the size of an image in an annotation file; numbers may be strings.
 
     Returns:
-        (height, width); None if one of them is missing, null or empty.
+        (height, width); None if height or width is missing, null or empty.
 
     Raises:
-        ValueError: One of them is not a whole number above 0; the message follows the name of the image.
+        ValueError: Height or width is not a whole number above 0; the message follows the name of the image.
     """
     sides = [_side(value, name) for value, name in ((height, "height"), (width, "width"))]
     return None if None in sides else (sides[0], sides[1])  # type: ignore[return-value]
 
 
 def stated_flag(value: Any) -> bool:
-    """Parse 0 or 1, which may be text, true or false; null is False.
+    """Parse a flag: 0 or 1 as number or string, true or false; null is False.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The value is something else.
     """
     known = isinstance(value, bool | int | float | str)
     flag = False if value is None else _FLAGS.get(str(value).strip().lower()) if known else None

@@ -53,7 +53,7 @@ def writing_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def print_left_out(summary: dict[str, Any]) -> None:
-    """Print the numbers of objects that were left out by reason; a warning if no object was converted."""
+    """Print how many objects were left out, by reason; print a warning if no object was converted."""
     counts = summary["objects_left_out"]
     reasons = ", ".join(f"{counts[reason]} {text}" for reason, text in _REASONS.items() if counts[reason])
     if not summary["objects"]:

@@ -21,7 +21,7 @@ from samplug.utils.text import listed, shorten
 Role = Literal["foreground", "ignored"]
 Crowd = Literal["ignore", "foreground", "skip", "auto"]
 
-# Reasons why objects are left out.
+# Reasons for leaving out objects.
 CROWD, NOT_CHOSEN, IN_BAD_IMAGES = "crowd", "class_not_chosen", "in_images_left_out"
 
 _In = TypeVar("_In")
@@ -30,14 +30,14 @@ _Out = TypeVar("_Out")
 
 @dataclass(frozen=True)
 class Selection:
-    """Selection of the objects to draw, and of their roles.
+    """Selection of the objects to draw as foreground or as ignored pixels.
 
     Attributes:
         classes: Names of the foreground classes; None selects all except ``ignore_classes``.
         ignore_classes: Names of classes whose pixels are ignored (neither foreground nor background).
-        crowd: Treatment of crowd areas of foreground classes: ``'ignore'`` their pixels, draw them as ``'foreground'``,
-            or ``'skip'`` them. ``'auto'``: ``'ignore'``, but an error if all objects of COCO annotations are crowd
-            areas, because some tools mark every mask so.
+        crowd: Handling of crowd areas of foreground classes: ``'ignore'`` their pixels, draw them as ``'foreground'``,
+            or ``'skip'`` them. ``'auto'`` means ``'ignore'``, with an error if all objects of COCO annotations are
+            crowd areas, since some tools set ``iscrowd`` for every mask.
 
     Raises:
         ConfigError: ``crowd`` is not one of these values.
@@ -61,7 +61,7 @@ class Selection:
         return "foreground"
 
     def left_out(self, regions: Iterable[Region]) -> Counter[str]:
-        """Count the regions that have no role, by reason."""
+        """Count the regions that are not drawn, by reason."""
         chosen = self.classes
         return Counter(
             NOT_CHOSEN if chosen is not None and region.category not in chosen else CROWD
@@ -129,7 +129,7 @@ def in_parallel(work: Callable[[_In], _Out], items: Sequence[_In], doing: str) -
 
 
 def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, str]:
-    """Find images whose names would share a mask or JSON file: problem by index of the image."""
+    """Find images whose mask or JSON files would have the same name. Return image index -> problem."""
     by_mask = defaultdict(list)
     for index, image in enumerate(images):
         by_mask[image.mask_name].append(index)
@@ -138,7 +138,7 @@ def _clashes(images: Sequence[AnnotatedImage]) -> dict[int, str]:
         for index in same if len(same) > 1 else ():
             other = same[1] if index == same[0] else same[0]
             problems[index] = (
-                "is annotated twice: put all of its objects into one entry"
+                "is annotated twice: put all its objects into one entry"
                 if images[other].name == images[index].name
                 else f"differs only in its suffix from {images[other].source}: rename one"
             )
@@ -178,10 +178,10 @@ def _checked(image: AnnotatedImage, selection: Selection) -> Drawing | list[str]
 
 
 def _problem(region: Region, size: Size) -> str | None:
-    """Return why a region cannot be drawn, also if its content is too odd to be checked."""
+    """Return why a region cannot be drawn, or an error of the check itself."""
     try:
         return region.shape.problem(size)
-    except (ArithmeticError, RecursionError, TypeError, ValueError) as error:  # numbers of 400 digits, for example
+    except (ArithmeticError, RecursionError, TypeError, ValueError) as error:  # numbers with 400 digits, for example
         return f"cannot be drawn: {shorten(error)}"
 
 

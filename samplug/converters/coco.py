@@ -33,13 +33,13 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
 
     Args:
         source: The JSON file.
-        images: Folder that ``file_name`` is relative to. By default the first of these that contains images of the
-            file: the folder of the JSON file, ``images`` in it or beside it, and folders in or beside it, or in
-            ``images``, whose name is part of the name of the JSON file (``annotations/instances_train2017.json``:
+        images: Folder to which ``file_name`` is relative. None: the first of these folders that contains images of the
+            file: the folder of the JSON file; ``images`` in it or beside it; folders in or beside it, or in
+            ``images``, whose name is part of the JSON file's name (``annotations/instances_train2017.json``:
             ``train2017``; CVAT's ``annotations/instances_default.json``: ``images/default``).
 
     Raises:
-        DataError: The file is not COCO JSON, or the folder of images is not found.
+        DataError: The file is not COCO JSON, or no folder contains its images.
     """
     content = read_json(source)
     with naming(source):
@@ -62,7 +62,7 @@ def read_coco(source: Path, images: Path | None = None) -> Annotations:
 
 
 def _section(source: Path, content: Any, name: str) -> list[_Entry]:
-    """Return a list of the file; an element that is no object is an empty one, which lacks all that it needs."""
+    """Return a list of entries of the file; elements that are not JSON objects become empty entries."""
     entries = content.get(name) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise DataError(f"data: {source} is not COCO JSON: it has no list of {name}")
@@ -85,7 +85,7 @@ def _categories(source: Path, entries: Sequence[_Entry]) -> dict[_Key, str]:
 def _images(
     source: Path, entries: Sequence[_Entry], folder: Path, problems: list[Problem]
 ) -> dict[_Key, AnnotatedImage]:
-    """Make the images by id; entries that cannot be used are added to ``problems``."""
+    """Return the images by id; add unusable entries to ``problems``."""
     by_id: dict[_Key, AnnotatedImage] = {}
     for index, entry in enumerate(entries):
         where = f"{source}: images[{index}]"
@@ -109,7 +109,7 @@ def _images(
 
 
 def _add_region(image: AnnotatedImage, label: str, entry: _Entry, categories: Mapping[_Key, str]) -> None:
-    """Add the object of an annotation to its image, or the reason why it cannot be used."""
+    """Add an annotation's object to its image, or the reason why it cannot be used."""
     category = categories.get(_key(entry.get("category_id")))
     if category is None:
         image.problems.append(f"{label} has the unknown category_id {shorten(entry.get('category_id'))}")
@@ -123,7 +123,7 @@ def _add_region(image: AnnotatedImage, label: str, entry: _Entry, categories: Ma
 
 
 def _key(value: Any) -> _Key:
-    """Return an id; tables of home-made converters make 7.0 and ``"7"`` of 7. None if it is no id."""
+    """Return an id, with 7.0 and ``"7"`` (written by some converters) as 7; None if the value is not an id."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and value.isascii() and value.isdecimal() and value == (value.lstrip("0")[:18] or "0"):
@@ -158,7 +158,7 @@ def _image_folder(source: Path, images: Path | None, names: Sequence[str]) -> Pa
 
 
 def _candidates(source: Path) -> Iterator[Path]:
-    """Yield the folders in which images are looked for."""
+    """Yield the folders to search for images."""
     around = (source.parent, source.parent.absolute().parent)
     yield source.parent
     yield from (folder / "images" for folder in around)

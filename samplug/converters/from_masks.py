@@ -22,7 +22,7 @@ from samplug.utils.rle import encode_rle
 
 # Largest distance in pixels between a polygon and the border that it outlines.
 _TOLERANCE = 1.0
-# Characters that Windows does not allow in a name, nor a blank or point at its end, nor the names of devices.
+# Names that Windows does not allow: reserved characters, a trailing blank or dot, device names.
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)', re.IGNORECASE)
 # Functions (images, empty folder, class names) -> number of objects. Other packages add theirs as entry points.
 EXPORTS = Extensions(
@@ -73,14 +73,15 @@ class LabelledImage:
 def export_annotations(
     images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str], overwrite: bool = False
 ) -> int:
-    """Write annotations of label maps; every connected part of a class is one object.
+    """Export label maps as annotations; every connected component of a class is one object.
 
-    ``coco`` writes ``annotations.json`` with exact run lengths, ``labelme`` a JSON file for each image, ``yolo`` the
-    folder ``labels/`` and ``data.yaml``. The polygons of the last two deviate from the border by at most one pixel;
-    parts too small for a polygon are left out, holes are joined to the outline by a slit. ``coco`` and ``yolo`` link
-    the images into ``images/``, or copy them where links cannot be made; labelme's files refer to them in their place.
+    ``coco`` writes ``annotations.json`` with exact run-length encoding, ``labelme`` a JSON file for each image,
+    ``yolo`` the folder ``labels/`` and ``data.yaml``. Polygons (labelme, YOLO) deviate from the border by at most one
+    pixel; components too small for a polygon are left out, and holes are connected to the outline by a slit. ``coco``
+    and ``yolo`` link the images into ``images/``, or copy them where links are not possible; labelme's files contain
+    the paths of the original images.
 
-    The folder is written under a temporary name and then renamed, so it is complete or missing.
+    The folder is written under a temporary name and then renamed, so it is complete or does not exist.
 
     Args:
         images: Images with unique names.
@@ -111,7 +112,7 @@ def export_annotations(
 
 
 def _noted(images: Iterable[LabelledImage], unusual: list[str]) -> Iterator[LabelledImage]:
-    """Yield the images, and note the names that Windows does not allow."""
+    """Yield the images; add names that Windows does not allow to ``unusual``."""
     for image in images:
         parts = PurePosixPath(image.file_name).parts
         if any(_NOT_ON_WINDOWS.search(part) for part in parts):
@@ -192,9 +193,9 @@ def write_yolo(images: Iterable[LabelledImage], folder: Path, classes: Sequence[
 
 
 class _Images:
-    """The folder ``images/`` of an export: links, or copies where links cannot be made, which it says once.
+    """Folder ``images/`` of an export: links, or copies (with one warning) where links are not possible.
 
-    Windows needs a privilege for links; exFAT and some network drives have none.
+    Links need a privilege on Windows; exFAT and some network drives do not support them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -202,7 +203,7 @@ class _Images:
         self._copies = False
 
     def add(self, image: LabelledImage) -> None:
-        """Add an image under its name."""
+        """Add a link or copy of an image."""
         path, source = self.folder / image.file_name, image.image.resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         if not self._copies:
@@ -216,7 +217,7 @@ class _Images:
 
 
 def _path_from(folder: Path, path: Path) -> str:
-    """Return a path relative to a folder; as it stands if they are on different drives of Windows."""
+    """Return a path relative to a folder, or unchanged if both are on different drives of Windows."""
     try:
         return os.path.relpath(path, folder)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Read labelme's JSON: one file for each image. X-AnyLabeling writes it too."""
+"""Read labelme's JSON files, one for each image. X-AnyLabeling writes the same format."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from samplug.utils.text import listed, shorten
 # labelme's names for unjudged pixels and for holes.
 _UNJUDGED = "__ignore__"
 _HOLE = "_background_"
-# Shapes stored as their corners: labelme's turned rectangles, and those of X-AnyLabeling.
+# Shapes stored by their corners: rotated rectangles of labelme, and shapes of X-AnyLabeling.
 _BY_CORNERS = ("oriented_rectangle", "rotation", "quadrilateral")
 
 
@@ -62,7 +62,7 @@ def _read_file(path: Path, folder: Path, images: Path | None) -> AnnotatedImage:
     image_path = content.get("imagePath") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not isinstance(image_path, str):
         is_coco = isinstance(content, dict) and isinstance(content.get("annotations"), list)
-        advice = "; it looks like COCO's: name this file, not its folder" if is_coco else ""
+        advice = "; it looks like COCO JSON: name this file, not its folder" if is_coco else ""
         raise DataError(f"data: {path} is not labelme JSON: it lacks shapes or imagePath{advice}")
     image_path = image_path.replace("\\", "/")
     name = relative_path(image_path.rsplit("/", 1)[-1])
@@ -77,7 +77,7 @@ def _read_file(path: Path, folder: Path, images: Path | None) -> AnnotatedImage:
     elif name is None:
         raise DataError(f"data: {path} has the imagePath {shorten(image_path)}, which is not the name of a file")
     else:
-        # An absolute path of another computer: the image lies beside the JSON file.
+        # Absolute path of another computer: use the image beside the JSON file.
         beside = (images / folder if images else path.parent) / name
         entry = AnnotatedImage(beside, target / name)
         if not os.path.isfile(beside):
@@ -91,7 +91,7 @@ def _read_file(path: Path, folder: Path, images: Path | None) -> AnnotatedImage:
 
 
 def _suffix(entry: AnnotatedImage) -> str:
-    """Return the suffix for an embedded image, by its content."""
+    """Return the file suffix that matches the content of an embedded image."""
     try:
         return f".{file_kind(entry.embedded_bytes()).lower()}"
     except UndecodableError as error:
@@ -121,8 +121,8 @@ def _add_regions(entry: AnnotatedImage, shapes: Sequence[Any], path: Path) -> No
 
 
 def _drawn(shape: dict[str, Any]) -> RegionShape:
-    """Return the form of a labelme shape; it may have problems."""
-    kind, points = shape.get("shape_type") or "polygon", shape.get("points")  # old files have no type
+    """Convert a labelme shape, which may be invalid."""
+    kind, points = shape.get("shape_type") or "polygon", shape.get("points")  # old files have no shape_type
     if kind == "mask":
         return LabelmeMask(shape.get("mask"), points)
     corners = kind == "rectangle" and isinstance(points, list) and len(points) == 4

@@ -13,23 +13,23 @@ from samplug.imaging.shapes import RunLengths
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.rle import RLE, encode_rle, from_labels
 
-# The first suffix of which there are files.
+# Suffixes to try; the first with files is used.
 _SUFFIXES = (".png", ".tif", ".tiff")
-# Endings that programs put behind the name of the image; the first two are Cellpose's.
+# Endings that programs append to the name of the image; the first two are Cellpose's.
 _ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
 _OBJECT = "object"
 _SAMPLED = 64
 
 
 def read_label_maps(source: Path, images: Path | None = None, suffix: str | None = None) -> Annotations:
-    """Read a folder of label maps: each grey value or palette index except 0 is an object and its class.
+    """Read a folder of label maps: each grey value or palette index except 0 is a class with one object.
 
     Args:
-        source: Folder of label maps, which may also contain the images; names of subfolders are part of the name.
+        source: Folder of label maps, which may also contain the images; subfolders are part of the names.
         images: Folder of images with the same names.
-        suffix: End of the file names that is not part of the name, such as ``'_cp_masks.png'``. None: ``.png``, or
-            ``.tif`` where there are no PNG files; if no image has such a name, the names of maps may end in
-            ``_cp_masks``, ``_masks``, ``_mask``, ``_labels`` or ``_label``.
+        suffix: Ending of the file names that is removed before pairing, such as ``'_cp_masks.png'``. None: ``.png``,
+            or ``.tif`` without PNG files; if no image has the remaining name, ``_cp_masks``, ``_masks``, ``_mask``,
+            ``_labels`` or ``_label`` is removed too.
 
     Raises:
         DataError: A folder is missing.
@@ -56,14 +56,14 @@ def read_label_maps(source: Path, images: Path | None = None, suffix: str | None
 
 
 def read_instance_masks(source: Path, images: Path | None = None, suffix: str | None = None) -> Annotations:
-    """Read a folder that contains, for each image, a folder with one mask for each object.
+    """Read a folder that contains a subfolder for each image, with one mask for each object.
 
-    A sample of the masks decides whether they are 0/1 or 0/255, as in ``BinarySegDataset``.
+    A sample of the masks decides between 0/1 and 0/255, as in ``BinarySegDataset``.
 
     Args:
-        source: Folder of folders; ``source/a/*.png`` belongs to the image ``a.jpg``.
+        source: Folder of subfolders; ``source/a/*.png`` belongs to the image ``a.jpg``.
         images: Folder of images.
-        suffix: End of the file names of masks. None: ``.png``, or ``.tif`` where there are no PNG files.
+        suffix: Ending of the file names of masks. None: ``.png``, or ``.tif`` without PNG files.
 
     Raises:
         DataError: A folder is missing, or the masks are of mixed kinds.
@@ -91,7 +91,7 @@ def read_instance_masks(source: Path, images: Path | None = None, suffix: str | 
 
 
 def _list_masks(source: Path, suffix: str | None) -> tuple[dict[str, Path], dict[str, str]]:
-    """List masks: name -> file, and problems."""
+    """Return the masks (name -> file) and the problems (path -> problem)."""
     for ending in [suffix] if suffix else _SUFFIXES:
         files, problems = list_files(source, ending, recursive=True)
         if files or problems:
@@ -100,7 +100,7 @@ def _list_masks(source: Path, suffix: str | None) -> tuple[dict[str, Path], dict
 
 
 def _without_ending(files: dict[str, Path], pictures: Mapping[str, Path]) -> dict[str, Path]:
-    """Remove the ending from the names of maps by which they fit most images; keep the names if they fit themselves."""
+    """Remove the ending that lets most maps match an image; keep the names if they match unchanged."""
     if any(name in pictures and pictures[name] != path for name, path in files.items()):
         return files
     fitting = {ending: sum(f"{name}{ending}" in files for name in pictures) for ending in _ENDINGS}
@@ -111,7 +111,7 @@ def _without_ending(files: dict[str, Path], pictures: Mapping[str, Path]) -> dic
     return {
         name.removesuffix(best): path
         for name, path in files.items()
-        if name.endswith(best) or path not in images  # other files of the folder of maps have no image
+        if name.endswith(best) or path not in images  # the folder of maps may contain other files
     }
 
 

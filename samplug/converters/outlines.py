@@ -73,7 +73,7 @@ def _joined(outer: Ring, holes: list[Ring]) -> Ring:
     points = np.concatenate(rings)
     owners = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
     places = np.concatenate([np.arange(len(ring)) for ring in rings])
-    from scipy.spatial import cKDTree  # takes longer to import than all of samplug.converters
+    from scipy.spatial import cKDTree  # slower to import than the rest of samplug.converters
 
     tree = cKDTree(points)
     starts = [int(ring[:, 0].argmin()) for ring in rings]

@@ -26,15 +26,15 @@ def read_annotations(
     """Read annotations of any known format.
 
     Args:
-        source: COCO's JSON file, a folder of labelme's JSON files, YOLO's folder or data.yaml, a folder of label maps,
-            or a folder of folders of masks.
-        format: A key of ``FORMATS``, or ``'auto'`` to recognise the format; folders of masks are not recognised.
+        source: COCO JSON file, folder of labelme JSON files, YOLO folder or data.yaml, folder of label maps, or folder
+            of subfolders of masks.
+        format: A key of ``FORMATS``, or ``'auto'`` to detect the format; folders of masks are not detected.
         images: Folder of images, if the source does not name it.
-        mask_suffix: End of the names of label maps and instance masks, see :func:`read_label_maps`.
+        mask_suffix: Ending of the names of label maps and instance masks, see :func:`read_label_maps`.
 
     Raises:
         DataError: ``source`` does not exist, has no known format, or cannot be read in this format.
-        ConfigError: The format is unknown, or has no masks to which ``mask_suffix`` could apply.
+        ConfigError: ``format`` is unknown, or has no mask files to which ``mask_suffix`` could apply.
     """
     if not source.exists():
         raise DataError(f"data: {source} does not exist")

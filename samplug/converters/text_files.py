@@ -1,4 +1,4 @@
-"""Read and write the text of annotation files: any failure is a DataError that names the file."""
+"""Read and write annotation files as text; every failure is a DataError that names the file."""
 
 import codecs
 import json
@@ -14,7 +14,7 @@ from samplug.utils.files import write_text
 from samplug.utils.regular_files import read_bytes
 from samplug.utils.text import shorten
 
-# No label file or data.yaml of a real dataset comes near these.
+# Far above the label files and data.yaml files of real datasets.
 _LABEL_BYTES = 64 * 2**20
 _YAML_BYTES = 2**20
 _YAML_NODES = 100_000
@@ -23,10 +23,10 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn errors of Python on odd content (too deep, of another type, too large a number) into one of the file.
+    """Convert Python errors from invalid content (nesting, types, huge numbers) into an error that names the file.
 
     Raises:
-        DataError: The content of ``path`` raised such an error in the block.
+        DataError: The block raised one of these errors.
     """
     try:
         yield
@@ -41,7 +41,7 @@ def read_text(path: Path, most: int = _LABEL_BYTES) -> str:
     """Read UTF-8 text with or without a byte order mark, or UTF-16 text with one.
 
     Raises:
-        DataError: ``path`` is not a regular file, is larger than ``most`` bytes, or is other text.
+        DataError: ``path`` is not a regular file, is larger than ``most`` bytes, or has another encoding.
     """
     try:
         content = read_bytes(path, most)
@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a mapping from a YAML file.
 
     Raises:
-        DataError: The file cannot be read, is not a mapping, or grows beyond all measure when its aliases are expanded.
+        DataError: The file cannot be read, is not a mapping, or becomes too large when its aliases are expanded.
     """
     text = read_text(path, _YAML_BYTES)
     with naming(path):
@@ -69,7 +69,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             node = loader.get_single_node()
             if node is not None and _expanded(node, {}) > _YAML_NODES:
                 raise DataError(
-                    f"data: {path} has aliases that refer to themselves or grow too large: write it without"
+                    f"data: {path} has aliases that refer to themselves or grow too large: write it without aliases"
                 )
             content = None if node is None else loader.construct_document(node)
         except yaml.YAMLError as error:
@@ -80,7 +80,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _expanded(node: yaml.Node, sizes: dict[int, float]) -> float:
-    """Count the nodes below a node as if each alias were a copy; infinite if a node contains itself."""
+    """Return the number of nodes below a node with all aliases expanded; infinite if a node contains itself."""
     if id(node) not in sizes:
         sizes[id(node)] = float("inf")
         children = node.value if isinstance(node, yaml.CollectionNode) else []
@@ -92,6 +92,6 @@ def _expanded(node: yaml.Node, sizes: dict[int, float]) -> float:
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Write a JSON file, whole or not at all.
 
-    Names of files that are not UTF-8 are escaped by :func:`write_text` as JSON escapes them, so they can be read back.
+    File names that are not UTF-8 are written as JSON escapes by :func:`write_text`, so they can be read back.
     """
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")

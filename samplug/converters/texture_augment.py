@@ -1,8 +1,8 @@
-"""Make images of objects with foreign textures, in several degrees, from images with masks.
+"""Replace the textures of objects, in several degrees, in images with masks.
 
-Write STEM_textured_degree0_3.jpg and .json (SA-1B's layout) for each image and degree. TextureSAM's published images
-were made by a neural method (Compositional Neural Textures); these are mixed in pixel space, and degree 0 is the image
-itself.
+Write STEM_textured_degree0_3.jpg and .json (SA-1B's layout) for each image and degree; degree 0 is the image itself.
+Textures are mixed in pixel space; TextureSAM's published images were made by a neural method (Compositional Neural
+Textures).
 """
 
 import argparse
@@ -37,21 +37,27 @@ _QUALITY = 95
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("src", type=Path, help="folder of images with a JSON file beside each (see to-sa1b)")
+    parser.add_argument("src", type=Path, help="folder of images, each with a JSON file beside it (see to-sa1b)")
     parser.add_argument("dst", type=Path, help="folder for the result")
     parser.add_argument(
         "--textures", type=Path, metavar="DIR", help="photographs, e.g. dtd/images (default: generated textures)"
     )
     parser.add_argument(
-        "--set", choices=list(SETS), default="full", help="degrees as published: 0.0 to 0.3, or 0.0 to 1.0 (default)"
+        "--set",
+        choices=list(SETS),
+        default="full",
+        help="published degrees: mild is 0.0 to 0.3, full 0.0 to 1.0 (default)",
     )
-    parser.add_argument("--degrees", type=float, nargs="+", metavar="D", help="degrees in [0, 1], in place of --set")
-    parser.add_argument("--no-original", action="store_true", help="leave out the images as they are")
-    parser.add_argument("--share", type=float, default=1.0, help="share of the objects that get a texture (default: 1)")
+    parser.add_argument("--degrees", type=float, nargs="+", metavar="D", help="degrees in [0, 1] instead of --set")
+    parser.add_argument("--no-original", action="store_true", help="do not write the original images")
+    parser.add_argument("--share", type=float, default=1.0, help="share of objects that get a texture (default: 1)")
     parser.add_argument(
-        "--keep", choices=["nothing", "luminance", "shading"], default="nothing", help="property of the image to keep"
+        "--keep",
+        choices=["nothing", "luminance", "shading"],
+        default="nothing",
+        help="property of the object's surface to keep",
     )
-    parser.add_argument("--feather", type=float, default=2.0, help="pixels over which textures fade in (default: 2)")
+    parser.add_argument("--feather", type=float, default=2.0, help="width of the blended border in pixels (default: 2)")
     parser.add_argument("--seed", type=int, default=0)
     add_overwrite(parser)
 
@@ -79,21 +85,21 @@ def texture_augment(
     seed: int = 0,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write each image in all degrees, with the JSON file of its objects, and ``summary.json``.
+    """Write each image in all degrees with a JSON file of its objects, and ``summary.json``.
 
-    Each object has one texture in all degrees of an image; it depends on ``seed``, the name of the image and the number
-    of the object alone. Files are named as TextureSAM's: ``STEM_textured_degree0_3.jpg``.
+    An object has the same texture in all degrees; the texture depends only on ``seed``, the name of the image and the
+    index of the object. File names follow TextureSAM: ``STEM_textured_degree0_3.jpg``.
 
     Args:
         source: Folder in SA-1B's layout, see :class:`samplug.datasets.SA1BDataset`.
-        destination: Folder to write; made if it is missing.
+        destination: Folder to write; created if it does not exist.
         textures: Folder of photographs; None: generated textures.
         degrees: Weights of the textures in [0, 1].
-        original: Write the images as they are too.
+        original: Also write the original images.
         share: Probability that an object gets a texture.
         keep: See :func:`samplug.datasets.texturing.make_surface`.
         feather: See :func:`samplug.datasets.texturing.make_surface`.
-        seed: Seed of all random numbers.
+        seed: Random seed.
         overwrite: Replace files of an earlier run.
 
     Returns:
@@ -101,7 +107,7 @@ def texture_augment(
 
     Raises:
         ConfigError: A value is out of range.
-        DataError: A file of the source cannot be used, or files to write exist.
+        DataError: A source file cannot be used, or a file to write exists already.
     """
     from samplug.datasets.sa1b import SA1BDataset
 
@@ -149,12 +155,12 @@ def texture_augment(
 
 
 def _number(degree: float) -> str:
-    """Return a degree as in the published names, 0_3 for 0.3."""
+    """Format a degree as in the published names, 0_3 for 0.3."""
     return (f"{degree:.1f}" if round(degree, 1) == degree else f"{degree:g}").replace(".", "_")
 
 
 def _write(path: Path, image: np.ndarray, annotations: dict[str, Any]) -> None:
-    """Write ``path``.jpg and ``path``.json; a dot in the stem stays, it is no suffix."""
+    """Write ``path``.jpg and ``path``.json; a dot in ``path`` is not treated as a suffix."""
     picture = path.with_name(path.name + ".jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crowd",
         choices=["ignore", "foreground", "skip", "auto"],
         default="auto",
-        help="crowd areas (iscrowd=1): pixels to ignore, objects like others, or not drawn; auto: ignore, unless all "
-        "objects are marked so, as CVAT marks brush masks",
+        help="crowd areas (iscrowd=1): ignore their pixels, draw them as objects, or leave them out; auto: ignore, "
+        "with an error if all objects are crowd areas, as in CVAT's brush masks",
     )
 
 
@@ -75,16 +75,16 @@ def to_masks(
     link: Link = "copy",
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write ``images/``, ``masks/`` and ``summary.json``; folders in the names of images are kept in both.
+    """Write ``images/``, ``masks/`` and ``summary.json``; subfolders in image names are kept in both folders.
 
-    A mask is a PNG file, (H, W) uint8, in the size of its image after :func:`~samplug.imaging.files.read_image`: 0
-    background, 255 foreground, 127 ignored. Where regions overlap, foreground covers ignored pixels. Everything is
-    checked before the first file is written.
+    A mask is a PNG file, (H, W) uint8, with the size of its image after :func:`~samplug.imaging.files.read_image`:
+    0 background, 255 foreground, 127 ignored. Where regions overlap, foreground covers ignored pixels. All annotations
+    are checked before the first file is written.
 
     Args:
         annotations: See :func:`~samplug.converters.read_annotations`.
-        destination: Folder to write; made if it is missing.
-        selection: Objects to draw; None draws all as foreground.
+        destination: Folder to write; created if it does not exist.
+        selection: Objects to draw; None draws all objects as foreground.
         skip_problems: Leave out images with a problem instead of raising an error.
         link: ``'copy'`` or ``'symlink'`` images into ``images/``, or leave them out (``'none'``).
         overwrite: Replace the files of an earlier run.
@@ -93,7 +93,7 @@ def to_masks(
         The content of ``summary.json``: counts, classes, problems, and the ``mask_values`` to configure.
 
     Raises:
-        DataError: The annotations have problems (one message lists all), no image can be used, all objects are crowd
+        DataError: The annotations have problems (all in one message), no image can be used, all objects are crowd
             areas, files would be overwritten, or a file cannot be written.
         ConfigError: ``selection`` names an unknown class.
     """

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crowd",
         choices=["foreground", "skip", "auto"],
         default="auto",
-        help="crowd areas (iscrowd=1): objects like others, or left out; auto: left out, unless all objects are marked "
-        "so, as CVAT marks brush masks",
+        help="crowd areas (iscrowd=1): write them as objects, or leave them out; auto: leave them out, with an "
+        "error if all objects are crowd areas, as in CVAT's brush masks",
     )
     parser.add_argument("--components", action="store_true", help="each connected part becomes an object")
 
@@ -70,16 +70,16 @@ def to_sa1b(
 ) -> dict[str, Any]:
     """Write ``images/`` with a JSON file beside each image, and ``summary.json``.
 
-    Folders in the names of images are kept. A JSON file has ``image`` (``image_id``, ``file_name``, ``width``,
-    ``height``) and ``annotations``, each with ``id``, ``segmentation`` (compressed run lengths), ``bbox`` [x, y, width,
-    height], ``area`` in pixels and ``category``, which SA-1B does not have. Objects without a pixel are left out and
-    counted. Everything is checked before the first file is written.
+    Subfolders in image names are kept. A JSON file has ``image`` (``image_id``, ``file_name``, ``width``, ``height``)
+    and ``annotations``, each with ``id``, ``segmentation`` (compressed run-length encoding), ``bbox`` [x, y, width,
+    height], ``area`` in pixels and ``category`` (not in SA-1B). Objects without a pixel are left out and counted. All
+    annotations are checked before the first file is written.
 
     Args:
         annotations: See :func:`~samplug.converters.read_annotations`.
-        destination: Folder to write; made if it is missing.
+        destination: Folder to write; created if it does not exist.
         selection: Objects to write; None writes all except crowd areas, which are not single objects.
-        split_parts: Make each connected part (8 neighbours) of an object an object.
+        split_parts: Write each connected component (8 neighbours) of an object as a separate object.
         skip_problems: Leave out images with a problem instead of raising an error.
         link: ``'copy'`` or ``'symlink'`` images into ``images/``, or leave them out (``'none'``).
         overwrite: Replace the files of an earlier run.
@@ -88,7 +88,7 @@ def to_sa1b(
         The content of ``summary.json``: counts, categories, problems.
 
     Raises:
-        DataError: The annotations have problems (one message lists all), no image can be used, all objects are crowd
+        DataError: The annotations have problems (all in one message), no image can be used, all objects are crowd
             areas, files would be overwritten, or a file cannot be written.
         ConfigError: ``selection`` names an unknown class.
     """

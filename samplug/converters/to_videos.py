@@ -28,7 +28,7 @@ from samplug.utils.files import replace_file, write_text
 from samplug.utils.text import listed_lines
 
 _SAMPLED = 64
-_NOT_TEXT = "has a name that is not UTF-8, which the lists of videos must be: rename it"
+_NOT_TEXT = "has a name that is not UTF-8, as lists of videos require: rename it"
 LISTS = {"train": "train_list.txt", "val": "val_list.txt"}
 
 

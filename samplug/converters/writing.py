@@ -17,21 +17,21 @@ from samplug.utils.text import listed_lines, shorten
 Link = Literal["copy", "symlink", "none"]
 
 _LISTED = 50
-# Of nearly all file systems, in bytes.
+# Longest file name in bytes on nearly all file systems.
 _LONGEST_NAME = 255
 
 
 def usable_drawings(
     command: str, annotations: Annotations, selection: Selection, skip_problems: bool, crowd: Crowd = "ignore"
 ) -> tuple[list[Drawing], list[Problem], dict[str, int]]:
-    """Check annotations before anything is written; ``crowd`` is the meaning of ``selection.crowd='auto'``.
+    """Check annotations before any file is written; ``crowd`` is the value for ``selection.crowd='auto'``.
 
     Returns:
-        At least one image that can be drawn, all problems, and the number of objects that are left out by reason.
+        The images that can be drawn (at least one), all problems, and the number of left out objects by reason.
 
     Raises:
-        DataError: The annotations have problems (one message lists all) and ``skip_problems`` is False, or no image can
-            be used, or all objects are crowd areas and ``selection.crowd`` is ``'auto'``.
+        DataError: The annotations have problems (all in one message) and ``skip_problems`` is False, no image can be
+            used, or all objects are crowd areas and ``selection.crowd`` is ``'auto'``.
         ConfigError: ``selection`` names an unknown class.
     """
     selection.check(annotations.categories)
@@ -57,7 +57,7 @@ def usable_drawings(
 
 
 def _check_crowds(command: str, annotations: Annotations, selection: Selection) -> None:
-    """Ask for a decision where each object is marked as a crowd area: CVAT marks its brush masks so."""
+    """Raise a DataError if every object is a crowd area, as in CVAT's brush masks: the user has to decide."""
     if annotations.format != "coco":
         return
     foreground = replace(selection, crowd="foreground")
@@ -70,7 +70,7 @@ def _check_crowds(command: str, annotations: Annotations, selection: Selection) 
     if crowds and all(crowds):
         raise DataError(
             f"{command}: all {len(crowds)} objects of {annotations.source} are marked as crowd areas (iscrowd=1), as "
-            "CVAT marks its brush masks, nothing was written: convert them as objects with --crowd foreground, or "
+            "in CVAT's brush masks; nothing was written: convert them as objects with --crowd foreground, or "
             "leave them out with --crowd skip"
         )
 
@@ -94,18 +94,18 @@ def check_destination(
     known: Collection[Path],
     overwrite: bool,
 ) -> None:
-    """Check that files can be written without harm.
+    """Check that writing files neither overwrites nor mixes data.
 
     Args:
         command: Name of the command, for messages.
         planned: Files to write.
         sources: Files that are read.
-        folder: Folder whose files will all be taken for samples.
+        folder: Folder whose files will all be read as samples.
         known: Files in ``folder`` that belong to this run.
         overwrite: Allow files of an earlier run to be replaced.
 
     Raises:
-        DataError: A file to write is a source or exists, its name is too long, or ``folder`` contains other files.
+        DataError: A file to write is a source file or exists, its name is too long, or ``folder`` contains other files.
     """
     if long := [path for path in planned if len(os.fsencode(path.name)) > _LONGEST_NAME]:
         raise DataError(

@@ -19,25 +19,25 @@ from samplug.imaging.shapes import Polygons
 from samplug.utils.errors import DataError
 from samplug.utils.text import shorten
 
-# Class numbers above this are damaged lines; the largest datasets have some 20,000 classes.
+# Larger class numbers come from damaged lines; the largest datasets have about 20,000 classes.
 _CLASSES = 10**6
-# Share of the labels that must look like a box with keypoints.
+# Share of labels that must look like a box with keypoints.
 _POSES = 0.75
 
 
 def read_yolo(source: Path, images: Path | None = None) -> Annotations:
-    """Read YOLO's folders; an image without a label file, or with an empty one, is background.
+    """Read YOLO segmentation labels; images without a label file, or with an empty label file, are background.
 
-    A label file belongs to the image of its name; percent-encoded characters and the forms of Unicode are equal where
-    that leaves no choice. Where label files without an image remain, an image without a label file is a problem.
+    Images and label files are paired by name; names that differ only in percent-encoding or Unicode form match if the
+    match is unique. If label files without an image remain, images without a label file are problems.
 
     Args:
-        source: A folder with ``images/`` and ``labels/`` (and subfolders), a data.yaml, or the folder of one. Class
-            names come from data.yaml or ``classes.txt``; without either, the class numbers are the names.
-        images: Folder of images in place of ``images/``; ``source`` may then be the folder of labels itself.
+        source: Folder with ``images/`` and ``labels/`` (and subfolders), a data.yaml, or a folder with a data.yaml.
+            Class names come from data.yaml or ``classes.txt``; without these, class numbers are the names.
+        images: Folder of images instead of ``images/``; ``source`` may then be the folder of labels itself.
 
     Raises:
-        DataError: The folders do not exist, data.yaml cannot be used, or the labels are boxes with keypoints.
+        DataError: A folder does not exist, data.yaml cannot be used, or the labels are boxes with keypoints.
     """
     given = source if source.is_file() else source / "data.yaml"
     config = read_yaml(given) if given.is_file() else {}
@@ -58,8 +58,8 @@ def read_yolo(source: Path, images: Path | None = None) -> Annotations:
 
 def _pose_error(where: str) -> DataError:
     return DataError(
-        f"data: {where} YOLO-pose labels: boxes with keypoints, which outline nothing; samplug converts YOLO's "
-        "segmentation labels"
+        f"data: {where} YOLO-pose labels: boxes with keypoints instead of outlines; samplug converts only "
+        "YOLO's segmentation labels"
     )
 
 
@@ -78,15 +78,15 @@ def _entries(split: Split, names: dict[int, str], problems: list[Problem]) -> li
             _add_regions(entry, paired[name], names)
         elif orphans:
             entry.problems.append(
-                f"has no label file, and {len(orphans)} label files have no image, such as {orphans[0]}: rename what "
-                "belongs together, and remove other label files"
+                f"has no label file, and {len(orphans)} label files have no image, such as {orphans[0]}: give "
+                "matching files the same name, and remove other label files"
             )
         entries.append(entry)
     return entries
 
 
 def _paired(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the label file of each image that has one, by the name of the image."""
+    """Return image name -> label file, for images with a label file."""
     paired = {name: labels[name] for name in images if name in labels}
     alike: dict[str, tuple[list[str], list[str]]] = {}
     for side, names in enumerate((images.keys() - labels.keys(), labels.keys() - images.keys())):
@@ -120,16 +120,16 @@ def _add_regions(entry: AnnotatedImage, path: Path, names: dict[int, str]) -> No
 
 
 def _are_poses(labels: list[Any]) -> bool:
-    """Return True if all labels have the same number of columns, and most are a box with keypoints in it.
+    """Return True if all labels have the same number of columns, and most look like a box with keypoints in it.
 
-    Keypoints have a third number (0, 1 or 2: visible) or not; those at (0, 0) are not marked. Outlines differ in their
-    number of points, and their second point is not the size of a box around all others.
+    Keypoints may have a third number for visibility (0, 1 or 2); keypoints at (0, 0) are not annotated. Outlines, in
+    contrast, differ in their number of points, and their second point is not the size of a box around the others.
     """
     columns = len(labels[0]) if labels else 0
     if columns < 7 or any(len(label) != columns for label in labels):
         return False
     table: Any = np.array(labels)
-    for values, fewest in ((3, 1), (2, 3)):  # four corners are outlines too
+    for values, fewest in ((3, 1), (2, 3)):  # four corners may also be an outline
         number, rest = divmod(columns - 4, values)
         if rest or number < fewest:
             continue
@@ -145,9 +145,9 @@ def _are_poses(labels: list[Any]) -> bool:
 
 
 def _fits(points: Any, marked: Any, table: Any) -> Any:
-    """Return which boxes fit their points: the middle of the box is well inside their extent, its sides are similar.
+    """Return which boxes fit their keypoints: the centre is well inside their extent, and the sizes are similar.
 
-    A corner of an outline lies at the edge of the extent, and the next corner is no size.
+    The first corner of an outline lies at the edge of its extent, and the second corner is not a size.
     """
     places = np.where(marked[..., None], points[..., :2], np.nan)
     with np.errstate(invalid="ignore"):

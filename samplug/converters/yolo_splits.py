@@ -1,4 +1,4 @@
-"""Find the images and labels that YOLO's folders and data.yaml name."""
+"""Find the images and labels of YOLO folders and data.yaml files."""
 
 import os
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ _SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Images and the folder of their labels.
+    """Images of a split and the folder of their labels.
 
     Attributes:
         folder: Folder of the images.
         labels: Folder of the labels, with the same subfolders.
-        target: Folder of the result.
-        complete: True if each file in ``labels`` belongs to one of the images.
-        images: Images by name: path below ``folder`` without suffix.
+        target: Folder for the result.
+        complete: True if all files in ``labels`` belong to these images.
+        images: Name (path below ``folder`` without suffix) -> image.
     """
 
     folder: Path
@@ -47,14 +47,14 @@ def find_splits(
 
     Args:
         config: Content of data.yaml.
-        given: data.yaml, for messages.
+        given: Path of data.yaml, for messages.
         root: Folder of the source.
-        images: Folder of images that the user named.
-        by_config: Take the splits of data.yaml even if there is a folder ``images``.
-        problems: Receives files that cannot be used.
+        images: Folder of images given by the user.
+        by_config: Use the splits of data.yaml even if there is a folder ``images``.
+        problems: List to which unusable files are added.
 
     Raises:
-        DataError: A folder does not exist, or data.yaml names something that is not there.
+        DataError: A folder does not exist, or data.yaml names a file that does not exist.
     """
     if images is None and (by_config or not (root / "images").is_dir()):
         return list(_named(config, given, problems))
@@ -63,7 +63,7 @@ def find_splits(
 
 
 def _whole(folder: Path, labels: Path, target: PurePosixPath, problems: list[Problem]) -> Split:
-    """Take all images of a folder."""
+    """Return a split with all images of a folder."""
     for path in (folder, labels):
         if not path.is_dir():
             raise DataError(f"data: the folder {path} does not exist: YOLO data are images/ and labels/")
@@ -73,7 +73,7 @@ def _whole(folder: Path, labels: Path, target: PurePosixPath, problems: list[Pro
 
 
 def _named(config: dict[str, Any], given: Path, problems: list[Problem]) -> Iterator[Split]:
-    """Yield the splits that data.yaml names: folders, files of a list, text files of paths, or lists of these."""
+    """Yield the splits of data.yaml, which may be folders, images, text files with paths, or lists of these."""
     entries = [(split, config[split]) for split in _SPLITS if config.get(split)]
     if not entries:
         raise DataError(f"data: {given.parent} has no images/, and no {given.name} that names train, val or test")
@@ -105,10 +105,10 @@ def _named(config: dict[str, Any], given: Path, problems: list[Problem]) -> Iter
 
 
 def _find(text: str, folders: list[Path]) -> Path | None:
-    """Find a file or folder by its path, also one of another computer."""
+    """Find a file or folder by its path, even if the path is from another computer."""
     local = text.strip().replace("\\", "/")
     for folder in folders:
-        # Roboflow writes ../train/images for a folder beside the yaml.
+        # Roboflow writes ../train/images for a folder beside data.yaml.
         for path in (folder / local, folder / local.removeprefix("../")):
             if os.path.isdir(path) or os.path.isfile(path):
                 return path
@@ -117,7 +117,7 @@ def _find(text: str, folders: list[Path]) -> Path | None:
 
 
 def _listed(path: Path, folders: list[Path], problems: list[Problem]) -> Iterator[Path]:
-    """Yield the images that a text file lists, one a line."""
+    """Yield the images of a text file with one path per line."""
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             found = _find(line, folders)
@@ -128,12 +128,12 @@ def _listed(path: Path, folders: list[Path], problems: list[Problem]) -> Iterato
 
 
 def _of_files(files: list[Path], target: PurePosixPath) -> Iterator[Split]:
-    """Group images by their folder ``images``; those without such a folder have their labels beside them."""
+    """Group images by their folder ``images``; without this folder, labels are beside the images."""
     splits: dict[Path, Split] = {}
     for path in files:
         at = _images_part(path.parent)
         folder = path.parent if at is None else Path(*path.parts[: at + 1])
-        if path.is_relative_to(folder / target):  # images/train/a.jpg of train: as of the folder images/train
+        if path.is_relative_to(folder / target):  # images/train/a.jpg in train: same result as the folder images/train
             folder /= target
         labels = _labels(folder) or folder
         split = splits.setdefault(folder, Split(folder, labels, target, complete=False))
@@ -150,6 +150,6 @@ def _images_part(folder: Path) -> int | None:
 
 
 def _labels(folder: Path) -> Path | None:
-    """Return the folder of labels for one of images: the last part called ``images`` is ``labels``."""
+    """Return the folder of labels for a folder of images: the last ``images`` in its path is replaced by ``labels``."""
     at = _images_part(folder)
     return None if at is None else Path(*folder.parts[:at], "labels", *folder.parts[at + 1 :])

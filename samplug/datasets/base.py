@@ -23,8 +23,8 @@ class CheckedDataset(BaseDataset, ABC):
 
     Args:
         data_root: Folder of the dataset.
-        folders: Folders that error messages name.
-        check: Samples to read before the run: ``'sample'`` reads 64 of them, ``'all'`` reads every one. The others are
+        folders: Folders to name in error messages.
+        check: Samples to read before the run: ``'sample'`` for 64 samples, ``'all'`` for every sample. The others are
             checked when they are loaded.
         on_error: ``'stop'`` raises an error for files that cannot be used. ``'skip'`` leaves them out, counts them and
             lists them in ``skipped``; it reads every sample before the run.
@@ -32,9 +32,9 @@ class CheckedDataset(BaseDataset, ABC):
         published: Facts about the published dataset, ``dict(images=..., split='test')``. A different number of images
             is logged, and so is validation on a published test set.
         part: ``'train'``, ``'val'`` or ``'test'`` selects one part, see :class:`samplug.datasets.split.Split`; None
-            uses all.
-        val_fraction: Share of the ``'val'`` part.
-        test_fraction: Share of the ``'test'`` part.
+            uses all samples.
+        val_fraction: Share of samples in the ``'val'`` part.
+        test_fraction: Share of samples in the ``'test'`` part.
         **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
     """
 
@@ -97,7 +97,7 @@ class CheckedDataset(BaseDataset, ABC):
         return check_files(settings)
 
     def summary(self) -> str:
-        """Return the number of samples that can be used, the part they are and a description, in one line."""
+        """Describe the dataset in one line: number of usable samples, selected part, facts about the files."""
         part = f" ({self.part} part of {self.found})" if self.part else ""
         return f"{self.used} images{part}, {self.describe()}"
 
@@ -146,7 +146,7 @@ class CheckedDataset(BaseDataset, ABC):
         remedy = "set test_fraction"
         if self.part != "test" or self.split.test_fraction:
             names = len(set(map(self._group, items)))
-            remedy = f"too few to split ({names}): add some, or give each part a folder of its own"
+            remedy = f"too few to split ({names}): add some, or use a separate folder for each part"
         raise DataError(
             f"data: part={self.part!r} of {len(items)} {self.ITEMS} in {self.folders[0]} is empty: {remedy}"
         )

@@ -12,12 +12,12 @@ from samplug.utils.errors import check_choice
 
 @DATASETS.register_module()
 class CamouflageSceneDataset(GeneratedDataset):
-    """Binary segmentation data that is generated, not read from files, see :func:`camouflage_scene`.
+    """Generated scenes for binary segmentation, see :func:`camouflage_scene`.
 
     Args:
         length: Number of scenes.
         size: Side of the square images in pixels.
-        seed: Seed of the sequence of scenes.
+        seed: Random seed of the sequence of scenes.
         ground_textures: See :func:`camouflage_scene`.
         object_textures: See :func:`camouflage_scene`.
         **kwargs: ``cache`` and the other arguments of :class:`GeneratedDataset`.

@@ -1,4 +1,4 @@
-"""Read every file of a dataset, and compare it with the published one."""
+"""Read every file of a dataset, and compare the dataset with the published one."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ class FileCheck:
     """Result of reading every file of a dataset.
 
     Attributes:
-        title: Name and summary, as a training logs them.
-        problems: Reasons why it cannot be used or is not the published dataset.
-        remarks: Things that a person should look at.
-        used: Number of samples that can be used.
+        title: Name and summary, as in the log of a training run.
+        problems: Reasons why files cannot be used, and differences from the published dataset.
+        remarks: Suspicious files to look at.
+        used: Number of usable samples.
     """
 
     title: str
@@ -33,7 +33,7 @@ class FileCheck:
 def check_files(settings: Mapping[str, Any]) -> FileCheck:
     """Build a :class:`~samplug.datasets.base.CheckedDataset` from its config without pipeline, and read every file.
 
-    Only the files of its part are read; files without a partner are found in the whole folder.
+    Only files of the selected part are read; files without a partner are reported for the whole folder.
     """
     settings = {key: value for key, value in settings.items() if key != "pipeline"}
     settings |= dict(check="all", on_error="skip", lazy_init=True)

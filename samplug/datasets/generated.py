@@ -1,4 +1,4 @@
-"""Base class of datasets whose scenes are generated, not read from files."""
+"""Base class of datasets of generated scenes."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -16,13 +16,13 @@ Scene = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 class GeneratedDataset(BaseDataset, ABC):
     """Base class of datasets of generated scenes.
 
-    A scene is a function of (seed, index) and is generated when it is loaded. Scenes of all indexes have the same
-    distribution, so different seeds, or different ranges of one seed, can serve as training and test sets.
+    A scene is a function of (seed, index), and is generated when it is loaded. All scenes have the same distribution,
+    so training and test sets can use different seeds, or different index ranges of one seed.
 
     Args:
         length: Number of scenes.
         size: Side of the square images in pixels.
-        seed: Seed of the sequence of scenes.
+        seed: Random seed of the sequence of scenes.
         cache: Keep generated scenes in memory (28 KB each at 96 pixels).
         **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
 
@@ -32,14 +32,14 @@ class GeneratedDataset(BaseDataset, ABC):
 
     def __init__(self, length: int, size: int = 128, seed: int = 0, cache: bool = False, **kwargs: Any) -> None:
         if length < 1:
-            raise ConfigError(f"{type(self).__name__}: length={length!r} is not 1 or more")
+            raise ConfigError(f"{type(self).__name__}: length={length!r} must be at least 1")
         self.length, self.size, self.seed = length, size, seed
         self.cache: dict[int, Scene] | None = {} if cache else None
         super().__init__(**kwargs)
 
     @abstractmethod
     def generate(self, index: int) -> Scene:
-        """Generate a scene."""
+        """Generate the scene of an index."""
 
     def load_data_list(self) -> list[dict[str, Any]]:
         return [dict(img_path=f"scene_{self.seed}_{index:05d}.png", scene=index) for index in range(self.length)]

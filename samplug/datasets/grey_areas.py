@@ -1,6 +1,6 @@
-"""Find areas of grey in masks that seem to be black and white: borders and regions that nobody judged.
+"""Find grey areas in black and white masks, which may mark borders and unlabelled regions.
 
-Soft, blurred and compressed edges have greys too, but of many levels and in thin lines.
+Soft, blurred and compressed edges also contain greys, but many levels in thin lines.
 """
 
 from typing import Any
@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_FEW = 12  # values of a mask without soft edges
-_MIDDLE = (48, 207)  # of 255; compression spoils black and white areas by less
-_EVEN = 16  # of 255; difference within an area
+_FEW = 12  # largest number of values in a mask without soft edges
+_MIDDLE = (48, 207)  # in 0..255; compression changes black and white areas by less
+_EVEN = 16  # in 0..255; largest difference within an area
 _LINE, _AREA = np.ones((3, 3), np.uint8), np.ones((7, 7), np.uint8)
 
 
 def grey_areas(raw: NDArray[Any]) -> list[int]:
-    """Return the greys between black and the mask's brightest value that fill areas.
+    """Return the grey values of areas, excluding black and the mask's brightest value.
 
-    In a mask of few values an area has 3 x 3 pixels of one value. In a mask of many values, which compression may have
-    made, it has 7 x 7 pixels of nearly the same middle grey; the middle one of these values is returned.
+    In a mask with few values, an area has 3 x 3 pixels of one value. In a mask with many values, as after compression,
+    it has 7 x 7 pixels of similar middle greys, whose median is returned.
 
     Args:
         raw: (H, W) uint8 or uint16.

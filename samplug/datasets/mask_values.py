@@ -91,19 +91,19 @@ class MaskValues:
 
 
 def decide_mask_values(paths: Sequence[Path]) -> str:
-    """Decide whether masks are ``'0/1'`` or ``'0/255'``. Masks of background alone fit both; they count as ``'0/255'``.
+    """Decide whether masks are ``'0/1'`` or ``'0/255'``. Empty masks fit both, and count as ``'0/255'``.
 
     Args:
-        paths: Masks to read. Files that cannot be read are passed over here; loading them raises an error later.
+        paths: Masks to read. Unreadable files are skipped here; loading them raises an error later.
 
     Raises:
-        DataError: The masks are of mixed kinds, or of neither kind (colours, more than two labels, areas of grey).
+        DataError: The masks are of both kinds or of neither kind (colours, more than two labels, grey areas).
     """
     kinds: dict[str, Path] = {}
     seen: set[int] = set()
     greys: set[int] = set()  # values between black and white
     areas: dict[int, Path] = {}
-    lines: dict[int, list[Path]] = defaultdict(list)  # greys beside a brighter value
+    lines: dict[int, list[Path]] = defaultdict(list)  # greys other than the brightest value
     for path in paths:
         try:
             raw = read_mask(path)
@@ -137,7 +137,7 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
             f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if "
             "all above 128 is foreground"
         )
-    if len(lines) == 1:  # soft edges have many levels, a border that nobody judged has one, however thin
+    if len(lines) == 1:  # soft edges have many levels; an unlabelled border has one level, even if it is thin
         areas |= {value: masks[0] for value, masks in lines.items() if len(masks) >= _ENOUGH_MASKS}
     if areas and "0/1" not in kinds:
         raise _grey_error(areas, seen)
@@ -150,13 +150,13 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
 
 
 def _grey_error(areas: Mapping[int, Path], seen: set[int]) -> DataError:
-    """Make the error for greys whose meaning is unknown: areas of them, each with a mask that has one."""
+    """Return the error for grey areas of unknown meaning; ``areas`` maps each grey to a mask that contains it."""
     grey, path = min(areas.items())
     remedy = "give their meaning with mask_values=dict(foreground=[...], background=[...], ignore=[...])"
     if len(seen) <= _SHOWN:
         foreground = sorted(seen - areas.keys() - {0})
         remedy = (
-            f"if nobody judged them, set mask_values=dict(foreground={foreground}, background=[0], "
+            f"if these pixels are unlabelled, set mask_values=dict(foreground={foreground}, background=[0], "
             f"ignore={sorted(areas)})"
         )
     return DataError(

@@ -102,13 +102,13 @@ def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[
 
 
 def _hint(name: str, near: str) -> str:
-    """Return why a file with a similar name is not the partner."""
+    """Explain why a file with a similar name does not match."""
     if not near.startswith(name) and unicodedata.normalize("NFC", near).startswith(unicodedata.normalize("NFC", name)):
-        # They look alike, so say what differs.
+        # The names look the same, so name the difference.
         one, other = ("NFC" if unicodedata.is_normalized("NFC", text) else "NFD" for text in (name, near))
         return (
-            f" ({near!r} looks alike, but one name is in Unicode's form {one} and one in {other}, as macOS writes it: "
-            "rename one of the two)"
+            f" ({near!r} looks the same, but one name is in Unicode form {one} and one in {other}, as macOS writes it: "
+            "rename one of them)"
         )
     return f" ({near!r} does not count)"
 
@@ -171,14 +171,14 @@ def read_list(
 
 
 def read_lines(path: Path, item: str) -> list[str]:
-    """Read the stripped lines of a list; empty lines and lines that begin with ``#`` are left out.
+    """Read the stripped lines of a list file; empty lines and lines that start with ``#`` are left out.
 
     Args:
         path: Text file.
-        item: Word for the item of a line, in messages.
+        item: Word for a line's item in messages.
 
     Raises:
-        DataError: The file is missing or cannot be read, is not UTF-8 text, or empty.
+        DataError: The file does not exist, cannot be read, is empty, or is not UTF-8 text.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")

@@ -30,8 +30,8 @@ class PairFacts:
         height: Height of the image in pixels, after EXIF rotation.
         foreground: Share of foreground among the pixels that are not ignored, in [0, 1].
         ignored: Share of ignored pixels, in [0, 1].
-        grey: Share of pixels far from both black and white, in masks that should be black and white.
-        grey_areas: True if such a mask has areas of a grey, see :func:`~samplug.datasets.grey_areas.grey_areas`.
+        grey: Share of pixels far from black and white, in black and white masks.
+        grey_areas: True if a black and white mask has grey areas, see :func:`~samplug.datasets.grey_areas.grey_areas`.
         error: Reason why the pair cannot be used; None if it can.
     """
 
@@ -45,15 +45,15 @@ class PairFacts:
 
     @property
     def suspicion(self) -> str | None:
-        """Reason why a person should look at the mask; None if there is none."""
+        """Reason to look at the mask; None if it is unsuspicious."""
         if self.error:
             return None
         if self.ignored == 1:
             return "all ignored"
         if self.grey > _MOSTLY_GREY:
-            return "mostly grey, as photographs and probability maps are"
+            return "mostly grey, like photographs and probability maps"
         if self.grey_areas:
-            return "with areas of grey, which are cut at 128"
+            return "with grey areas, thresholded at 128"
         if self.foreground == 0:
             return "empty"
         if self.foreground < _TINY:

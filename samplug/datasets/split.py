@@ -1,4 +1,4 @@
-"""Split a dataset by the hash of names: the same on every machine, and nearly the same when files are added."""
+"""Split a dataset by hashes of names: the same on every machine, and nearly unchanged when files are added."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -13,21 +13,20 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Split:
-    """Selection of one part of a dataset, or of all of it.
+    """Selection of one part of a dataset, or of the whole dataset.
 
     Names are ranked by their hash: the first ``round(val_fraction * n)`` of n names are ``'val'``, the last
-    ``round(test_fraction * n)`` are ``'test'``, all others ``'train'``. Each part has at least one name as long as
-    there are enough: first ``'train'``, then ``'val'``, then ``'test'``. The parts depend on nothing but the names.
-    Each added name moves at most one other name between ``'train'`` and ``'val'``, and one between ``'train'`` and
-    ``'test'``.
+    ``round(test_fraction * n)`` are ``'test'``, all others ``'train'``. Each part gets at least one name if there are
+    enough, in the order ``'train'``, ``'val'``, ``'test'``. The parts depend only on the names. Each added name moves
+    at most one other name between ``'train'`` and ``'val'``, and one between ``'train'`` and ``'test'``.
 
     Args:
-        part: ``'train'``, ``'val'`` or ``'test'``; None selects everything.
-        val_fraction: Share of the ``'val'`` part.
-        test_fraction: Share of the ``'test'`` part.
+        part: ``'train'``, ``'val'`` or ``'test'``; None selects all names.
+        val_fraction: Share of names in the ``'val'`` part.
+        test_fraction: Share of names in the ``'test'`` part.
 
     Raises:
-        ConfigError: The part is unknown, or a fraction or the sum of both is not between 0 and 1.
+        ConfigError: ``part`` is unknown, or a fraction or the sum of both is not between 0 and 1.
     """
 
     part: Part | None = None
@@ -51,7 +50,7 @@ class Split:
         return [item for item in items if parts[name(item)] == self.part]
 
     def parts(self, names: Iterable[str]) -> dict[str, Part]:
-        """Return the part of each name of a dataset. Repeated names count once."""
+        """Return name -> part for the names of a dataset; repeated names count once."""
         ranked = sorted(set(names), key=lambda name: (_digest(name), name))
         val, test = self._sizes(len(ranked))
         first_of_test = len(ranked) - test
@@ -61,7 +60,7 @@ class Split:
         }
 
     def _sizes(self, number: int) -> tuple[int, int]:
-        """Return the numbers of names in ``'val'`` and ``'test'``; one name at least is left for ``'train'``."""
+        """Return the numbers of names in ``'val'`` and ``'test'``; at least one name remains for ``'train'``."""
         val = max(1, round(self.val_fraction * number))
         test = max(1, round(self.test_fraction * number)) if self.test_fraction else 0
         while val + test >= max(1, number):
@@ -70,5 +69,5 @@ class Split:
 
 
 def _digest(name: str) -> bytes:
-    # Names of files may hold bytes that are no UTF-8.
+    # File names may contain bytes that are not UTF-8.
     return hashlib.sha256(name.encode(errors="surrogateescape")).digest()

@@ -16,22 +16,23 @@ from samplug.utils.rle import from_labels
 
 @DATASETS.register_module()
 class TextureSceneDataset(GeneratedDataset):
-    """Scenes of several textures, see :func:`texture_scene`: each region is an object of mmdet's pipelines.
+    """Generated scenes of several textures, see :func:`texture_scene`.
 
-    Entries hold ``img``, the label map ``gt_seg_map`` and ``instances`` (see :class:`InstanceSegDataset`).
+    Each region is an instance for mmdet's pipelines. Samples contain ``img``, the label map ``gt_seg_map`` and
+    ``instances`` (see :class:`InstanceSegDataset`).
 
     Args:
         length: Number of scenes.
         size: Side of the square images in pixels.
-        seed: Seed of the sequence of scenes.
+        seed: Random seed of the sequence of scenes.
         textures: Folder of photographs, such as DTD's ``dtd/images``; None: generated textures.
         generated: Share of generated textures beside photographs, in [0, 1].
         regions: Smallest and largest number of regions.
         **kwargs: ``cache`` and the other arguments of :class:`GeneratedDataset`.
 
     Raises:
-        ConfigError: ``length`` is below 1, or ``regions`` is no range from 2 to 6.
-        DataError: ``textures`` holds no images.
+        ConfigError: ``length`` is below 1, or ``regions`` is not a range within 2 to 6.
+        DataError: ``textures`` contains no images.
     """
 
     METAINFO = dict(classes=("object",), palette=[[220, 20, 60]])
@@ -47,7 +48,7 @@ class TextureSceneDataset(GeneratedDataset):
         **kwargs: Any,
     ) -> None:
         if len(regions) != 2 or not 2 <= regions[0] <= regions[1] <= 6:
-            raise ConfigError(f"TextureSceneDataset: regions={regions!r} is not a range from 2 to 6")
+            raise ConfigError(f"TextureSceneDataset: regions={regions!r} is not a range within 2 to 6")
         self.regions = (regions[0], regions[1])
         self.source = MixedTextures(texture_source(textures), generated) if textures else texture_source(None)
         super().__init__(length, size, seed, **kwargs)

@@ -1,7 +1,7 @@
-"""Replace the surface of objects by textures, in pixel space (an approximation of TextureSAM's augmentation).
+"""Replace the surface of objects by textures in pixel space (an approximation of TextureSAM's augmentation).
 
-TextureSAM's published images were made by a neural method, Compositional Neural Textures, whose code is not public.
-Here textures are pasted and mixed with the pixels; scores of models trained on both are not comparable.
+TextureSAM's published images were made with Compositional Neural Textures, a neural method whose code is not public.
+Here textures are blended with the pixels, so scores of models trained on the two kinds of images are not comparable.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from samplug.utils.errors import ConfigError, DataError, check_choice
 Image = NDArray[np.uint8]
 Keep = Literal["nothing", "luminance", "shading"]
 
-_ZOOM = (0.5, 1.0)  # share of a photograph's shorter side that one texture shows
-_SHADING_SIGMA = 1 / 8  # of the object's longer side
+_ZOOM = (0.5, 1.0)  # side of the crop as a share of the photograph's shorter side
+_SHADING_SIGMA = 1 / 8  # as a share of the object's longer side
 _PROCEDURAL_SIDE = 256
 
 
@@ -39,10 +39,10 @@ class PhotoTextures:
     """Textures cut from photographs.
 
     Args:
-        folder: Folder of images, of any depth: DTD's ``images/CLASS/*.jpg``, or a plain folder.
+        folder: Folder of images, searched recursively, such as DTD's ``images`` with ``CLASS/*.jpg``.
 
     Raises:
-        DataError: The folder does not exist or holds no image.
+        DataError: The folder does not exist or contains no image.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -56,7 +56,7 @@ class PhotoTextures:
             )
 
     def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
-        """Cut a square of random place and zoom from a random photograph; repeat it in a mirror if it is too small."""
+        """Crop a square of random position and zoom from a random photograph; mirror it if it is too small."""
         photo = read_image(self.files[rng.integers(len(self.files))])
         side = max(1, round(min(photo.shape[:2]) * rng.uniform(*_ZOOM)))
         y, x = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
@@ -67,7 +67,7 @@ class GeneratedTextures:
     """Textures of :data:`samplug.datasets.synthetic.textures.TEXTURES` in random, mostly calm colours."""
 
     def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
-        """Generate a texture of a random family between two random colours."""
+        """Generate a texture of a random family from two random colours."""
         names = sorted(TEXTURES)
         grey = TEXTURES[names[rng.integers(len(names))]](rng, _PROCEDURAL_SIDE)
         middle = rng.uniform(50, 205) + rng.normal(0, 25, 3)
@@ -76,10 +76,10 @@ class GeneratedTextures:
 
 
 class MixedTextures:
-    """Textures of a source, or generated ones at random.
+    """Random mixture of a texture source and generated textures.
 
     Args:
-        source: The source.
+        source: Texture source.
         generated: Share of generated textures, in [0, 1].
 
     Raises:
@@ -92,17 +92,17 @@ class MixedTextures:
         self.source, self.generated = source, generated
 
     def draw(self, rng: Generator, size: tuple[int, int]) -> Image:
-        """Draw a texture of one of the two."""
+        """Draw a generated texture or a texture of the source."""
         return (GeneratedTextures() if rng.random() < self.generated else self.source).draw(rng, size)
 
 
 def texture_source(folder: str | Path | None) -> TextureSource:
-    """Return the textures of a folder of photographs; None: generated ones."""
+    """Return the textures of a folder of photographs; None: generated textures."""
     return GeneratedTextures() if folder is None else PhotoTextures(folder)
 
 
 def _cover(texture: Image, size: tuple[int, int]) -> Image:
-    """Fill (height, width) with a texture: part of it, or the texture and its mirror images."""
+    """Fill (height, width) with a texture: crop it, or tile it with mirror images."""
     pads = [max(0, length - have) for length, have in zip(size, texture.shape, strict=False)]
     texture = np.pad(texture, ((0, pads[0]), (0, pads[1]), (0, 0)), mode="symmetric")
     return np.ascontiguousarray(texture[: size[0], : size[1]])
@@ -110,11 +110,11 @@ def _cover(texture: Image, size: tuple[int, int]) -> Image:
 
 @dataclass(frozen=True)
 class Surface:
-    """Texture of one object.
+    """Texture fitted to an object.
 
     Attributes:
         box: (x0, y0, x1, y1) of the object in pixels, ends exclusive.
-        alpha: Weight of the texture for degree 1, (h, w) float32 in [0, 1], of the box's size; 0 outside the object.
+        alpha: (h, w) float32 in [0, 1] of the box's size, weight of the texture at degree 1; 0 outside the object.
         texture: (h, w, 3) float32 BGR in 0..255.
     """
 
@@ -130,13 +130,13 @@ def make_surface(image: Image, mask: NDArray[np.bool_], texture: Image, keep: Ke
         image: (H, W, 3) uint8 BGR.
         mask: (H, W) bool, with at least one pixel.
         texture: (h, w, 3) uint8 BGR of the size of the mask's box.
-        keep: Property of the image that stays: ``'nothing'``; ``'luminance'``, mean and spread of the object's
-            luminance; ``'shading'``, the slow changes of its luminance too.
-        feather: Width in pixels over which the texture fades in from the outline, towards the inside.
+        keep: Property of the object to keep: ``'nothing'``; ``'luminance'``, its mean and standard deviation; or
+            ``'shading'``, also slow changes of the luminance.
+        feather: Width in pixels of the blended border inside the outline.
     """
     box = box_of(mask)
     x0, y0, x1, y1 = box
-    inside = np.pad(mask[y0:y1, x0:x1], 1)  # the border of the image does not fade
+    inside = np.pad(mask[y0:y1, x0:x1], 1)  # no blending at the image border
     alpha = inside.astype(np.float32)
     if feather:
         distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -166,12 +166,12 @@ def _keep_luminance(
 
 
 def apply_surfaces(image: Image, surfaces: Sequence[Surface], degree: float) -> Image:
-    """Mix an image with the textures of its objects, later ones over earlier ones; the image itself for degree 0.
+    """Blend the textures of objects into an image, later objects over earlier ones; degree 0 changes nothing.
 
     Args:
         image: (H, W, 3) uint8 BGR.
         surfaces: Textures of the objects.
-        degree: Weight of the textures in [0, 1].
+        degree: Weight of the textures, in [0, 1].
     """
     result = image.astype(np.float32)
     for surface in surfaces:
@@ -182,7 +182,7 @@ def apply_surfaces(image: Image, surfaces: Sequence[Surface], degree: float) -> 
 
 
 def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return the tight box (x0, y0, x1, y1) of a mask with a pixel, ends exclusive."""
+    """Return the tight box (x0, y0, x1, y1) of a mask that is not empty, ends exclusive."""
     columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
@@ -200,11 +200,12 @@ def draw_surfaces(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        masks: (H, W) bool each; masks without a pixel get no texture.
+        masks: (H, W) bool each; empty masks get no texture.
         source: Source of textures.
-        rngs: Random numbers of each object.
+        rngs: Random generator for each object.
         share: Probability that an object gets a texture.
-        keep: See :func:`make_surface`, likewise ``feather``.
+        keep: See :func:`make_surface`.
+        feather: See :func:`make_surface`.
     """
     surfaces = []
     for mask, rng in zip(masks, rngs, strict=True):

@@ -60,17 +60,17 @@ _FAILED = "samplug_builds"  # attribute of an error: the parts that were being b
 
 @contextmanager
 def named_in(cfg: Config) -> Iterator[None]:
-    """Build parts of a config inside; the error of a wrong key or type names its place in the config.
+    """Name the place in the config in errors of components that are built in the block.
 
-    The error of weights that are not there names the setting that takes another file.
+    Errors about missing weights name the setting for another file. Other errors pass unchanged.
 
     Args:
         cfg: The whole config, in which places are looked up.
 
     Raises:
-        ConfigError: A key that the class does not have, a required key that the config lacks, or a type that no
-            registry knows.
-        WeightsError: Weights are not there. Other errors pass unchanged.
+        ConfigError: A class does not have a key of the config, a required key is missing, or no registry contains a
+            type.
+        WeightsError: A weight file does not exist.
     """
     registries = [registry for registry in _registries() if not hasattr(registry.build_func, "__wrapped__")]
     for registry in registries:

@@ -18,16 +18,16 @@ from samplug.utils.open_files import allow_open_files
 def build_seeded_dataloader(
     dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
 ) -> DataLoader:
-    """Build a DataLoader that wraps its dataset in a :class:`SeededDataset`, its sampler in a :class:`SeededSampler`.
+    """Build a DataLoader with a :class:`SeededDataset` and a :class:`SeededSampler`.
 
     Args:
         dataloader: Config of a DataLoader. A DataLoader is returned unchanged, without seeded augmentation.
-        seed: Seed of samplers and augmentation. None: a random one, the same in all ranks.
-        diff_rank_seed: ``seed`` differs between ranks; samplers and augmentation then get a common random seed.
+        seed: Seed of samplers and augmentation; None: a random seed, the same in all ranks.
+        diff_rank_seed: True if ``seed`` differs between ranks; samplers and augmentation then get a common random seed.
 
     Raises:
         ConfigError: The config has no sampler, two of its datasets in different folders have the same name, or the
-            system does not allow the open files that the loading processes need.
+            system does not allow as many open files as the workers need.
     """
     if isinstance(dataloader, DataLoader):
         return dataloader
@@ -49,7 +49,7 @@ def build_seeded_dataloader(
 
 
 def _check_open_files(cfg: dict[str, Any]) -> None:
-    """A worker needs four files; each tensor of a batch that a worker has sent is one, until it is freed."""
+    """Check the limit of open files: four per worker, and one per tensor of a batch until it is freed."""
     if workers := cfg.get("num_workers") or 0:
         batch = cfg.get("batch_size") or 1
         waiting = workers * (cfg.get("prefetch_factor") or 2) + 1

@@ -1,8 +1,8 @@
-"""A lock on a folder that processes of several machines share, as on a network drive.
+"""Lock a folder that processes on several machines may share, as on a network drive.
 
-The lock is a file that only one process can create. It names its owner, so that a lock which a killed process left is
-recognised: on the same machine by its process, elsewhere by its heartbeat. Nothing depends on ``flock``, which network
-drives may lack, or on clocks, which differ between machines.
+The lock is a file that only one process can create. It names its owner, so that locks of killed processes are detected:
+on the same machine by the process, on other machines by a heartbeat. The lock needs neither ``flock``, which network
+drives may lack, nor synchronous clocks.
 """
 
 import json
@@ -21,17 +21,17 @@ from samplug.utils.errors import ConfigError
 from samplug.utils.files import WriteError
 
 _BEAT_S = 10.0
-# Longer than network drives keep the times of files (a minute by default).
+# Longer than network drives cache the times of files (a minute by default).
 _WATCH_S = 75.0
-_GUARD_S = 5.0  # a guard of this age was left by a killed process
+_GUARD_S = 5.0  # age above which a guard belongs to a killed process
 
 
 class FolderLock:
-    """Lock that is held from :meth:`acquire` to :meth:`release`.
+    """Lock on a folder, held from :meth:`acquire` to :meth:`release`.
 
     Args:
-        path: File of the lock; its folder exists.
-        what: Name of what the lock protects against, as ``'training'``, for messages.
+        path: Lock file, in an existing folder.
+        what: Name of the locked activity for messages, such as ``'training'``.
     """
 
     def __init__(self, path: Path, what: str) -> None:
@@ -41,13 +41,13 @@ class FolderLock:
         self._lost: Mapping[str, Any] | None = None
 
     def acquire(self) -> None:
-        """Create the file; replace one whose owner is gone.
+        """Create the lock file; replace a lock file whose owner no longer runs.
 
-        An owner on another machine is watched for somewhat over a minute: its heart beats every ten seconds.
+        An owner on another machine is watched for 75 seconds, since its heartbeat comes every ten seconds.
 
         Raises:
             ConfigError: Another process holds the lock.
-            WriteError: The file cannot be written.
+            WriteError: The lock file cannot be written.
         """
         while not self._create():
             owner = _read(self.path)
@@ -58,7 +58,7 @@ class FolderLock:
         threading.Thread(target=self._beat, name="folder lock", daemon=True).start()
 
     def release(self) -> None:
-        """Remove the file, if it is still this process's."""
+        """Remove the lock file if it still belongs to this process."""
         self._stop.set()
         owner = _read(self.path)
         if owner and owner.get("token") == self._owner["token"]:
@@ -66,16 +66,16 @@ class FolderLock:
                 self.path.unlink()
 
     def check(self) -> None:
-        """Make sure that no other process has taken the lock, say while this one was stopped for minutes.
+        """Check that no other process has taken the lock, for example while this process was suspended.
 
         Raises:
-            ConfigError: Another process has it.
+            ConfigError: Another process holds the lock.
         """
         owner = _read(self.path)
         if owner and owner.get("token") != self._owner["token"]:
             raise ConfigError(
-                f"work_dir: {_described(owner)} has taken over {self.path.parent}, as this one was silent for over a "
-                f"minute: this {self.what} stops here, since both would write the same files"
+                f"work_dir: {_described(owner)} has taken over {self.path.parent}, since this process did not respond "
+                f"for over a minute: this {self.what} stops here, since both would write the same files"
             )
 
     def _create(self) -> bool:
@@ -101,7 +101,7 @@ class FolderLock:
         return not self._beats(owner)
 
     def _beats(self, owner: Mapping[str, Any]) -> bool:
-        """Watch the lock of another machine; return True if its owner lives."""
+        """Watch the lock of another machine; return True if its owner still runs."""
         print(
             f"work_dir: {self.path} is of {_described(owner)}: watching for {_WATCH_S:.0f} s whether it still runs",
             flush=True,
@@ -114,7 +114,7 @@ class FolderLock:
         return False
 
     def _clear(self, gone: Mapping[str, Any]) -> None:
-        """Remove the lock of an owner that is gone; of several processes that see it, one may look again and do it."""
+        """Remove the lock of an owner that no longer runs; a guard lets only one process check again and remove it."""
         guard = self.path.with_name(f"{self.path.name}.clearing")
         try:
             os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
@@ -132,13 +132,13 @@ class FolderLock:
 
     def _beat(self) -> None:
         while not self._stop.wait(_BEAT_S):
-            with suppress(OSError):  # a network drive may be away for a time
+            with suppress(OSError):  # a network drive may be unavailable for a while
                 os.utime(self.path)
 
     def _message(self, owner: Mapping[str, Any]) -> str:
         return (
             f"work_dir: {_described(owner)} runs in {self.path.parent}: wait for it, stop it, or choose another "
-            f"--work-dir (if it does not run any more, remove {self.path})"
+            f"--work-dir (if it no longer runs, remove {self.path})"
         )
 
 
@@ -147,14 +147,14 @@ def _this_process() -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        # A number may be used again after a process, and a host's name on another machine or in another container.
+        # Process ids are reused, and host names may repeat on other machines or in other containers.
         "process": _process(os.getpid())[1],
         "machine": [_text("/proc/sys/kernel/random/boot_id"), _link("/proc/self/ns/pid")],
     }
 
 
 def _is_here(owner: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
-    """Return True if this process can see whether the owner runs."""
+    """Return True if the owner's process id is valid on this machine."""
     return os.name != "nt" and all(owner.get(key) == own[key] for key in ("host", "machine"))
 
 
@@ -163,29 +163,29 @@ def _is_running(owner: Mapping[str, Any]) -> bool:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # of another user
+    except PermissionError:  # the process belongs to another user
         return True
     state, started = _process(owner["pid"])
     return state not in ("Z", "X") and started == owner.get("process")
 
 
 def _process(pid: int) -> tuple[str | None, str | None]:
-    """Return state and start of a process in Linux's words; None where they cannot be read."""
+    """Return state and start time of a process from Linux's /proc; None where they cannot be read."""
     text = _text(f"/proc/{pid}/stat")
     if text is None:
         return None, None
-    fields = text.rpartition(")")[2].split()  # the name before may have spaces
+    fields = text.rpartition(")")[2].split()  # the preceding name may contain spaces
     return fields[0], fields[19]
 
 
 def _described(owner: Mapping[str, Any]) -> str:
     if "pid" not in owner:
         return "another training"
-    return f"the training of process {owner['pid']} on {owner.get('host')}, begun {owner.get('started')},"
+    return f"the training of process {owner['pid']} on {owner.get('host')}, started {owner.get('started')},"
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return the owner of a lock; its time alone if it cannot be told, None if there is no lock."""
+    """Return the owner of a lock, or only the file's time if the owner is not readable; None without a lock."""
     for _ in range(10):  # a lock is empty for a moment after its creation
         try:
             owner = json.loads(path.read_bytes())
@@ -200,7 +200,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _time(path: Path) -> int | None:
-    """Return the time of a file; opening it makes network drives ask their server."""
+    """Return the modification time of a file; opening it makes network drives refresh the time."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime_ns

@@ -47,17 +47,17 @@ def join_on_cpu(launcher: str, timeout: float | None = None) -> None:
 
 
 def wrapper_on_cpu(cfg: Mapping[str, Any], wrapper_cfg: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the config of the model's wrapper for data parallelism without GPUs.
+    """Return the config of the model wrapper for data parallelism on CPUs.
 
     Args:
         cfg: Config of the run.
-        wrapper_cfg: Its ``model_wrapper_cfg``, if it has one.
+        wrapper_cfg: ``model_wrapper_cfg`` of the run, if set.
     """
     default = dict(broadcast_buffers=False, find_unused_parameters=cfg.get("find_unused_parameters", False))
     wrapper = {"type": "MMDistributedDataParallel", **(default if wrapper_cfg is None else wrapper_cfg)}
     kind = MODEL_WRAPPERS.get(wrapper["type"]) if isinstance(wrapper["type"], str) else wrapper["type"]
     if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
-        wrapper.setdefault("device_ids", None)  # MMEngine's default is a GPU for each process
+        wrapper.setdefault("device_ids", None)  # MMEngine's default needs a GPU for each process
     return wrapper
 
 

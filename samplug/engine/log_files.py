@@ -1,4 +1,4 @@
-"""Log files and configs of a run on a disk that may be full."""
+"""Write log files and configs to a disk that may be full."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ _NAMES: set[str] = set()
 
 
 def unused_name(timestamp: str) -> str:
-    """Return a name that no other runner of this process has, since runners of one name share log and message hub."""
+    """Return an unused name: runners of the same name in a process would share log and message hub."""
     name, number = timestamp, 1
     while name in _NAMES:
         name, number = f"{timestamp}_{number}", number + 1
@@ -20,10 +20,10 @@ def unused_name(timestamp: str) -> str:
 
 
 def write_config(cfg: Any, path: str | Path) -> None:
-    """Write a config, whole or not at all; MMEngine's ``dump`` leaves a part of it on a full disk.
+    """Write a config whole or not at all; MMEngine's ``dump`` leaves a truncated file on a full disk.
 
     Raises:
-        WriteError: It cannot be written.
+        WriteError: The config cannot be written.
     """
     path = Path(path)
     if path.suffix == ".py":
@@ -33,9 +33,9 @@ def write_config(cfg: Any, path: str | Path) -> None:
 
 
 def tolerate_full_disks(logger: logging.Logger) -> None:
-    """Let a log file that cannot be written cost one line on the terminal; ``logging`` prints a traceback each time.
+    """Warn once if a log file cannot be written; ``logging`` would print a traceback for each message.
 
-    The file also takes names with bytes that are not UTF-8, as escapes.
+    Bytes of names that are not UTF-8 are written as escapes.
     """
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler) and handler.stream is not None:
@@ -44,7 +44,7 @@ def tolerate_full_disks(logger: logging.Logger) -> None:
 
 
 class _Report:
-    """Print the error that is being handled, the first time."""
+    """Print the current exception, but only the first time."""
 
     def __init__(self, handler: logging.FileHandler) -> None:
         self._path = handler.baseFilename

@@ -1,4 +1,4 @@
-"""Say what to do about weights that a config names and that are not there."""
+"""Add remedies to errors about missing weight files of a config."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from samplug.checkpoints.errors import WeightsError
 
 _NOT_THERE = ("does not exist", "could not be downloaded")
-_QUICKSTART = "quickstart_results/"  # the folder that `make quickstart` writes, from which small configs start
+_QUICKSTART = "quickstart_results/"  # folder that `make quickstart` writes, with weights for small configs
 
 
 def with_remedy(error: WeightsError, cfg: Mapping[str, Any]) -> WeightsError:
-    """Return the error with the setting that names another file, or the error itself if there is none to name.
+    """Add the setting for another weight file to an error; return other errors unchanged.
 
     Args:
-        error: The error of reading weights.
-        cfg: The config whose weights were read.
+        error: Error from reading a weight file.
+        cfg: Config that names the weight file.
     """
     text = str(error)
     if not any(sign in text for sign in _NOT_THERE):
@@ -22,14 +22,14 @@ def with_remedy(error: WeightsError, cfg: Mapping[str, Any]) -> WeightsError:
     if _QUICKSTART in text:
         remedy = "; `make quickstart` writes it"
     elif places := list(dict.fromkeys(_places(cfg, text))):
-        remedy = f"; a file that you have: --cfg-options {' '.join(f'{place}=FILE' for place in places[:2])}"
+        remedy = f"; name another file with --cfg-options {' '.join(f'{place}=FILE' for place in places[:2])}"
     else:
         return error
     return error if text.endswith(remedy) else type(error)(text + remedy)
 
 
 def _places(cfg: Mapping[str, Any], text: str) -> Iterator[str]:
-    """Yield the variables of a config whose value is named in a text; without any, the dotted places in its model."""
+    """Yield the config variables whose value occurs in a text, or else the dotted keys of its model."""
     variables = [name for name, value in cfg.items() if _names(value, text) and name != "load_from"]
     yield from variables or _within(cfg.get("model"), "model", text)
 

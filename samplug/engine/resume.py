@@ -1,4 +1,4 @@
-"""Find the checkpoint that an interrupted run resumes from, and go on from it."""
+"""Find the checkpoint of an interrupted run, and resume from it."""
 
 import logging
 import re
@@ -20,7 +20,7 @@ _LONGEST_PATH = 4096
 
 
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
-    """Find the newest readable checkpoint of a work folder.
+    """Find the newest readable checkpoint of a work directory.
 
     ``last_checkpoint`` names the newest one. A file of this name beside it comes first, since the folder may be a copy,
     whose record still has the path of the original. Unfinished files of a killed run have other names and are ignored.
@@ -76,29 +76,29 @@ def _first_line(record: Path) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Return True for a regular file; False also for pipes, devices and impossible names."""
+    """Return True for a regular file; False for pipes, devices and invalid names."""
     try:
         return path.is_file()
-    except OSError:  # a name too long for this file system
+    except OSError:  # name too long for this file system
         return False
 
 
 class Resumption:
-    """What samplug does before and after MMEngine loads a checkpoint into a Runner that is to go on from it.
+    """Check a checkpoint before MMEngine loads it to resume a run, and restore samplug's own state afterwards.
 
     Args:
-        runner: The Runner, in training.
-        checkpoint: Content of the checkpoint; changed, so that what MMEngine loads from it is sound.
-        file: Its name, for messages.
+        runner: Runner of the training.
+        checkpoint: Content of the checkpoint; modified, so that MMEngine loads only valid entries.
+        file: Name of the checkpoint, for messages.
         resume_optimizer: Load the optimiser's state.
         resume_param_scheduler: Load the states of the schedules, unless the config has ``resume_schedule='config'``.
 
     Attributes:
-        loads_schedule: MMEngine is to load the states of the schedules.
+        loads_schedule: True if MMEngine should load the states of the schedules.
 
     Raises:
-        WeightsError: The checkpoint holds no training state, or does not fit the run.
-        ConfigError: ``resume_schedule`` is unknown, or the run has made more iterations than the config has.
+        WeightsError: The checkpoint contains no training state, or does not fit the run.
+        ConfigError: ``resume_schedule`` is unknown, or the checkpoint has more iterations than the config.
     """
 
     def __init__(
@@ -129,16 +129,16 @@ class Resumption:
         check_resumable(runner, checkpoint, file, resume_optimizer, self.loads_schedule)
         self._differing = differences(runner, checkpoint) if self.tells and self.loads_schedule else []
         self._changed = changed_in_config(runner, checkpoint)
-        # MMEngine would execute the one, and write the others into this run's checkpoints.
+        # MMEngine would execute the stored config, and write the other entries into this run's checkpoints.
         checkpoint["meta"].pop("config", None)
         for key in ("cfg", "experiment_name", "mmengine_version", "seed"):
             checkpoint["message_hub"]["runtime_info"].pop(key, None)
 
     def finish(self) -> dict[str, Any] | None:
-        """Restore the state that samplug adds to checkpoints, and say which schedule is in force.
+        """Restore the state that samplug adds to checkpoints, and log the schedule in force.
 
         Returns:
-            The states of this rank's random generators, for the loop; None if the checkpoint has none for it.
+            States of this rank's random generators for the loop; None if the checkpoint has none.
         """
         runner, meta = self.runner, self.checkpoint["meta"]
         generators = None

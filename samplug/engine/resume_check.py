@@ -1,7 +1,7 @@
-"""Check a checkpoint against the run that it is to continue, before anything of the run is changed.
+"""Check that a checkpoint fits the resumed run, before the run is changed.
 
-Files are whole (their checksums were compared), but may come from another config, another tool or a stranger. MMEngine
-copies what it finds: a wrong entry fails somewhere in the first steps, or changes the training silently.
+The file is intact (its checksums were compared), but may come from another config, another tool or an untrusted source.
+MMEngine loads entries unchecked: a wrong entry fails somewhere in the first steps, or silently changes the training.
 """
 
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ _HISTORY = {"max_length", "_log_history", "_count_history"}
 def check_resumable(
     runner: Runner, checkpoint: dict[str, Any], file: str, with_optimizer: bool = True, with_schedule: bool = True
 ) -> None:
-    """Compare all parts of a checkpoint that a resumed run takes over with what this run expects.
+    """Check all entries of a checkpoint that a resumed run loads.
 
     Args:
         runner: Runner whose loop, optimiser and schedules are built.
         checkpoint: Content of the file.
         file: Its name, for messages.
-        with_optimizer: The optimiser's state will be loaded.
-        with_schedule: The states of the schedules will be loaded.
+        with_optimizer: Check the optimiser's state.
+        with_schedule: Check the states of the schedules.
 
     Raises:
-        WeightsError: An entry is missing, of another type or size, or has an impossible value.
-        ConfigError: The run has made more iterations than the config has.
+        WeightsError: An entry is missing, has another type or size, or an impossible value.
+        ConfigError: The checkpoint has more iterations than the config.
     """
     whole = Entry(file, checkpoint)
     iteration, epoch = check_position(runner, whole["meta"])
@@ -66,10 +66,10 @@ def check_resumable(
 
 
 def check_position(runner: Runner, meta: Entry) -> tuple[int, int]:
-    """Return iterations and epochs that the run has made; say so if these are all of its iterations or epochs.
+    """Return the completed iterations and epochs; log a note if the run is already complete.
 
     Raises:
-        ConfigError: They are more than the config has.
+        ConfigError: The checkpoint has more iterations or epochs than the config.
     """
     iteration, epoch = meta["iter"].integer(), meta["epoch"].integer()
     loop = runner.train_loop
@@ -109,7 +109,7 @@ def _check_meta(runner: Runner, meta: Entry) -> None:
 
 def _check_message_hub(hub: Entry) -> None:
     for name, entry in hub["log_scalars"].named().items():
-        if isinstance(entry.value, HistoryBuffer):  # MMEngine leaves out others, with a warning
+        if isinstance(entry.value, HistoryBuffer):  # MMEngine skips others with a warning
             _check_history(hub.file, f"message_hub.log_scalars[{name[:40]!r}]", entry.value)
     information = hub["runtime_info"]
     information.bounded()
@@ -150,7 +150,7 @@ def _check_ema(runner: Runner, whole: Entry) -> None:
         return
     if not hooks:
         print_log(
-            f"resume: {whole.file} was written with EMAHook, which this config has not: training goes on from the "
+            f"resume: {whole.file} was written with EMAHook, which this config lacks: training continues from the "
             "averaged weights",
             "current",
             30,
@@ -173,7 +173,7 @@ def _check_ema(runner: Runner, whole: Entry) -> None:
 
 
 def _add_omitted(runner: Any, whole: Entry, names: list[str]) -> None:
-    """Add the frozen weights that :class:`OmitFrozenHook` left out, which EMAHook exchanges with the averaged ones."""
+    """Add the frozen weights that :class:`OmitFrozenHook` left out, since EMAHook swaps all weights."""
     missing = [name for name in names if name not in whole.value["state_dict"]]
     if not missing:
         return

@@ -1,4 +1,4 @@
-"""Read the content of a checkpoint with checks that name the file, the key and what was found."""
+"""Read the content of a checkpoint with type checks; errors name the file, the key and the value found."""
 
 import math
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ _SHOWN = 40
 
 
 class Entry:
-    """A value of a checkpoint and its place there.
+    """Value of a checkpoint, with checked access.
 
     Args:
         file: Name of the checkpoint.
         value: The value.
-        place: Keys that lead to it, ``optimizer.param_groups[0].lr``.
+        place: Dotted keys of the value, such as ``optimizer.param_groups[0].lr``.
 
     Raises:
-        WeightsError: All methods, if the value is not what they are asked for; the message names file and place.
+        WeightsError: From all methods, if the value is not of the requested kind; the message names file and place.
     """
 
     def __init__(self, file: str, value: Any, place: str = "") -> None:
         self.file, self.value, self.place = file, value, place
 
     def fail(self, expected: str, advice: str = ADVICE, found: str = "") -> NoReturn:
-        """Raise a WeightsError: the value was ``found``, and something else was expected."""
+        """Raise a WeightsError with the expected and the found value."""
         raise WeightsError(
             f"resume: {self.file}: {self.place or 'the checkpoint'} is {found or _shown(self.value)}, expected "
             f"{expected}: {advice}"
@@ -56,14 +56,14 @@ class Entry:
         return self.value
 
     def named(self) -> "dict[str, Entry]":
-        """Return the entries of a dict whose keys are texts."""
+        """Return the entries of a dict with string keys."""
         for key in self.mapping():
             if not isinstance(key, str):
                 self.fail("a dict with texts as keys", found=f"a dict with the key {_shown(key)}")
         return {key: self[key] for key in self.value}
 
     def items(self, length: int | None = None) -> "list[Entry]":
-        """Return the entries of a list or tuple, of a given length."""
+        """Return the entries of a list or tuple; ``length`` is the expected length, None for any."""
         if not isinstance(self.value, list | tuple):
             self.fail("a list")
         if length is not None and len(self.value) != length:
@@ -78,7 +78,7 @@ class Entry:
         return int(value)
 
     def number(self, low: float | None = None, high: float | None = None, finite: bool = True) -> float:
-        """Return a number; a tensor of one element counts as one."""
+        """Return a number, which may be a tensor of one element."""
         value = self.tensor().item() if isinstance(self.value, torch.Tensor) and self.value.numel() == 1 else self.value
         if not isinstance(value, Real) or isinstance(value, bool):
             self.fail(f"a number{_limits(low, high)}")
@@ -107,7 +107,7 @@ class Entry:
         return value
 
     def like(self, own: Any) -> None:
-        """Compare a setting with the run's own one: a number for a number, as many for as many, a flag for a flag."""
+        """Check that a setting has the same kind as the run's own setting: number, flag, or as many numbers."""
         value = self.value
         if isinstance(own, bool) or (own is None and isinstance(value, bool)):
             if value is not None and not isinstance(value, bool):
@@ -126,7 +126,7 @@ class Entry:
             self.number()
 
     def bounded(self) -> None:
-        """Check that nested containers end: they are copied, compared and saved again, each by a recursive function."""
+        """Limit the nesting and number of entries, since recursive functions copy, compare and save them."""
         layer, seen = [self.value], 0
         for _ in range(_DEPTH):
             seen += len(layer)
@@ -148,7 +148,7 @@ class Entry:
 
 
 def _shown(value: Any) -> str:
-    """Describe a value in a few characters."""
+    """Describe a value briefly."""
     if isinstance(value, torch.Tensor):
         plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
         if plain and value.dim() == 0:

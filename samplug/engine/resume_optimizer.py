@@ -1,4 +1,4 @@
-"""Check the optimiser's part of a checkpoint against the optimiser of the run that is to go on."""
+"""Check that the optimiser state of a checkpoint fits the optimiser of the resumed run."""
 
 import inspect
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from samplug.utils.text import listed
 
 _GROUPS = "take the optimizer and the paramwise_cfg of the checkpoint's config, or train from its weights (load_from)"
 _OPTIMIZER = "take the optimizer of the checkpoint's config, or train from its weights: load_from=FILE without --resume"
-# Ways to compute a step, which tensors without data may lack.
+# Implementations of a step that tensors without data may not support.
 _KERNELS = ("foreach", "fused", "capturable", "differentiable")
 
 
 def wrappers_of(optim_wrapper: Any, entry: Entry) -> list[tuple[str, OptimWrapper, Entry]]:
-    """Return the optimisers of a run, each with its part of the checkpoint's ``optimizer``; most runs have one."""
+    """Return name, wrapper and checkpoint entry of each optimiser of a run; most runs have one."""
     if isinstance(optim_wrapper, OptimWrapper):
         return [("", optim_wrapper, entry)]
     names = set(optim_wrapper.optim_wrappers)
@@ -29,7 +29,7 @@ def wrappers_of(optim_wrapper: Any, entry: Entry) -> list[tuple[str, OptimWrappe
 
 
 def check_groups(entry: Entry, wrapper: OptimWrapper) -> list[list[int]]:
-    """Check that a state has the run's groups of parameters; return the parameters' numbers in it."""
+    """Check that a state has the run's parameter groups; return the parameter indices of each group."""
     own = wrapper.optimizer.param_groups
     groups = entry["param_groups"].items()
     if len(groups) != len(own):
@@ -50,7 +50,7 @@ def check_groups(entry: Entry, wrapper: OptimWrapper) -> list[list[int]]:
 
 
 def check_settings(entry: Entry, wrapper: OptimWrapper) -> None:
-    """Check rates, weight decays and the other settings of each group."""
+    """Check learning rate, weight decay and the other settings of each parameter group."""
     groups = entry["param_groups"].items()
     pairs = list(zip(groups, wrapper.optimizer.param_groups, strict=True))
     if base := entry.get("base_param_settings"):
@@ -64,13 +64,13 @@ def check_settings(entry: Entry, wrapper: OptimWrapper) -> None:
 
 
 def check_states(entry: Entry, wrapper: OptimWrapper, numbers: list[list[int]], started: bool) -> None:
-    """Compare the state of each parameter with the one that a step of the optimiser makes.
+    """Compare the state of each parameter with the state that a step of the optimiser creates.
 
     Args:
-        entry: The optimiser's state dict.
-        wrapper: The run's optimiser.
+        entry: State dict of the optimiser.
+        wrapper: Optimiser wrapper of the run.
         numbers: Result of :func:`check_groups`.
-        started: The optimiser has made a step, so a state without entries is none of it.
+        started: True if the optimiser has made a step, so that an empty state is an error.
     """
     states = entry["state"]
     unknown = set(states.mapping()) - {number for ids in numbers for number in ids}
@@ -127,15 +127,15 @@ def _check_value(entry: Entry, name: str, wanted: Any) -> None:
 
 
 def _rehearsed(group: Entry, optimizer: Optimizer, index: int) -> list[Any]:
-    """Make a step of the run's optimiser, with the settings of a group in the file, on tensors without data.
+    """Run a step of the optimiser on tensors without data, with the settings of a group of the checkpoint.
 
     Returns:
-        The state of each parameter after it; None if this optimiser needs data for a step.
+        State of each parameter after the step; None if this optimiser needs data for a step.
     """
     own = optimizer.param_groups[index]
     try:
         return _step(optimizer, own["params"], {key: value for key, value in group.value.items() if key != "params"})
-    except Exception as error:  # settings of a file may fail in any way
+    except Exception as error:  # settings from a file may raise any error
         try:
             _step(optimizer, own["params"], {key: value for key, value in own.items() if key != "params"})
         except Exception:
@@ -148,7 +148,7 @@ def _step(optimizer: Optimizer, parameters: list[torch.Tensor], settings: Mappin
     kind = type(optimizer)
     settings = {**settings, **dict.fromkeys(settings.keys() & set(_KERNELS), False)}
     known = inspect.signature(kind).parameters
-    # One for each shape and type: what a step keeps depends on nothing else.
+    # One tensor for each shape and dtype, which determine the state.
     alike = {(parameter.shape, parameter.dtype): parameter for parameter in parameters}
     copies = [torch.nn.Parameter(torch.empty_like(parameter, device="meta")) for parameter in alike.values()]
     rehearsal = kind(copies, **{key: value for key, value in settings.items() if key in known})

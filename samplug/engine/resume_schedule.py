@@ -1,4 +1,4 @@
-"""Schedules of a resumed run: check those of the checkpoint, or put those of the config at its iteration."""
+"""Check the schedules of a checkpoint, or advance the schedules of the config to the checkpoint's iteration."""
 
 import copy
 import math
@@ -17,13 +17,13 @@ from samplug.utils.errors import ConfigError
 CHOICES = ("checkpoint", "config")
 ADVICE = "take the schedule of the config (resume_schedule='config'), or another checkpoint"
 OPEN_END = 10**9  # MMEngine's `end` of a schedule without one
-# Entries of a schedule's state that change while it runs.
+# Entries of a schedule's state that change during the run.
 _PROGRESS = {"last_step", "_global_step", "_last_value", "base_values", "verbose"}
 _PLATEAU = {"best", "num_bad_epochs", "cooldown_counter"}
 
 
 def schedules_of(schedulers: Any) -> list[_ParamScheduler]:
-    """Return a run's schedules in the order in which they are stepped; those of several optimisers after each other."""
+    """Return a run's schedules in the order of their steps, concatenated over optimisers."""
     groups = schedulers.values() if isinstance(schedulers, Mapping) else [schedulers or []]
     return [scheduler for group in groups for scheduler in group]
 
@@ -33,10 +33,10 @@ def check_schedules(entry: Entry, schedulers: Any, groups: Any, iteration: int, 
 
     Args:
         entry: ``param_schedulers`` of the checkpoint.
-        schedulers: Schedules of the run; a dict of them if there are several optimisers.
-        groups: The checkpoint's groups of parameters, settings of each; a dict of them if there are several optimisers.
-        iteration: Iterations that the run has made.
-        epoch: Epochs that it has completed.
+        schedulers: Schedules of the run; a dict for several optimisers.
+        groups: Settings of the checkpoint's parameter groups; a dict for several optimisers.
+        iteration: Completed iterations.
+        epoch: Completed epochs.
     """
     if isinstance(schedulers, Mapping):
         for name, own in schedulers.items():
@@ -62,7 +62,9 @@ def _check_schedule(state: Entry, own: _ParamScheduler, groups: int, steps: int)
             for number in state[key].items(groups):
                 number.number()
         elif key == "_global_step":
-            state[key].integer(0, None if plateau else steps + 1)  # a loop of iterations ends its one epoch last
+            state[key].integer(
+                0, None if plateau else steps + 1
+            )  # an iteration-based loop ends its only epoch at the end
         elif key == "last_step":
             state[key].integer(-1)
         elif key == "by_epoch" and state[key].value is not value:
@@ -74,8 +76,8 @@ def _check_schedule(state: Entry, own: _ParamScheduler, groups: int, steps: int)
 
 
 def _rehearse(state: Entry, own: _ParamScheduler, groups: list[dict[str, Any]]) -> None:
-    """Make the next step of a schedule on a copy, which shows settings that it cannot continue with."""
-    if isinstance(own, ReduceOnPlateauParamScheduler):  # its steps need scores
+    """Make the next step of a schedule on a copy, to detect invalid settings."""
+    if isinstance(own, ReduceOnPlateauParamScheduler):  # steps need scores
         return
     rehearsal = copy.copy(own)
     rehearsal.optimizer = SimpleNamespace(param_groups=copy.deepcopy(groups), step=None, _global_step=0)
@@ -86,24 +88,24 @@ def _rehearse(state: Entry, own: _ParamScheduler, groups: list[dict[str, Any]]) 
         rates = [float(value) for value in rehearsal.get_last_value()]
         sound = all(math.isfinite(rate) and (own.param_name != "lr" or rate >= 0) for rate in rates)
         reason = f"{own.param_name} {rates[0]}" if rates else ""
-    except Exception as error:  # settings of a file may fail in any way
+    except Exception as error:  # settings from a file may raise any error
         sound, reason = False, f"{type(error).__name__}: {error}"[:80]
     if not sound:
         state.fail(f"a {type(own).__name__} that can go on", ADVICE, f"a state whose next step fails ({reason})")
 
 
 def settings(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of a schedule's state that its config sets."""
+    """Return the entries of a schedule's state that come from its config."""
     return {key: value for key, value in state.items() if key not in _PROGRESS | _PLATEAU}
 
 
 def advance(runner: Runner, iterations: int, epochs: int) -> None:
-    """Step the schedules of a config, which are at their beginning, as a run up to this iteration does.
+    """Advance the initial schedules of a config to an iteration.
 
-    The rates are then those of an unbroken run with this config, bit by bit.
+    The learning rates then equal those of an uninterrupted run with this config, bit by bit.
 
     Raises:
-        ConfigError: A schedule depends on the scores of the validations before.
+        ConfigError: A schedule depends on the scores of earlier validations.
     """
     schedulers = schedules_of(runner.param_schedulers)
     for scheduler in schedulers:
@@ -112,7 +114,7 @@ def advance(runner: Runner, iterations: int, epochs: int) -> None:
                 f"resume: a {type(scheduler).__name__} depends on earlier validations, so resume_schedule='config' "
                 "cannot put it at the checkpoint's iteration: use resume_schedule='checkpoint'"
             )
-    with warnings.catch_warnings(action="ignore"):  # MMEngine's, as no step of the optimiser lies between
+    with warnings.catch_warnings(action="ignore"):  # MMEngine warns about missing optimiser steps
         for by_epoch in _steps(runner, iterations, epochs):
             for scheduler in schedulers:
                 if scheduler.by_epoch == by_epoch:
@@ -120,7 +122,7 @@ def advance(runner: Runner, iterations: int, epochs: int) -> None:
 
 
 def _steps(runner: Runner, iterations: int, epochs: int) -> Iterator[bool]:
-    """Yield the steps of a run in their order: False for an iteration, True for an epoch."""
+    """Yield the steps of a run in order: False for an iteration, True for an epoch."""
     length, done = len(runner.train_dataloader), 0
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         epochs = 0
@@ -129,4 +131,4 @@ def _steps(runner: Runner, iterations: int, epochs: int) -> Iterator[bool]:
         if iteration % length == 0 and done < epochs:
             yield True
             done += 1
-    yield from [True] * (epochs - done)  # the epochs had another length
+    yield from [True] * (epochs - done)  # epochs had another length

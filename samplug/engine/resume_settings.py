@@ -1,4 +1,4 @@
-"""Which settings a resumed run trains with: those of the checkpoint or those of the config."""
+"""Select and describe the settings of a resumed run, from the checkpoint or from the config."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from samplug.engine.resume_schedule import OPEN_END, schedules_of, settings
 from samplug.utils.text import listed
 
 _LONGEST_CONFIG = 1_000_000  # characters
-# Settings that a run reads from its config even if it is resumed, and that change what is learnt.
+# Settings that affect the training and that even a resumed run takes from its config.
 _FROM_CONFIG = (
     "train_dataloader.batch_size",
     "optim_wrapper.type",
@@ -26,10 +26,10 @@ _FROM_CONFIG = (
 
 
 def take_settings_of_config(runner: Runner, checkpoint: dict[str, Any], file: str) -> None:
-    """Replace the settings of each group in a checkpoint's optimiser by the run's own ones; its states stay.
+    """Replace the settings of each parameter group of a checkpoint by the run's settings; the states are kept.
 
     Raises:
-        WeightsError: The checkpoint has other groups of parameters.
+        WeightsError: The checkpoint has other parameter groups.
     """
     whole = Entry(file, checkpoint)
     replaced: dict[str, Any] = {}
@@ -45,11 +45,11 @@ def take_settings_of_config(runner: Runner, checkpoint: dict[str, Any], file: st
 
 
 def differences(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
-    """List settings of the optimiser and of the schedules that the checkpoint has and the config wants otherwise.
+    """List the settings of optimiser and schedules that differ between checkpoint and config.
 
     Args:
         runner: Runner whose optimiser and schedules are built from the config.
-        checkpoint: A checkpoint that :func:`samplug.engine.resume_check.check_resumable` has accepted.
+        checkpoint: Checkpoint accepted by :func:`samplug.engine.resume_check.check_resumable`.
     """
     found: dict[str, None] = {}
     for _, wrapper, entry in wrappers_of(runner.optim_wrapper, Entry("", checkpoint["optimizer"])):
@@ -63,7 +63,7 @@ def differences(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
 
 
 def changed_in_config(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
-    """List settings that the config of the checkpoint had otherwise, and that are in force as the config has them."""
+    """List settings that differ from the checkpoint's config and are in force as in the current config."""
     stored = _stored_config(checkpoint["meta"].get("cfg") or "")
     lines: list[str] = []
     for key in _FROM_CONFIG if stored else ():
@@ -76,10 +76,10 @@ def changed_in_config(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str
 def in_force(
     runner: Runner, file: str, from_config: bool, differing: list[str], changed: list[str]
 ) -> tuple[str, bool]:
-    """Describe rate and schedules of a run that has been resumed.
+    """Describe learning rate and schedules of a resumed run.
 
     Returns:
-        One line, and True if the reader may expect anything else.
+        A line of text, and True if the settings differ from a config and deserve a warning.
     """
     owner = "the config (resume_schedule='config')" if from_config else f"the checkpoint {file}"
     line = f"resume: learning rate {_rates(runner)} at {_position(runner)}; schedule of {owner}: {_schedules(runner)}"
@@ -94,7 +94,7 @@ def in_force(
 
 
 def _base_values(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a group before schedules change them."""
+    """Return the settings of a parameter group before schedules change them."""
     return {
         key: group.get(f"initial_{key}", value)
         for key, value in group.items()
@@ -145,14 +145,14 @@ def _schedules(runner: Runner) -> str:
 
 
 def _flat_until_the_end(runner: Runner) -> bool:
-    """Return True if all schedules end before the run does."""
+    """Return True if all schedules end before the run."""
     schedulers = schedules_of(runner.param_schedulers)
     ends = [s.end < (runner.max_epochs if s.by_epoch else runner.max_iters) for s in schedulers]
     return bool(ends) and all(ends)
 
 
 def _at(cfg: Any, key: str) -> Any:
-    """Return the value at a dotted key, of a ``type`` the bare name; None if there is none."""
+    """Return the value at a dotted key, for ``type`` the bare name; None if the key is missing."""
     for part in key.split("."):
         cfg = cfg.get(part) if isinstance(cfg, Mapping | Config) else None
     if key.endswith(".type") and cfg is not None:
@@ -161,7 +161,7 @@ def _at(cfg: Any, key: str) -> Any:
 
 
 def _stored_config(text: str) -> dict[str, Any]:
-    """Read the plain values of a config's text without executing it; what is anything else is left out."""
+    """Read the plain values of a config's text without executing it; other values are left out."""
     try:
         body = ast.parse(text).body if len(text) <= _LONGEST_CONFIG else []
         return {

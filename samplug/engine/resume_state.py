@@ -14,9 +14,9 @@ from samplug.engine.fsdp import gathered, is_sharded, sharded_like
 from samplug.engine.resume_entry import Entry
 
 STATE_KEY = "samplug_state"
-# A run may have had larger batches, or more processes; nobody changes them by more than this.
+# Generous limit: the earlier part of the run may have had larger batches or more processes.
 MOST_TIMES = 256
-_WORDS = 624  # of the Mersenne Twister, whose position NumPy does not check
+_WORDS = 624  # size of the Mersenne Twister, whose position NumPy does not check
 
 
 def training_state(runner: Runner, within_epoch: bool) -> dict[str, Any]:
@@ -98,10 +98,10 @@ def set_accumulated_gradients(model: torch.nn.Module, gradients: dict[str, torch
 
 
 def check_state(state: Entry, runner: Runner) -> None:
-    """Check the state that :func:`training_state` returned, in the same way in all ranks.
+    """Check the result of :func:`training_state` in a checkpoint, identically in all ranks.
 
     Raises:
-        WeightsError: An entry is missing, of another type or size, or has an impossible value.
+        WeightsError: An entry is missing, has another type or size, or an impossible value.
     """
     step = max(1, (runner.train_dataloader.batch_size or 1) * get_world_size())
     loop = runner.train_loop
@@ -118,7 +118,7 @@ def check_state(state: Entry, runner: Runner) -> None:
 
 
 def _check_generators(states: Entry) -> None:
-    """Set the states on generators that nobody uses."""
+    """Check the states by setting them on unused generators."""
     version, words, gauss = states["python"].items(3)
     name, keys, position, has_gauss, cached = states["numpy"].items(5)
     position.integer(0, _WORDS)

@@ -1,4 +1,4 @@
-"""Turn failures of memory, loading processes and disks into errors that explain how to continue."""
+"""Turn failures of memory, workers and disks into errors that explain how to continue."""
 
 import errno
 import re
@@ -25,9 +25,8 @@ _WORKER = re.compile(
 
 
 _OPEN_FILES = (
-    "data: this process, or one that loads data, may not open more files: raise the limit (ulimit -n 4096), or take "
-    "fewer loading processes (train_dataloader.num_workers=0), and continue with --resume: the checkpoints written so "
-    "far are complete"
+    "data: this process or a worker cannot open more files: raise the limit (ulimit -n 4096), or use fewer workers "
+    "(train_dataloader.num_workers=0), and continue with --resume: the checkpoints written so far are complete"
 )
 
 
@@ -36,7 +35,7 @@ class OutOfMemory(UserError, RuntimeError):
 
 
 class LoaderDied(UserError, RuntimeError):
-    """A process that loads data was killed or exited unexpectedly."""
+    """A worker of the dataloader was killed or exited unexpectedly."""
 
 
 class SaveError(UserError, OSError):
@@ -45,11 +44,11 @@ class SaveError(UserError, OSError):
 
 @contextmanager
 def explained(runner: Runner) -> Iterator[None]:
-    """Turn failures of memory and of loading processes inside into errors that a user can act on.
+    """Convert failures of memory, workers and disks in the block into errors with remedies.
 
     Raises:
-        OutOfMemory: Memory of a GPU or of the machine ran out.
-        LoaderDied: A loading process was killed or exited without a Python error, or no more files could be opened.
+        OutOfMemory: The memory of a GPU or of the machine is full.
+        LoaderDied: A worker was killed or exited without a Python error, or no more files could be opened.
         WriteError: The disk is full.
     """
     try:
@@ -75,10 +74,10 @@ def explained(runner: Runner) -> Iterator[None]:
 
 @contextmanager
 def stop_explained(runner: Runner) -> Iterator[None]:
-    """Say in the error of Ctrl-C from which checkpoint a training can go on.
+    """Add the checkpoint to resume from to a KeyboardInterrupt.
 
     Raises:
-        KeyboardInterrupt: With a message; it was raised inside.
+        KeyboardInterrupt: It was raised in the block; now with a message.
     """
     try:
         yield
@@ -89,7 +88,7 @@ def stop_explained(runner: Runner) -> Iterator[None]:
 def _stop_message(runner: Runner) -> str:
     train_loop = runner._train_loop
     where = f"at iteration {runner.iter} of {runner.max_iters}" if isinstance(train_loop, BaseLoop) else "at the start"
-    # A remote store or another folder of the hook has no file here, but the record names it.
+    # With a remote backend or another folder of the hook, only the record names the file.
     record = Path(runner.work_dir) / "last_checkpoint"
     if not record.is_file():
         return f"{where}; {runner.work_dir} has no checkpoint yet"
@@ -99,10 +98,10 @@ def _stop_message(runner: Runner) -> str:
 
 @contextmanager
 def full_disks_named(folder: str | Path) -> Iterator[None]:
-    """Name the file, or ``folder``, in errors of full disks, which may come from any writer of MMEngine's.
+    """Name the file, or ``folder``, in errors of full disks, which any code of MMEngine may raise.
 
     Raises:
-        WriteError: The disk is full, a quota is used up, or the disk cannot be written.
+        WriteError: The disk or a quota is full, or the disk cannot be written.
     """
     try:
         yield
@@ -113,7 +112,7 @@ def full_disks_named(folder: str | Path) -> Iterator[None]:
 
 
 def _lost_worker(error: Exception) -> list[RuntimeError]:
-    """Ask torch for a dead loading process, if a connection broke before the signal came."""
+    """Ask torch for a dead worker, if a connection broke before the signal arrived."""
     if isinstance(error, EOFError | ConnectionError):
         try:
             torch._C._error_if_any_worker_fails()
@@ -209,8 +208,8 @@ def _worker_message(runner: Runner, signal: str | None) -> str:
     workers = (runner.cfg.get("train_dataloader") or {}).get("num_workers", 0)
     how = f"was killed by the system ({signal.strip()})" if signal else "ended unexpectedly"
     return (
-        f"data: a process that loads data {how}, most often because the machine ran out of memory or of /dev/shm: take "
-        f"fewer loading processes (train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller "
+        f"data: a worker of the dataloader {how}, most often because the memory or /dev/shm is full: use fewer workers "
+        f"(train_dataloader.num_workers={workers // 2} instead of {workers}) or smaller "
         "batches, and continue with --resume: the checkpoints written so far are complete"
     )
 

@@ -54,19 +54,19 @@ class SamplugRunner(Runner):
     * Checkpoints are read without pickle, and configs in them are never executed (MMEngine falls back to full
       unpickling, and ``resume`` executes ``meta['config']``).
     * A checkpoint must fit the model entry by entry; it may leave out only the entries that ``init_cfg`` supplies.
-    * A test takes weights from ``init_cfg``, overlaid by the checkpoint, and stops if a parameter came from neither.
-      ``load_from='none'`` tests the weights of ``init_cfg``, ``'untrained'`` the random initialisation (a floor to
-      compare with).
+    * A test loads the weights of ``init_cfg``, then those of the checkpoint, and stops if a parameter is in neither.
+      ``load_from='none'`` tests the weights of ``init_cfg``, ``'untrained'`` the random initialisation (as a lower
+      bound).
     * Frozen parameters are not in the optimiser.
-    * Several processes run without GPUs too, over gloo.
-    * Random augmentation is a function of (seed, epoch, sample): neither workers, nor batches, nor ranks, nor an
-      interruption change it (:mod:`samplug.datasets.seeding`).
-    * A checkpoint is written to a temporary file and renamed. ``resume`` without a file takes the newest that can be
-      read (``resume_fall_back=False``: an unreadable newest one stops the run).
-    * A work folder takes one training at a time (:mod:`samplug.engine.work_folder`). A new training does not overwrite
-      the checkpoints of an earlier one unless ``overwrite_work_dir=True``.
-    * The screen shows what matters of a start, see :mod:`samplug.engine.screen`; ``verbose=True`` shows all of it, as
-      the log file does.
+    * Several processes also run without GPUs, with gloo.
+    * Random augmentation is a function of (seed, epoch, sample), independent of workers, batches, ranks and
+      interruptions (:mod:`samplug.datasets.seeding`).
+    * A checkpoint is written to a temporary file and renamed. ``resume`` without a file uses the newest readable
+      checkpoint (``resume_fall_back=False``: an unreadable newest checkpoint stops the run).
+    * A work directory has one training at a time (:mod:`samplug.engine.work_folder`). A new training overwrites the
+      checkpoints of an earlier training only with ``overwrite_work_dir=True``.
+    * The screen shows a summary of the start, see :mod:`samplug.engine.screen`; ``verbose=True`` shows the content of
+      the log file.
     * ``strategy=dict(type='FSDPStrategy', ...)`` in the config shards the model (experimental), see
       :class:`FSDPStrategy`.
     """
@@ -75,8 +75,8 @@ class SamplugRunner(Runner):
     folder: WorkFolder | None = None  # while rank 0 trains
     has_trained = False
     _screen: ScreenFilter | None = None
-    _begun = False  # a loop has begun, so the run is described
-    _opened: dict[str, Any] | None = None  # a checkpoint that has been read and not loaded yet
+    _begun = False  # a loop has begun, and the run was described
+    _opened: dict[str, Any] | None = None  # checkpoint that was read but not loaded yet
     _generators: dict[str, Any] | None = None  # states of a resumed run, until its loop begins
     _gathered: Mapping[str, Any] | None = None  # whole tensors of a sharded model while it is saved
 
@@ -85,14 +85,14 @@ class SamplugRunner(Runner):
         """Build a Runner from a config.
 
         Raises:
-            ConfigError: A part cannot be built: a wrong key or type, see :func:`samplug.engine.build_errors.named_in`.
+            ConfigError: A component cannot be built, see :func:`samplug.engine.build_errors.named_in`.
             WriteError: Logs or the config cannot be written.
         """
         with named_in(cfg), full_disks_named(cfg.work_dir):
             return super().from_cfg(cfg)
 
     # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their
-    # failures; the loss of a loading process may be reported outside them, while hooks record another failure.
+    # failures; the loss of a worker may be reported outside them, while hooks record another failure.
     def train(self) -> nn.Module:
         with named_in(self.cfg), explained(self), stop_explained(self), work_folder(self):
             model = super().train()
@@ -120,7 +120,7 @@ class SamplugRunner(Runner):
         return model
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
-        # The config's text is written several times, and for each checkpoint: MMEngine's own layout needs no formatter.
+        # The config's text is written often, also for each checkpoint, so skip MMEngine's formatter.
         object.__setattr__(self.cfg, "_format_python_code", False)
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             join_on_cpu(self.launcher, env_cfg.get("dist_cfg", {}).get("timeout"))
@@ -137,7 +137,7 @@ class SamplugRunner(Runner):
 
     @master_only
     def dump_config(self) -> None:
-        """Write the config into the work folder, or into the log folder for a test.
+        """Write the config into the work directory, or into the log folder for a test.
 
         The config of a test thus does not replace that of the training.
         """
@@ -257,7 +257,7 @@ class SamplugRunner(Runner):
                 f"weights: {filename}: the model is sharded already: set load_from before training starts"
             )
         checkpoint, self._opened = self._opened or read_checkpoint(fetch(filename)), None
-        if not isinstance(checkpoint.get("state_dict"), Mapping):  # weights alone: EMAHook reads this entry
+        if not isinstance(checkpoint.get("state_dict"), Mapping):  # EMAHook reads this entry even for weights alone
             checkpoint["state_dict"] = state_dict_of(checkpoint)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         apply_checkpoint(self.bare_model, checkpoint, filename, strict)
@@ -272,15 +272,15 @@ class SamplugRunner(Runner):
         resume_param_scheduler: bool = True,
         map_location: str | Callable[..., Any] = "default",
     ) -> None:
-        """Resume training; arguments as MMEngine's.
+        """Resume training, with MMEngine's arguments.
 
-        The learning rates, their schedule and the optimiser's settings are those of the checkpoint, or those of the
-        config if it has ``resume_schedule='config'``; a line of the log says which are in force.
+        Learning rates, their schedule and the optimiser's settings come from the checkpoint, or from the config if it
+        has ``resume_schedule='config'``; a line of the log states the values in force.
 
         Raises:
-            WeightsError: The file cannot be read safely, does not fit the run, or holds weights without training state;
-                nothing has been changed.
-            ConfigError: The run has made more iterations than the config has.
+            WeightsError: The file cannot be read safely, does not fit the run, or has no training state; nothing is
+                changed.
+            ConfigError: The checkpoint has more iterations than the config.
         """
         self._opened = checkpoint = self._opened or read_checkpoint(fetch(filename))
         resumption = Resumption(self, checkpoint, filename, resume_optimizer, resume_param_scheduler)

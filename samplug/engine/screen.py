@@ -1,4 +1,4 @@
-"""Show what matters of a run on the screen; the log file has everything."""
+"""Show a summary of a run on the screen; the log file contains all messages."""
 
 import logging
 import os
@@ -17,19 +17,19 @@ from samplug.engine.run_errors import fixed_bytes, unwrapped
 from samplug.utils.text import gib, listed
 
 _MOST_LINES = 3
-# What MMEngine says of itself at every start.
+# Messages of MMEngine at every start that do not concern the run.
 _NOISE = re.compile(r"\bdeprecated\b|SyncBatchNorm \(SyncBN\) layers|^Checkpoints will be saved to")
 _FOREVER = 10**9
 
 
 class ScreenFilter(logging.Filter):
-    """Filter of the log's lines on the screen.
+    """Filter for log messages on the screen.
 
-    Until :attr:`begun`, messages of more than three lines are kept away: environment, config, hooks and tables. So are
-    sentences that say nothing of this run, such as deprecations within MMEngine.
+    Until :attr:`begun`, it hides messages of more than three lines (environment, config, hooks, tables) and messages
+    that do not concern the run, such as deprecations within MMEngine.
 
     Attributes:
-        begun: The run has begun; its tables are shown.
+        begun: True once the run has begun, from when on tables are shown.
     """
 
     begun = False
@@ -44,7 +44,7 @@ class ScreenFilter(logging.Filter):
 
     @classmethod
     def of(cls, logger: logging.Logger) -> "ScreenFilter":
-        """Return a filter that is in force for a logger's handlers that write to a stream and not to a file."""
+        """Return a new filter, added to a logger's handlers that write to a stream and not to a file."""
         screen = cls()
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
@@ -53,10 +53,10 @@ class ScreenFilter(logging.Filter):
 
 
 def describe_run(runner: Runner, kind: str) -> str:
-    """Describe a run that is about to begin, in under 40 lines.
+    """Describe a run before it begins, in fewer than 40 lines.
 
     Args:
-        runner: Its models, loops and optimisers are built, and its weights are loaded.
+        runner: Runner with built model, loops and optimisers, and loaded weights.
         kind: ``'train'``, ``'val'`` or ``'test'``.
     """
     training = kind == "train"
@@ -87,7 +87,7 @@ def _log(runner: Runner) -> str:
 
 
 def _relative(path: str | os.PathLike[str]) -> str:
-    """Return a path from the current folder if it lies inside, else as it is."""
+    """Return a path relative to the current folder if it is inside, else unchanged."""
     path = Path(path)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
@@ -111,14 +111,14 @@ def _data(loop: Any) -> str:
     try:
         size = f"{len(dataset):,} samples"
     except TypeError:  # an endless dataset
-        size = "samples without end"
+        size = "endless samples"
     name = getattr(dataset, "name", None) or type(dataset).__name__
     batch = f", batch size {loader.batch_size}" if loader.batch_size else ""
-    return f"{name}: {size}{batch}, {loader.num_workers} loading processes"
+    return f"{name}: {size}{batch}, {loader.num_workers} workers"
 
 
 def _weights(runner: Runner, training: bool) -> str:
-    """Name the files that the weights come from."""
+    """Name the source files of the weights."""
     if training and runner.iter:
         return f"of a checkpoint, after iteration {runner.iter:,}"
     if runner._load_from and runner._load_from != "none":
@@ -133,7 +133,7 @@ def _weights(runner: Runner, training: bool) -> str:
 
 
 def _model(model: nn.Module, optim_wrapper: Any) -> Iterator[str]:
-    """Yield the model's name and, for a training, a line for each part with parameters: number, trained, rates."""
+    """Yield the model's name and, for training, a line for each part: parameters, trained parameters, rates."""
     total, trained = _count(model.parameters())
     line = f"  model      {type(model).__name__}, {total:,} parameters"
     if optim_wrapper is None:
@@ -156,7 +156,7 @@ def _model(model: nn.Module, optim_wrapper: Any) -> Iterator[str]:
 
 
 def _count(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
-    """Return the number of values, and of trained values."""
+    """Return the number of parameters, and of trained parameters."""
     sizes = [(value.numel(), value.requires_grad) for value in parameters]
     return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
 
@@ -170,7 +170,7 @@ def _memory(model: nn.Module) -> str:
 
 
 def _schedule(runner: Runner) -> Iterator[str]:
-    """Yield the optimiser's settings and the schedule as they are now, after a checkpoint has been loaded."""
+    """Yield the optimiser's current settings and schedule, after a checkpoint has been loaded."""
     wrappers, groups = _wrappers(runner.optim_wrapper), list(_groups(runner.optim_wrapper))
     kinds = " and ".join(dict.fromkeys(type(wrapper.optimizer).__name__ for wrapper in wrappers))
     now = _range(group["lr"] for group in groups)

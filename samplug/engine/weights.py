@@ -116,7 +116,7 @@ def omitted_from(checkpoint: Mapping[str, Any], source: str) -> tuple[list[str],
     """Return the names of the parameters that :class:`OmitFrozenHook` left out of a checkpoint, and their digest.
 
     Raises:
-        WeightsError: The checkpoint's note of them is none.
+        WeightsError: The checkpoint's record of these parameters is invalid.
     """
     meta = checkpoint.get("meta")
     omitted = meta.get(OMITTED_KEY) if isinstance(meta, Mapping) else None

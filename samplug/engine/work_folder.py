@@ -1,4 +1,4 @@
-"""The work folder of a training: one training at a time, and no checkpoint is overwritten unasked."""
+"""Keep a work directory to one training at a time, and protect the checkpoints of earlier trainings."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _CHECKPOINT = re.compile(r"(?:iter|epoch)_\d+\.pth|best_.*\.pth")
 
 
 class WorkFolder:
-    """Work folder that a training has to itself."""
+    """Work directory that is locked for a training."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -28,11 +28,11 @@ class WorkFolder:
         self.replaced: list[Path] = []
 
     def check(self) -> None:
-        """Make sure that the folder is still this training's, see :meth:`FolderLock.check`."""
+        """Check that this training still holds the lock, see :meth:`FolderLock.check`."""
         self.lock.check()
 
     def clear(self) -> None:
-        """Remove the checkpoints that this training replaces; if it were killed, it would be resumed from them."""
+        """Remove the checkpoints that this training replaces, so that ``--resume`` cannot continue from them."""
         for path in self.replaced:
             path.unlink(missing_ok=True)
         if self.replaced:
@@ -42,10 +42,11 @@ class WorkFolder:
 
 @contextmanager
 def work_folder(runner: Any) -> Iterator[None]:
-    """Keep the work folder of a SamplugRunner for its training; all ranks enter, rank 0 gets ``runner.folder``.
+    """Lock the work directory of a SamplugRunner during training; all ranks enter, rank 0 sets ``runner.folder``.
 
     Raises:
-        ConfigError: Another training runs there, or has left checkpoints and this one neither resumes nor replaces it.
+        ConfigError: Another training runs there, or there are checkpoints and this run neither resumes nor replaces
+            them.
         WriteError: The lock cannot be written.
     """
     problems: list[UserError | None] = [None]
@@ -78,13 +79,13 @@ def _taken(runner: Any) -> WorkFolder:
 
 
 def check_unused(cfg: Mapping[str, Any]) -> None:
-    """Make sure that a new training overwrites no checkpoints unless its config says ``overwrite_work_dir=True``.
+    """Check that a new training overwrites checkpoints only with ``overwrite_work_dir=True``.
 
     Args:
-        cfg: Config of a training with ``work_dir`` that does not resume.
+        cfg: Config with ``work_dir`` of a training that does not resume.
 
     Raises:
-        ConfigError: There are checkpoints, or the training starts from one of those that it replaces.
+        ConfigError: There are checkpoints, or ``load_from`` is a checkpoint that would be replaced.
     """
     folder = Path(cfg["work_dir"])
     earlier = [path for path in checkpoints_in(folder) if path.name != RECORD]
@@ -107,7 +108,7 @@ def check_unused(cfg: Mapping[str, Any]) -> None:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Return the checkpoints of a training in a folder, and the record of the last one."""
+    """Return the checkpoints of a training in a folder, and the record of the last checkpoint."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name) or path.name == RECORD)

@@ -1,8 +1,8 @@
-"""Predictions that need no training, to compare scores with.
+"""Baselines that need no training.
 
-Functions in ``BASELINES`` take an image, (H, W, 3) uint8 BGR, and return a map (H, W) uint8, 255 = certain foreground;
-functions in ``BOX_BASELINES`` take a box too, and return a mask (H, W) bool; those in ``REGION_BASELINES`` take a
-number of regions, and return a label map.
+Functions in ``BASELINES`` map an image, (H, W, 3) uint8 BGR, to a map (H, W) uint8, 255 = certain foreground.
+Functions in ``BOX_BASELINES`` also take a box, and return a mask (H, W) bool. Functions in ``REGION_BASELINES`` also
+take a number of regions, and return a label map.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,17 +102,17 @@ def grabcut_box(image: NDArray[np.uint8], box: Box) -> NDArray[np.bool_]:
 
 
 def texture_kmeans(image: NDArray[np.uint8], regions: int) -> NDArray[np.uint8]:
-    """Group the pixels of an image by colour and texture: k-means over smoothed CIELAB values and Gabor energies.
+    """Cluster the pixels of an image by colour and texture: k-means on smoothed CIELAB values and Gabor energies.
 
-    Features are computed at a longer side of at most 128 pixels; each is standardised, and colour weighs as much as
-    texture. Energies of a wavelength are smoothed over that wavelength.
+    Features are computed with the longer side reduced to 128 pixels. Each feature is standardised; colour and texture
+    have equal weight. Gabor energies are smoothed over their wavelength.
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        regions: Number of groups.
+        regions: Number of clusters.
 
     Returns:
-        (H, W) uint8, the group of each pixel, 0..regions-1.
+        (H, W) uint8, the cluster of each pixel, 0..regions-1.
     """
     from sklearn.cluster import KMeans
 
@@ -135,7 +135,7 @@ def texture_kmeans(image: NDArray[np.uint8], regions: int) -> NDArray[np.uint8]:
 
 
 def _gabor_energy(grey: NDArray[np.float32], wavelength: float, angle: float) -> NDArray[np.float32]:
-    """Return the amplitude of an image's answer to a pair of even and odd Gabor filters."""
+    """Return the amplitude of the response to a pair of even and odd Gabor filters."""
     energy: Any = np.zeros_like(grey)
     for phase in (0, -np.pi / 2):
         kernel: Any = cv2.getGaborKernel((0, 0), wavelength / 2, angle, wavelength, 1, phase)
@@ -156,5 +156,5 @@ BASELINES: dict[str, Baseline] = {
 }
 # Baselines that look at the image; the others depend on its size alone.
 NEEDS_IMAGE = frozenset({"spectral-residual", "grabcut"})
-# Baselines that part an image into a given number of regions.
+# Baselines that partition an image into a given number of regions.
 REGION_BASELINES: dict[str, Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]] = {"texture-kmeans": texture_kmeans}

@@ -1,4 +1,4 @@
-"""Find the validation metrics by which a training chooses: its best checkpoint, its end, its learning rate."""
+"""Find the validation metrics that decide on a run's best checkpoint, early stopping or learning rate."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,10 +9,10 @@ FEW_IMAGES = 10
 
 
 def choices(cfg: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a config leaves to validation and the metric that decides it: ``('best checkpoint', 'mDice')``.
+    """Yield the decisions that a config leaves to validation, with their metrics: ``('best checkpoint', 'mDice')``.
 
-    These are ``save_best`` of a checkpoint hook (``'auto'`` as it stands), early stopping, and schedules that react to
-    a plateau. The config is only read, nothing of it is built.
+    Decisions are ``save_best`` of a checkpoint hook (``'auto'`` is yielded as it is), early stopping, and learning rate
+    schedules that react to a plateau. The config is only read; nothing is built.
     """
     hooks = cfg.get("default_hooks") or {}
     for hook in [*(hooks.values() if isinstance(hooks, Mapping) else ()), *(cfg.get("custom_hooks") or ())]:
@@ -28,19 +28,19 @@ def choices(cfg: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def few_images(cfg: Mapping[str, Any], number: int) -> str | None:
-    """Return a warning if something is chosen on fewer validation images than :data:`FEW_IMAGES`; else None."""
+    """Return a warning if a decision depends on fewer than :data:`FEW_IMAGES` validation images; else None."""
     chosen = dict.fromkeys(f"{what} (by {metric})" for what, metric in choices(cfg))
     if number >= FEW_IMAGES or not chosen:
         return None
     more = "raise val_fraction" if "val_fraction" in cfg else "give validation more images"
     return (
-        f"data: only {number} validation images choose the {' and the '.join(chosen)}, so chance decides: {more}, or "
-        "prefer the last checkpoint"
+        f"data: only {number} validation images choose the {' and the '.join(chosen)}, too few for a reliable choice: "
+        f"{more}, or use the last checkpoint"
     )
 
 
 def _schedules(config: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the schedules of a config: one, a list of them, or a dict of either for several optimizers."""
+    """Yield the schedules of a config, which may be one, a list, or a dict of these for several optimisers."""
     if isinstance(config, list | tuple):
         for part in config:
             yield from _schedules(part)

@@ -89,7 +89,7 @@ def write_csv(path: str | Path, lines: Sequence[Sequence[str]]) -> None:
 def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "", decimals: int = 4) -> str:
     """Format rows of scores as an aligned Markdown table.
 
-    Columns that no row has are left out; a score that a row lacks is a dash. Counts (``int``) have no decimals.
+    Columns without any score are left out; missing scores are dashes. Counts (``int``) have no decimals.
     """
 
     def cell(value: float) -> str:

@@ -130,7 +130,7 @@ class _Processes:
     _running: ClassVar[dict[int, "_Processes"]] = {}
 
     def __init__(self, number: int) -> None:
-        # Two pipes each, and what the start of a process needs.
+        # Two pipes per process, and files that starting a process needs.
         allow_open_files(2 * number + 8, 2 * number + 8, f"scoring in {number} processes", "workers=0")
         self._number = number
         self._users: WeakSet[ScoringPool[Any, Any]] = WeakSet()

@@ -137,8 +137,8 @@ class SetsEvaluator(Evaluator):
     def check_reports(self) -> None:
         """Raise the error of a report that could not be written.
 
-        A runner that has called :meth:`describe` calls it at the end of its run, so that the error costs neither
-        records nor checkpoints of these scores.
+        Runners that have called :meth:`describe` call this at the end of the run, so that records and checkpoints of
+        these scores are not lost.
 
         Raises:
             WriteError: A file of scores could not be written.
@@ -181,7 +181,7 @@ class SetsEvaluator(Evaluator):
 
 
 def named_sets(dataset: Any) -> list[tuple[str, Any]]:
-    """Return name and dataset of each part of a concatenated dataset, or of the dataset, in order."""
+    """Return name and dataset of each part of a concatenated dataset, or of the dataset itself, in order."""
     named = []
     for number, part in enumerate(getattr(dataset, "datasets", None) or [dataset]):
         meta = getattr(part, "metainfo", None) or {}
@@ -190,7 +190,7 @@ def named_sets(dataset: Any) -> list[tuple[str, Any]]:
 
 
 def check_reports(loop: Any) -> None:
-    """Call :meth:`SetsEvaluator.check_reports` of a loop, if it has such an evaluator."""
+    """Call :meth:`SetsEvaluator.check_reports` of a loop's evaluator, if it has this method."""
     if isinstance(evaluator := getattr(loop, "evaluator", None), SetsEvaluator):
         evaluator.check_reports()
 

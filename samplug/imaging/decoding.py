@@ -1,10 +1,10 @@
-"""Decode the bytes of an image file to all pixels of its one frame, upright.
+"""Decode an image file with a single frame to upright pixels.
 
-The header is read and the size checked before a decoder sees the file: of JPEG, WEBP and TIFF by samplug, of the others
-by Pillow. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF. Pillow decodes the rest, for which OpenCV gives no
-palette indices, wrong values (TIFF with alpha or of 1 bit) or nothing.
+The header is read and the size checked before a decoder gets the file: by samplug for JPEG, WEBP and TIFF, by Pillow
+for other formats. OpenCV decodes JPEG, PNG, WEBP and 16-bit colour TIFF. Pillow decodes the rest, for which OpenCV
+returns no palette indices, wrong values (TIFF with alpha or 1 bit) or nothing.
 
-Truncation is detected in the structure of JPEG, PNG, WEBP and TIFF files. For BMP and GIF Pillow raises the error,
+Truncation is detected from the structure of JPEG, PNG, WEBP and TIFF files. For BMP and GIF, Pillow raises the error,
 unless a program sets ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``.
 """
 
@@ -48,8 +48,8 @@ _TEXT = {
     "a web page: download the file again": (b"<!doctype html", b"<html"),
 }
 _AGAIN = "download or copy it again"
-_DEFLATE = 1032  # most bytes that one byte of compressed data stands for
-_MOST_RUN_LENGTH_PIXELS = 2**24  # Pillow decodes BMP's compression in Python
+_DEFLATE = 1032  # largest compression ratio
+_MOST_RUN_LENGTH_PIXELS = 2**24  # Pillow decodes compressed BMP in Python, which is slow
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def decode(content: bytes) -> Picture:
 
 
 def upright_size(content: bytes) -> tuple[int, int]:
-    """Return height and width of the picture that :func:`decode` gives, from the file's header.
+    """Return (height, width) of the result of :func:`decode`, from the file's header.
 
     Raises:
-        UndecodableError: The file has another format, a damaged header, or is too large.
+        UndecodableError: The file has an unsupported format or a damaged header, or is too large.
     """
     header = _File(content).header
     width, height = header.width, header.height
@@ -103,13 +103,13 @@ def file_kind(content: bytes) -> str:
     """Return the format of an image file by its content: ``'JPEG'``, ``'PNG'``, ``'WEBP'``, ``'TIFF'`` and so on.
 
     Raises:
-        UndecodableError: It is none that :func:`decode` reads.
+        UndecodableError: :func:`decode` does not support the format.
     """
     return _kind(content)
 
 
 class _File:
-    """A file whose header was read, and whose size is within the limits."""
+    """Image file with a parsed header and a size within the limits."""
 
     def __init__(self, content: bytes) -> None:
         self.kind = kind = _kind(content)
@@ -122,14 +122,14 @@ class _File:
         elif kind in HEADERS:
             self.header = HEADERS[kind](content)
         else:
-            if kind == "GIF":  # Pillow makes the canvas when it opens the file
+            if kind == "GIF":  # Pillow allocates the canvas when it opens the file
                 check_size(int.from_bytes(content[6:8], "little"), int.from_bytes(content[8:10], "little"))
             self.image = _open(content, kind)
             self.header = _guard(kind, lambda: _header(self.image, content))
         check_size(self.header.width, self.header.height)
 
     def check(self) -> None:
-        """Raise an error if the file has several frames, or would take more memory or time than its size allows."""
+        """Raise an error if the file is truncated, has several frames, or is too expensive to decode."""
         if self.tags:
             self.tags.check()
         if self.kind == "PNG" and self._png_rows() > _DEFLATE * len(self.content):
@@ -142,7 +142,7 @@ class _File:
             raise UndecodableError(f"holds {frames} frames or pages: extract the one you mean to a file of its own")
 
     def picture(self) -> Picture:
-        """Decode the pixels, not yet upright."""
+        """Decode the pixels without applying the orientation."""
         if self.tags is None:
             by_opencv = self.image is None or (self.kind == "PNG" and self.image.mode not in ("P", "1"))
             return _by_opencv(self.content, self.kind) if by_opencv else _by_pillow(self.image, self.kind)
@@ -152,11 +152,11 @@ class _File:
             return _by_opencv(content, self.kind)
         picture = _by_pillow(_open(content, self.kind), self.kind)
         if picture.pixels.dtype == np.uint16 and layout[1] == WHITE_IS_ZERO:
-            return Picture(65535 - picture.pixels)  # Pillow inverts 8 bits only
+            return Picture(65535 - picture.pixels)  # Pillow inverts only 8-bit values
         return picture
 
     def _png_rows(self) -> int:
-        """Return the bytes of the rows of a PNG file before compression."""
+        """Return the uncompressed size of the rows of a PNG file in bytes."""
         bits = self.content[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(self.content[25], 1)
         return self.header.width * self.header.height * bits // 8
 
@@ -190,7 +190,7 @@ def _guard(kind: str, call: Callable[[], Any]) -> Any:
     """Return ``call()``; turn any exception (decoders raise nearly all kinds on damaged bytes) into one error."""
     try:
         return call()
-    except (SyntaxError, IndexError, TypeError, struct.error) as error:  # Pillow's for bytes that it cannot identify
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:  # UnidentifiedImageError of Pillow
         raise UndecodableError(
             f"is a {kind} file that is damaged, truncated or of a rare variant: {_AGAIN}, or convert it to PNG"
         ) from error
@@ -201,7 +201,7 @@ def _guard(kind: str, call: Callable[[], Any]) -> Any:
 
 
 def _open(content: bytes, kind: str) -> Any:
-    """Open a file with Pillow, without its limit on the number of pixels: samplug has its own."""
+    """Open a file with Pillow, without Pillow's pixel limit: samplug has its own limit."""
     from PIL import Image
 
     Image.preinit()
@@ -214,14 +214,14 @@ def _header(image: Any, content: bytes) -> Header:
     """Read the header of an opened PNG, BMP or GIF file."""
     width, height = image.size
     if image.format == "PNG":
-        if content[16:24] != width.to_bytes(4) + height.to_bytes(4):  # OpenCV takes the first of several headers
+        if content[16:24] != width.to_bytes(4) + height.to_bytes(4):  # OpenCV uses the first of several headers
             raise ValueError("it has two headers")
         return Header(width, height, getattr(image, "n_frames", 1), _png_orientation(image.info, content))
     return Header(width, height, gif_frames(content) if image.format == "GIF" else 1)
 
 
 def _png_orientation(metadata: dict[Any, Any], content: bytes) -> int | None:
-    """Return the orientation in EXIF, or else in the texts before the pixels."""
+    """Return the orientation from EXIF, or else from the text chunks before the pixels."""
     exif = png_exif(content)
     if not exif and (text := metadata.get("Raw profile type exif")):  # of ImageMagick
         try:

@@ -49,7 +49,7 @@ def runs_from_string(text: str) -> list[int]:
 
 
 def bytes_from_base64(text: Any) -> bytes | None:
-    """Decode base64 text of at most the size of an image file; None if it is not base64, or longer."""
+    """Decode base64 text; None if it is not base64, or longer than the largest image file."""
     try:
         short = isinstance(text, str) and len(text) <= 2 * most_bytes()
         return base64.b64decode(text, validate=False) if short else None
@@ -58,14 +58,14 @@ def bytes_from_base64(text: Any) -> bytes | None:
 
 
 def image_from_base64(text: Any, flags: int) -> NDArray[np.uint8] | None:
-    """Decode an image file in base64 within the limits of :func:`~samplug.imaging.files.read_image`.
+    """Decode a base64 image file within the limits of :func:`~samplug.imaging.files.read_image`.
 
     Args:
-        text: Text of the annotation file, unchecked.
+        text: Unchecked text of an annotation file.
         flags: ``cv2.IMREAD_COLOR`` for (H, W, 3) BGR, or ``cv2.IMREAD_GRAYSCALE`` for (H, W).
 
     Returns:
-        The image, upright; None if the text is not that of a whole image of at most the largest size.
+        The upright image; None if the text is not a complete image within the limits.
     """
     content = bytes_from_base64(text)
     if not content:

@@ -18,7 +18,7 @@ _Read = TypeVar("_Read")
 _ROWS = 256
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Endings, in small letters, of the files that are read; the format itself is recognised by the content."""
+"""Suffixes, in small letters, of the files that are read; the format is detected from the content."""
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
 
 
 def as_bgr(picture: Picture) -> NDArray[np.uint8]:
-    """Return the colours of a picture as (H, W, 3) uint8 BGR, see :func:`read_image`."""
+    """Convert a picture to (H, W, 3) uint8 BGR, see :func:`read_image`."""
     if picture.palette is not None:
         return np.ascontiguousarray(picture.palette[picture.pixels][..., ::-1])
     pixels = eight_bits(picture.pixels)
@@ -100,7 +100,7 @@ def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
     scaled = np.empty(pixels.shape, np.uint8)
-    for start in range(0, len(pixels), _ROWS):  # large images need no copy of 32 bits
+    for start in range(0, len(pixels), _ROWS):  # avoids a 32-bit copy of large images
         rows = slice(start, start + _ROWS)
         scaled[rows] = (pixels[rows].astype(np.uint32) + 128) // 257
     return scaled

@@ -1,4 +1,4 @@
-"""Limits on image files: a small file must not take the memory of the machine."""
+"""Limits on image files, so that a small file cannot fill the memory of the machine."""
 
 import os
 
@@ -6,9 +6,9 @@ from samplug.utils.errors import ConfigError
 
 VARIABLE = "SAMPLUG_MAX_PIXELS"
 _PIXELS = 180_000_000
-# OpenCV decodes no more, and no longer sides.
+# Limits of OpenCV's decoders.
 LARGEST_PIXELS, _LONGEST_SIDE = 2**30, 2**20
-# 16 bits of red, green, blue and alpha.
+# Four channels of 16 bits.
 _BYTES_PER_PIXEL = 8
 
 
@@ -22,33 +22,33 @@ def most_pixels() -> int:
     It is an environment variable because data workers and scoring processes read images too.
 
     Raises:
-        ConfigError: The variable is no whole number from 1 to 2**30.
+        ConfigError: The variable is not a whole number from 1 to 2**30.
     """
     text = os.environ.get(VARIABLE)
     if not text:
         return _PIXELS
     if text.isdecimal() and 1 <= int(text[:20]) <= LARGEST_PIXELS:
         return int(text)
-    raise ConfigError(f"{VARIABLE}={text[:40]!r} is no whole number from 1 to {LARGEST_PIXELS:,}")
+    raise ConfigError(f"{VARIABLE}={text[:40]!r} is not a whole number from 1 to {LARGEST_PIXELS:,}")
 
 
 def most_bytes() -> int:
-    """Return the largest size of an image file: 8 bytes for each pixel that it may have."""
+    """Return the largest size of an image file in bytes: 8 bytes per pixel of :func:`most_pixels`."""
     return _BYTES_PER_PIXEL * most_pixels()
 
 
 def check_size(width: int, height: int) -> None:
-    """Check the size of a picture before its pixels are decoded.
+    """Check the size of an image before its pixels are decoded.
 
     Raises:
-        UndecodableError: It has no pixel, or more than the limit.
+        UndecodableError: The image has no pixel, or exceeds a limit.
     """
     if width < 1 or height < 1:
         raise UndecodableError(f"has a size of {width}x{height} pixels: it is damaged, download or copy it again")
     if width * height > most_pixels() or max(width, height) > _LONGEST_SIDE:
         raise UndecodableError(
             f"is too large ({width}x{height}, the limit is {most_pixels():,} pixels): cut it into tiles, or set "
-            f"{VARIABLE}={width * height} if it comes from someone you trust"
+            f"{VARIABLE}={width * height} if you trust its source"
             if width * height <= LARGEST_PIXELS and max(width, height) <= _LONGEST_SIDE
             else f"is too large ({width}x{height}): cut it into tiles"
         )

@@ -1,8 +1,8 @@
-"""List the image files of folders, by one rule for datasets, predictions, scores and converters.
+"""List the image files of folders, with the same rules for datasets, predictions, scores and converters.
 
-What systems leave behind is passed over: names that begin with a dot (``._a.png``, ``.ipynb_checkpoints``) and the
-folders of :data:`_OF_SYSTEMS`. Links to folders are followed as folders are. Pictures of formats that are not read are
-counted and named in the log.
+Files of the operating system are skipped: names that start with a dot (``._a.png``, ``.ipynb_checkpoints``) and the
+names in :data:`_OF_SYSTEMS`. Links to folders are followed. Images of unsupported formats are counted and named in the
+log.
 """
 
 import logging
@@ -29,13 +29,13 @@ _UNREAD_PICTURES = frozenset(
         ".xcf",
     }
 )  # fmt: skip
-# Links may multiply folders: two in each of thirty folders that lead to the next one make a billion paths.
+# Links can multiply paths: thirty folders with two links each to the next folder have a billion paths.
 _MOST_WAYS = 16
 _COLLECTED: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
 def is_passed_over(name: str) -> bool:
-    """Return True for the name of a file or folder that no person put into a data set."""
+    """Return True for names of files and folders that systems and programs create."""
     return name.startswith(".") or name in _OF_SYSTEMS
 
 
@@ -47,17 +47,15 @@ def list_files(
     Args:
         folder: Folder to list.
         suffix: Ending of the file names that is not part of the name (``'.jpg'``, ``'_mask.png'``); None accepts any
-            image suffix.
-        recursive: List subfolders too, and those that are links; their names are then part of the name.
-
-    Pictures of other formats are named in the log if ``suffix`` is None.
+            image suffix, and images of unsupported formats are then named in the log.
+        recursive: Also list subfolders, including links to folders; their names are then part of the name.
 
     Returns:
         Name -> file, and problems (path -> problem and remedy): files that share a name, and folders with the name of
         an image.
 
     Raises:
-        DataError: The folder does not exist or cannot be read, or links in it lead to one folder again and again.
+        DataError: The folder does not exist or cannot be read, or links lead to one folder too many times.
     """
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
@@ -91,15 +89,15 @@ def list_files(
 
 
 def walk(folder: Path, recursive: bool = False) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder in order of their names, but for what is passed over.
+    """Yield the entries of a folder in the order of their names, without skipped files.
 
     Args:
-        folder: The folder.
-        recursive: Yield what is in subfolders too, each after its folder. Links to folders are followed, except to a
-            folder that contains the link, which is named in the log.
+        folder: Folder to list.
+        recursive: Also yield the entries of subfolders, after their folder. Links to folders are followed; a link to a
+            folder that contains it is not followed, and is named in the log.
 
     Raises:
-        DataError: A folder does not exist or cannot be read, or links lead to one folder again and again.
+        DataError: A folder does not exist or cannot be read, or links lead to one folder too many times.
     """
     check_folder(folder)
     ways: Counter[tuple[int, int]] = Counter()
@@ -112,24 +110,26 @@ def walk(folder: Path, recursive: bool = False) -> Iterator[os.DirEntry[str]]:
             continue
         identity = _identity(entry.path)
         if identity in above:
-            _note(f"data: {entry.path} is a link to a folder above it: what it leads to is not read again")
+            _note(f"data: {entry.path} is a link to a folder above it and is not followed")
             continue
         ways[identity] += 1
         if ways[identity] > _MOST_WAYS:
             raise DataError(
-                f"data: links in {folder} lead to one folder in more than {_MOST_WAYS} ways, the last is {entry.path}: "
-                "remove the links that are not needed"
+                f"data: links in {folder} lead to one folder in more than {_MOST_WAYS} ways, last {entry.path}: "
+                "remove unneeded links"
             )
         waiting += [(inner, (*above, identity)) for inner in _entries(entry.path)]
 
 
 def _entries(folder: str | Path) -> Sequence[os.DirEntry[str]]:
-    """Return the entries of a folder, the last name first."""
+    """Return the entries of a folder in reverse order of their names."""
     try:
         with os.scandir(folder) as entries:
             kept = [entry for entry in entries if not is_passed_over(entry.name)]
     except OSError as error:
-        raise DataError(f"data: the folder {folder} cannot be listed: {error.strerror}; fix that first") from error
+        raise DataError(
+            f"data: the folder {folder} cannot be listed: {error.strerror}: check the folder and its permissions"
+        ) from error
     return sorted(kept, key=lambda entry: entry.name, reverse=True)
 
 
@@ -140,7 +140,7 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def collected_notes() -> Iterator[list[str]]:
-    """Collect what listing says about left out files inside the block, instead of logging it."""
+    """Collect notes about left out files in the block instead of logging them."""
     notes: list[str] = []
     token = _COLLECTED.set(notes)
     try:
@@ -160,7 +160,7 @@ def _note(text: str) -> None:
 
 @cache
 def _log_once(text: str) -> None:
-    """Log a text once: the parts of a data set list the same folder."""
+    """Log a text only once, since the parts of a dataset list the same folder."""
     print_log(text, "current", logging.WARNING)
 
 

@@ -66,15 +66,15 @@ class ArrayRaster:
 
 
 class BandRaster:
-    """Three bands of a TIFF file, read by rasterio in parts, so that files may be larger than memory.
+    """Three bands of a TIFF file, read in windows by rasterio, so that files may be larger than memory.
 
     Args:
-        path: The file.
-        bands: Numbers (from 1) of the bands that are read as red, green, blue.
+        path: TIFF file.
+        bands: Numbers (from 1) of the bands to read as red, green, blue.
 
     Raises:
-        DataError: The file cannot be read, has several pages, fewer bands or over 2**30 pixels, or has values other
-            than unsigned 8 or 16 bits.
+        DataError: The file cannot be read, has several pages, too few bands or more than 2**30 pixels, or has values
+            other than unsigned 8 or 16 bits.
     """
 
     def __init__(self, path: Path, bands: Bands) -> None:
@@ -206,7 +206,7 @@ def write_geotiff(path: Path, values: NDArray[Any], where: Georeference) -> None
 
     height, width = values.shape
     try:
-        # Into memory: on a full disk GDAL may leave a cut file without an error.
+        # Write to memory first: on a full disk GDAL may leave a truncated file without an error.
         with MemoryFile() as memory:
             with memory.open(
                 driver="GTiff", height=height, width=width, count=1, dtype=values.dtype, crs=where.crs,
@@ -220,9 +220,9 @@ def write_geotiff(path: Path, values: NDArray[Any], where: Georeference) -> None
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a TIFF file with rasterio; turn errors while reading into a :class:`DataError`.
+    """Open a TIFF file with rasterio; convert errors in the block into a :class:`DataError`.
 
-    GDAL, which rasterio calls, knows formats that name other files and addresses; no other than TIFF is tried.
+    Only GDAL's TIFF driver is enabled, since other formats can refer to files and URLs.
     """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -241,7 +241,7 @@ def _require_regular(path: Path) -> None:
     try:
         open_regular(path).close()
     except OSError as error:
-        raise DataError(f"data: {path} cannot be read: {error.strerror}; mend that or remove the file") from error
+        raise DataError(f"data: {path} cannot be read: {error.strerror}: repair or remove the file") from error
 
 
 def _check_bands(name: Any, bands: Bands, number: int) -> None:

@@ -28,9 +28,9 @@ Size = tuple[int, int]
 _OUTSIDE = 0.1
 # Tolerance for rounded decimals of normalised coordinates.
 _ROUNDING = 0.001
-# From here on pycocotools and Pillow, which sort crossings, are slow.
+# Number of points above which pycocotools and Pillow, which sort crossings, are slow.
 _MANY_POINTS = 2000
-# Longest outline that is drawn by Pillow, in pixels for each pixel of the image.
+# Longest outline that Pillow draws, in pixels per pixel of the image.
 _LONGEST_OUTLINE = 64
 
 
@@ -166,12 +166,12 @@ class LabelmeShape:
         if self.kind != "polygon" and len(self.points) != 2:
             return f"is a {self.kind} of {len(self.points)} points: it needs 2"
         if len(self.points) >= _MANY_POINTS:
-            # Pillow sorts all sides that cross a row: too slow for more than any outline of an object has.
+            # Pillow sorts all sides that cross a row, which is too slow for outlines longer than real objects have.
             sides = np.diff(_floats(self.points), axis=0)
             length = float(np.hypot(*sides.T).sum())
             if length > _LONGEST_OUTLINE * size[0] * size[1]:
                 return (
-                    f"is an outline of {length:,.0f} pixels in an image of {size[0] * size[1]:,}: it cannot be that of "
+                    f"is an outline of {length:,.0f} pixels in an image of {size[0] * size[1]:,}: too long for "
                     "an object"
                 )
         return None
@@ -270,7 +270,7 @@ def is_numbers(values: Any) -> bool:
 
 
 def _floats(values: Any) -> NDArray[np.float64]:
-    """Convert checked numbers; whole numbers beyond the range of floats become infinite."""
+    """Convert checked numbers to floats; whole numbers beyond the range of floats become infinite."""
     try:
         return np.array(values, np.float64)
     except OverflowError:

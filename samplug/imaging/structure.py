@@ -1,7 +1,7 @@
-"""Read headers of JPEG and WEBP, orientation of PNG and frames of GIF, and check that files are whole.
+"""Read headers of JPEG and WEBP, orientation of PNG and frames of GIF, and detect truncated files.
 
-Pillow reads all metadata when it opens a file, and some files are made to fill the memory by that. OpenCV decodes JPEG
-and WEBP, so Pillow need not see them.
+Pillow reads all metadata when it opens a file, so a crafted file can fill the memory. JPEG and WEBP are decoded by
+OpenCV, so Pillow need not open them.
 """
 
 import re
@@ -12,14 +12,14 @@ from samplug.imaging.limits import UndecodableError
 from samplug.imaging.tiff_tags import exif_orientation, xmp_orientation
 
 _AGAIN = "download or copy it again"
-# Not the stuffed bytes, restarts and fill bytes within a scan.
+# A marker, except stuffed bytes, restart markers and fill bytes within a scan.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _START_OF_SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _HUFFMAN = frozenset(range(0xC0, 0xC8))
-_PIXELS_PER_BYTE = 8 * 64  # at most: each block of 8 x 8 pixels takes a bit in Huffman's code
+_PIXELS_PER_BYTE = 8 * 64  # upper limit: each block of 8 x 8 pixels takes at least one bit in Huffman coding
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-# Each scan of a progressive JPEG passes over the whole picture. Encoders write about ten.
+# Each scan of a progressive JPEG covers the whole image. Encoders write about ten.
 _MOST_SCANS = 100
 _MOST_FRAMES = 1000
 _MOST_CHUNKS = 100_000
@@ -27,13 +27,13 @@ _MOST_CHUNKS = 100_000
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture before it is decoded.
+    """Header of an image file.
 
     Attributes:
         width: Width as stored, in pixels.
         height: Height as stored, in pixels.
         frames: Number of frames.
-        orientation: Number of EXIF or XMP that tells how to turn it upright; None without one.
+        orientation: Orientation of EXIF or XMP, 1..8; None without it.
     """
 
     width: int
@@ -43,7 +43,7 @@ class Header:
 
 
 def jpeg_header(content: bytes) -> Header:
-    """Read the header of a JPEG file; previews, depth and gain maps in it do not count.
+    """Read the header of a JPEG file; embedded previews, depth maps and gain maps do not count.
 
     Raises:
         UndecodableError: The file has no size, too many scans, or too few bytes for its size.
@@ -91,7 +91,7 @@ def webp_header(content: bytes) -> Header:
 
 
 def png_exif(content: bytes) -> bytes:
-    """Return the EXIF data of a PNG file, which may stand behind the pixels; empty without them."""
+    """Return the EXIF data of a PNG file, which may follow the pixels; empty without EXIF data."""
     if b"eXIf" in content:
         for name, start, end in _png_chunks(content):
             if name == b"eXIf":
@@ -100,7 +100,7 @@ def png_exif(content: bytes) -> bytes:
 
 
 def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield name, start and end of the chunks of a PNG file, as far as they are whole."""
+    """Yield name, start and end of the complete chunks of a PNG file."""
     at = 8
     while (end := at + 12 + int.from_bytes(content[at : at + 4])) <= len(content):
         yield content[at + 4 : at + 8], at + 8, end - 4
@@ -108,7 +108,7 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _png_is_whole(content: bytes) -> bool:
-    """Return True if no chunk is longer than the file: OpenCV takes memory for the length that a chunk claims."""
+    """Return True if no chunk claims to extend beyond the file: OpenCV allocates memory for the claimed length."""
     return any(name == b"IEND" for name, _, _ in _png_chunks(content))
 
 
@@ -127,20 +127,20 @@ def gif_frames(content: bytes) -> int:
 
 
 def _gif_colours(content: bytes, at: int) -> int:
-    """Return the length of the table of colours that the flags at this place announce."""
+    """Return the length of the colour table that the flags at a position announce."""
     flags = content[at] if at < len(content) else 0
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _after_blocks(content: bytes, at: int) -> int:
-    """Return the place after blocks that each begin with their length, up to an empty one."""
+    """Return the position after a sequence of length-prefixed blocks, which ends with an empty block."""
     while at < len(content) and content[at]:
         at += 1 + content[at]
     return at + 1
 
 
 def _webp_size(name: bytes, data: bytes) -> tuple[int, int] | None:
-    """Return width and height by the first chunk, the beginning of the pixels or of an extended header."""
+    """Return (width, height) from the first chunk: the start of the pixels, or an extended header."""
     if name == b"VP8X" and len(data) >= 10:
         return 1 + int.from_bytes(data[4:7], "little"), 1 + int.from_bytes(data[7:10], "little")
     if name == b"VP8L" and len(data) >= 5:
@@ -168,7 +168,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of the chunks of a WEBP file; of those that hold pixels only the beginning."""
+    """Yield name and content of the chunks of a WEBP file; for chunks of pixels, only the start of the content."""
     at = 12
     while at + 8 <= len(content):
         name, length = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
@@ -178,7 +178,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _jpeg_is_whole(content: bytes) -> bool:
-    """Return True if the end marker comes after the pixels; previews before them and bytes after it do not count."""
+    """Return True if an end marker follows the pixels; previews before and bytes after it do not count."""
     for marker, start, _ in _segments(content):
         if marker == _START_OF_SCAN:
             return content.find(b"\xff\xd9", start) >= 0

@@ -1,8 +1,8 @@
-"""Read the tags of a TIFF file or of EXIF, and leave a TIFF file only those that its pixels need.
+"""Read the tags of TIFF files and EXIF data, and reduce a TIFF file to the tags that decoding needs.
 
-Decoders copy the values of every tag, and follow links to further directories. In a file made for it, thousands of tags
-share one area, and 200 kB become gigabytes. So tags are looked at here first; decoders get a file whose directory has
-the tags of :data:`_DECODING` alone, once each, and no further page.
+Decoders copy the values of every tag, and follow links to further directories. In a crafted file, thousands of tags
+share one area, and 200 kB become gigabytes. Therefore tags are checked here first, and decoders get a file whose
+directory contains each tag of :data:`_DECODING` at most once, and no further page.
 """
 
 import re
@@ -16,40 +16,40 @@ from samplug.imaging.limits import UndecodableError, check_size, most_bytes
 
 WIDTH, HEIGHT, ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 256, 257, 274, 258, 262, 277, 284, 339
 _TILE_WIDTH, _TILE_HEIGHT, _XMP = 322, 323, 700
-_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))  # of strips, of tiles
+_OFFSETS_AND_COUNTS = ((273, 279), (324, 325))  # strips, tiles
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
-# Size, layout, compression and colours; JPEG's and fax's own tags.
+# Tags for size, layout, compression and colours, and tags of JPEG and fax compression.
 _DECODING = frozenset(
     {*range(254, 260), PHOTOMETRIC, 266, 273, SAMPLES, 278, 279, PLANAR, 292, 293, 317, 320, *range(322, 326), 332, 338}
     | {SAMPLE_FORMAT, 347, *range(512, 522), 529, 530, 531, 532}
 )
-# Bytes of a value by its type; types 3, 4 and 16 are whole numbers.
+# Tag type -> bytes per value; types 3, 4 and 16 are unsigned integers.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {3: "u2", 4: "u4", 16: "u8"}
 _MOST_TAGS = 65535
-_MOST_PARTS = 2**20  # strips or tiles: decoders keep a record of each
+_MOST_PARTS = 2**20  # strips or tiles, for each of which decoders allocate a record
 _MOST_PAGES = 1000
 _TRUNCATED = "is a truncated TIFF file: download or copy it again"
 
 
 @dataclass(frozen=True)
 class _Entry:
-    at: int  # of the entry in the file
+    at: int  # position of the entry in the file
     kind: int
     count: int
-    position: int  # of the first value
-    size: int  # of all values, in bytes
+    position: int  # position of the first value
+    size: int  # size of all values in bytes
 
 
 class Directory:
-    """The first directory of a TIFF file, or of EXIF data; if a tag occurs twice, the last one counts.
+    """First directory of a TIFF file or of EXIF data; if a tag occurs twice, the last occurrence counts.
 
     Args:
-        content: The file, or the data.
-        whole: False: take the tags before the place at which it ends.
+        content: Bytes of the file or of the EXIF data.
+        whole: False accepts truncated content, and takes the tags before its end.
 
     Raises:
-        UndecodableError: It ends within the directory, or the directory has too many tags.
+        UndecodableError: The content ends within the directory, or the directory has too many tags.
     """
 
     def __init__(self, content: bytes, whole: bool = True) -> None:
@@ -68,7 +68,7 @@ class Directory:
     def _read(self) -> None:
         (number,) = self._unpack(self._number, self._offset)
         if number > _MOST_TAGS:
-            raise UndecodableError(f"is a damaged TIFF file of {number:,} tags: download or copy it again")
+            raise UndecodableError(f"is a damaged TIFF file with {number:,} tags: download or copy it again")
         self._first = self._offset + struct.calcsize(self._number)
         self._end = self._first + number * self._entry
         room = struct.calcsize("=" + self._count)
@@ -82,12 +82,12 @@ class Directory:
             self.entries[tag] = _Entry(at, kind, count, position, size)
 
     def value(self, tag: int, missing: int = 1) -> int:
-        """Return the largest value of a whole-number tag; ``missing``, TIFF's default for most tags, without it."""
+        """Return the largest value of an integer tag; ``missing`` (TIFF's default for most tags) without the tag."""
         values = self.values(tag)
         return int(values.max()) if values.size else missing
 
     def values(self, tag: int) -> np.ndarray:
-        """Return the values of a tag of whole numbers, (N,); none for another or a missing tag."""
+        """Return the values of an integer tag, (N,); empty for other types and missing tags."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _NUMBERS:
             return np.zeros(0, np.uint64)
@@ -97,7 +97,7 @@ class Directory:
         return np.frombuffer(self._content, layout, entry.count, entry.position)
 
     def orientation(self) -> int | None:
-        """Return the number that tells how to turn the picture upright, of its tag or of XMP; None without it."""
+        """Return the orientation, 1..8, from its tag or from XMP; None without it."""
         values = self.values(ORIENTATION)
         if values.size:
             return int(values[0])
@@ -106,7 +106,7 @@ class Directory:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the picture as stored."""
+        """(width, height) as stored."""
         return self.value(WIDTH, 0), self.value(HEIGHT, 0)
 
     @cached_property
@@ -120,11 +120,11 @@ class Directory:
         return len(seen)
 
     def check(self) -> None:
-        """Check that the picture can be read, without decoding it.
+        """Check that the image can be read, without decoding it.
 
         Raises:
-            UndecodableError: The file is truncated or damaged, the picture or a tile is too large, or has values other
-                than unsigned 8 or 16 bits.
+            UndecodableError: The file is truncated or damaged, the image or a tile is too large, or values are not
+                unsigned 8 or 16 bits.
         """
         check_size(*self.size)
         kept = [entry for tag, entry in self.entries.items() if tag in _DECODING]
@@ -145,7 +145,7 @@ class Directory:
         self._check_values()
 
     def _parts(self, tags: tuple[int, int]) -> list[np.ndarray]:
-        """Return offsets and sizes of the strips or tiles, (N,) float64, which does not overflow."""
+        """Return offsets and sizes of the strips or tiles, (N,) float64, which cannot overflow."""
         found = [self.values(tag) for tag in tags]
         return [values[: min(map(len, found))].astype(np.float64) for values in found]
 
@@ -163,10 +163,10 @@ class Directory:
             raise UndecodableError(f"is too large ({width}x{height}, {samples} channels): save the channels as files")
 
     def cleaned(self) -> bytes:
-        """Return the file with the tags that its pixels need, without orientation, and without further pages.
+        """Return the file with only the tags that decoding needs, without orientation and further pages.
 
-        Some programs tag RGB pixels as grey (BlackIsZero); Pillow refuses such files, and OpenCV reads only one
-        channel. They are tagged as RGB here.
+        RGB pixels that a program tagged as grey (BlackIsZero) are tagged as RGB: Pillow refuses such files, and OpenCV
+        reads only one channel.
         """
         kept = sorted((tag, entry) for tag, entry in self.entries.items() if tag in _DECODING)
         changed = bytearray(self._content)
@@ -182,13 +182,13 @@ class Directory:
         return bytes(changed)
 
     def _end_pages(self, changed: bytearray, at: int) -> None:
-        """Write that no page follows; a directory at the end of a file may lack the room for it."""
+        """Write the end of the page list; a directory at the end of a file may have no space for it."""
         room = struct.calcsize("=" + self._count)
         changed.extend(bytes(max(0, at + room - len(changed))))
         changed[at : at + room] = bytes(room)
 
     def _next(self, offset: int) -> int:
-        """Return the place of the directory after the one at ``offset``; 0 if it is the last."""
+        """Return the position of the directory that follows the directory at ``offset``; 0 if there is none."""
         try:
             (number,) = self._unpack(self._number, offset)
             at = offset + struct.calcsize(self._number) + number * self._entry
@@ -201,7 +201,7 @@ class Directory:
 
 
 def exif_orientation(data: bytes) -> int | None:
-    """Return the orientation in EXIF data, with or without its prefix; None if there is none or they are damaged."""
+    """Return the orientation in EXIF data with or without prefix; None if it is missing or damaged."""
     while data.startswith(b"Exif\0\0"):
         data = data[6:]
     if not data.startswith((b"II", b"MM")):
@@ -213,6 +213,6 @@ def exif_orientation(data: bytes) -> int | None:
 
 
 def xmp_orientation(data: bytes) -> int | None:
-    """Return the orientation in an XMP packet; None if there is none."""
+    """Return the orientation in an XMP packet; None if it is missing."""
     found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', data)
     return int(found[1]) if found else None

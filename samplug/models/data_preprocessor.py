@@ -17,23 +17,23 @@ with quiet_optional_operators():
 
 @MODELS.register_module()
 class LetterboxPreProcessor(ImgDataPreprocessor):
-    """Normalise and pad as mmseg's ``SegDataPreProcessor``, to one size in training and in tests.
+    """Normalise and pad images like mmseg's ``SegDataPreProcessor``, to the same size in training and testing.
 
-    Images may have any size up to ``size``, also within a batch (mmseg's tests need images of one size). After
-    normalisation they are padded with 0, their mean, at the right and at the bottom. In training the ground truth is
-    padded too, with 255 (ignored). In a test it stays as it is, and ``img_padding_size`` of each sample holds the
+    Images may have any size up to ``size``, also within a batch (mmseg's tests need images of equal size). After
+    normalisation they are padded with 0, the mean, at the right and bottom. In training the ground truth is padded
+    with 255 (ignored). In testing the ground truth is unchanged, and ``img_padding_size`` of each sample holds the
     padding.
 
     Args:
         size: (height, width) of the network's input.
-        digest: Set ``pixels`` of each sample, the key of its image as it came from the loader, see
-            :func:`samplug.features.pixel_key`; a :class:`CachedEncoder` needs it.
+        digest: Set ``pixels`` of each sample to the key of its image before normalisation, see
+            :func:`samplug.features.pixel_key`; needed by :class:`CachedEncoder`.
         pad_val: Value of the padding, after normalisation.
         seg_pad_val: Value of the padding of the ground truth.
         **kwargs: Other arguments of MMEngine's ``ImgDataPreprocessor``: ``mean``, ``std``, ``bgr_to_rgb``, ...
 
     Attributes:
-        settings: Normalisation and padding as text: the encoder's input depends on the image and on these.
+        settings: Normalisation and padding as text, which together with the image define the encoder's input.
     """
 
     def __init__(

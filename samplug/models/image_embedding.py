@@ -51,11 +51,11 @@ def embed_images(model: Any, images: Sequence[NDArray[np.uint8]]) -> list[ImageE
         images: (H, W, 3) uint8 RGB each.
 
     Raises:
-        DataError: There is no image, or one has another shape or type.
+        DataError: ``images`` is empty, or an image has another shape or dtype.
     """
     arrays = [_checked(image) for image in images]
     if not arrays:
-        raise DataError("embed: there is no image in the batch")
+        raise DataError("embed: the batch has no image")
     geometries = [InputGeometry(model.img_size, (len(array), len(array[0])), model.geometry) for array in arrays]
     version, device = model.weights_version(), next(model.parameters()).device
     inputs = [
@@ -65,7 +65,7 @@ def embed_images(model: Any, images: Sequence[NDArray[np.uint8]]) -> list[ImageE
     features = model.encode(torch.cat(inputs))
     embeddings = []
     for index, geometry in enumerate(geometries):
-        # Copies: a view of one image would keep the whole batch, in memory and in a file.
+        # Copy: a view of one image would keep the whole batch in memory and in files.
         own = features if len(arrays) == 1 else tuple(feature[index : index + 1].clone() for feature in features)
         embeddings.append(ImageEmbedding(own, geometry, model.decode_head.image_memory(own), version))
     return embeddings
@@ -74,7 +74,5 @@ def embed_images(model: Any, images: Sequence[NDArray[np.uint8]]) -> list[ImageE
 def _checked(image: Any) -> NDArray[np.uint8]:
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise DataError(
-            f"embed: an image is (H, W, 3) uint8, this one is {image.shape} {image.dtype}: convert it first"
-        )
+        raise DataError(f"embed: images must be (H, W, 3) uint8, found {image.shape} {image.dtype}: convert it first")
     return image

@@ -60,22 +60,22 @@ class InputGeometry:
         return pixels[0]
 
     def to_input(self, points: ArrayLike | Tensor) -> Tensor:
-        """Convert places from pixels of the image to pixels of the input.
+        """Convert coordinates from image pixels to input pixels.
 
         Args:
-            points: (..., 2), (x, y), numbers of any type: a tensor, an array or nested lists; pass boxes as corners.
+            points: (..., 2), (x, y), a tensor, array or nested lists of any numeric dtype; pass boxes as corners.
 
         Returns:
-            (..., 2) float32.
+            (..., 2) float32, (x, y) in input pixels.
 
         Raises:
-            ValueError: The last axis is not of two numbers.
+            ValueError: The last axis does not have length 2.
         """
         if not isinstance(points, Tensor):
             points = torch.tensor(np.ascontiguousarray(points, np.float32))
-        places = points.float()  # among whole numbers the scale would be 0
+        places = points.float()  # as an integer the scale would be 0
         if not places.ndim or places.shape[-1] != 2:
-            raise ValueError(f"to_input: points are (..., 2), these are {tuple(places.shape)}: pass boxes as corners")
+            raise ValueError(f"to_input: points must be (..., 2), found {tuple(places.shape)}: pass boxes as corners")
         height, width = self.filled
         return places * places.new_tensor([width / self.original[1], height / self.original[0]])
 

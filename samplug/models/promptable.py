@@ -42,7 +42,7 @@ _CENTRE_CLICK = dict(type="PromptSimulator", box_prob=0.0, num_correction_points
 
 @MODELS.register_module()
 class PromptableSAM(StrictInit, BaseModel):
-    """SAM and SAM 2 (images) as they were published: an image, prompts, masks.
+    """SAM and SAM 2 (images) as published: predict masks from an image and prompts.
 
     Data flow, g = img_size / patch_size, B objects in N images, M masks of each::
 
@@ -51,27 +51,26 @@ class PromptableSAM(StrictInit, BaseModel):
         image (H, W, 3) uint8 -> embed() -> ImageEmbedding, for any number of decode() calls
         (:class:`samplug.apis.Predictor`)
 
-    Training and tests simulate a user: prompts are made from the ground truth, and corrected where the model's mask is
-    wrong (:mod:`samplug.models.prompts`). Nothing of a call is stored on the model.
+    Training and testing simulate a user: prompts come from the ground truth, and further clicks correct errors of the
+    predicted mask (:mod:`samplug.models.prompts`). Calls store nothing on the model.
 
     Args:
         backbone: Config of an :class:`Encoder`: :class:`SAMViT`, :class:`SAM2Hiera`, or a :class:`CachedEncoder` of one
-            of them. It is frozen unless it says ``frozen=False``, as in all models of samplug.
-        decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all of its prompts. SAM 2:
+            of them. It is frozen unless its config has ``frozen=False``, as in all models of samplug.
+        decode_head: Config of the decoder; None: :class:`SAMMaskDecoder` with all prompts. SAM 2:
             ``dict(type='SAM2MaskDecoder', prompts=True)``. Its ``threshold`` is the probability above which a pixel is
             foreground.
-        train_prompts: Config of the simulator of prompts in training; None: :class:`PromptSimulator`, SAM 2's rules.
-        test_prompts: Config of the simulator in tests and validation. None: a click at the object's centre.
+        train_prompts: Config of the prompt simulator in training; None: :class:`PromptSimulator`, SAM 2's rules.
+        test_prompts: Config of the prompt simulator in testing and validation; None: a click at the object's centre.
         mask_generator: Name of a preset (``'sam2'``, ``'texturesam'``) or config of a
-            :class:`samplug.generation.MaskGenerator`: tests and validation find masks of everything in an image, and
-            need no ground truth. None: they use ``test_prompts``.
+            :class:`samplug.generation.MaskGenerator`: testing and validation generate automatic masks, without ground
+            truth. None: they use ``test_prompts``.
         loss: Name or config of a loss. None: ``sam2_prompted``.
         adapter: Config of an :class:`Adapter` that acts inside the frozen encoder, such as :class:`LoRAAdapter`.
-        frozen: Names of parts that are not trained, e.g. ``['decode_head.prompt_encoder']``; the encoder has a switch
-            of its own.
-        with_cp: Activation checkpointing of an interaction's steps: masks and losses are computed again in the backward
-            pass. It is meant for many objects in an image; the encoder has a switch of its own.
-        geometry: Place of images in the input, see :class:`InputGeometry`: ``'letterbox'`` for SAM, ``'squash'`` for
+        frozen: Names of parts to freeze, e.g. ``['decode_head.prompt_encoder']``; the encoder has its own setting.
+        with_cp: Activation checkpointing of the steps of an interaction: masks and losses are recomputed in the
+            backward pass. Useful for many objects per image; the encoder has its own setting.
+        geometry: Fit of images into the input, see :class:`InputGeometry`: ``'letterbox'`` for SAM, ``'squash'`` for
             SAM 2.
         dynamic_multimask: In evaluation, replace a single mask that is not stable by the best of the three, see
             :meth:`PromptedMaskDecoder.decode`. None: as in the published predictors, True for SAM 2 and False for SAM.
@@ -155,16 +154,16 @@ class PromptableSAM(StrictInit, BaseModel):
         return self.backbone.img_size
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Normalise an image and pad it at the right and below.
+        """Normalise an image and pad it at the right and bottom.
 
         Args:
-            pixels: (3, h, w) RGB in 0..255, numbers of any type, h and w at most S.
+            pixels: (3, h, w) RGB in 0..255 of any numeric dtype, h and w at most S.
 
         Returns:
             (1, 3, S, S) float.
         """
         if not pixels.is_floating_point():
-            pixels = pixels.float()  # whole numbers have no standard deviation of their type
+            pixels = pixels.float()  # integers cannot hold the standard deviation
         mean, std = (pixels.new_tensor(value)[:, None, None] for value in (self.backbone.mean, self.backbone.std))
         height, width = pixels.shape[-2:]
         return F.pad((pixels - mean) / std, (0, self.img_size - width, 0, self.img_size - height))[None]
@@ -232,9 +231,9 @@ class PromptableSAM(StrictInit, BaseModel):
         return sum(parameter.flatten()[:0].sum() for parameter in parameters if parameter.requires_grad)
 
     def predict(self, inputs: Tensor, data_samples: Sequence[Any]) -> Sequence[Any]:
-        """Predict masks for prompts made from the ground truth, as a user who knows the objects would give them.
+        """Predict masks for simulated prompts, which are made from the ground truth.
 
-        With a ``mask_generator`` it finds the masks of everything instead, see
+        With a ``mask_generator``, generate automatic masks instead, see
         :meth:`samplug.generation.GeneratedMasks.instances`.
 
         Args:
@@ -351,10 +350,10 @@ class PromptableSAM(StrictInit, BaseModel):
         return self.embed_batch([image])[0]
 
     def embed_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
-        """Encode images, whose sizes may differ, in one pass of the encoder; see :meth:`embed`.
+        """Encode images of any sizes in one pass of the encoder; see :meth:`embed`.
 
         Raises:
-            DataError: There is no image, or one has another shape or type.
+            DataError: ``images`` is empty, or an image has another shape or dtype.
         """
         return embed_images(self, images)
 

@@ -29,19 +29,19 @@ _FLIPPED = {"horizontal": (-1,), "vertical": (-2,), "diagonal": (-2, -1)}
 class SAMSegmentor(StrictInit, BaseModel):
     """Encoder of SAM or SAM 2 adapted to dense prediction without prompts.
 
-    It has the methods of mmseg's segmentors, and takes and returns the same samples, so mmseg's tools work with it. It
-    does not derive from them: importing them takes as long as importing torch.
+    It has the methods of mmseg's segmentors, with the same samples as input and output, so mmseg's tools work with it.
+    It is not derived from them, since importing them takes as long as importing torch.
 
     Data flow, g = img_size / patch_size::
 
         images (N, 3, S, S) -> backbone (adapted) -> features -> decode_head (N, classes, h, w)
           -> bilinear -> logits (N, classes, S, S)
 
-    ``features`` are the maps of the adapter's tap, or the encoder's if the adapter has no tap (a tuple, the last one
-    (N, 256, g, g)): see :class:`samplug.models.adapters.Adapter`.
+    ``features`` is a tuple of maps from the adapter's tap, or from the encoder if the adapter has no tap; its last map
+    is (N, 256, g, g), see :class:`samplug.models.adapters.Adapter`.
 
     Args:
-        backbone: Config of an :class:`Encoder`, e.g. :class:`SAMViT`; frozen unless it says ``frozen=False``.
+        backbone: Config of an :class:`Encoder`, e.g. :class:`SAMViT`; frozen unless its config has ``frozen=False``.
         adapter: Config of an :class:`Adapter`. None: the encoder as it is.
         decode_head: Config of a decoder that fits the features; ``num_classes`` is filled in. None:
             :class:`SAMMaskDecoder`.
@@ -49,7 +49,7 @@ class SAMSegmentor(StrictInit, BaseModel):
         loss: Name or config of a loss. None: ``bce_iou`` for one class, ``cross_entropy`` for more.
         data_preprocessor: None: :class:`LetterboxPreProcessor` for BGR images in 0..255 of sizes up to S x S, with the
             encoder's statistics.
-        init_cfg: E.g. ``dict(type='Pretrained', checkpoint=...)`` with a whole model.
+        init_cfg: Source of weights for the whole model, e.g. ``dict(type='Pretrained', checkpoint=...)``.
     """
 
     align_corners = False
@@ -108,13 +108,13 @@ class SAMSegmentor(StrictInit, BaseModel):
         """Compute the loss, predictions or logits of normalised images (N, 3, S, S).
 
         Args:
-            inputs: The images.
-            data_samples: Their samples.
-            mode: ``'loss'``: see :meth:`loss`; ``'predict'``: see :meth:`predict`; ``'tensor'``: see
+            inputs: Images.
+            data_samples: N data samples.
+            mode: ``'loss'``, see :meth:`loss`; ``'predict'``, see :meth:`predict`; or ``'tensor'``, see
                 :meth:`encode_decode`.
 
         Raises:
-            ValueError: Another mode.
+            ValueError: ``mode`` is unknown.
         """
         if mode == "loss":
             return self.loss(inputs, data_samples or ())

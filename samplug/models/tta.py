@@ -19,26 +19,26 @@ with quiet_optional_operators():
 
 @MODELS.register_module()
 class SegTTAModel(BaseTTAModel):
-    """mmseg's test-time augmentation, with samples that hold the mean over the views in ``seg_logits`` too.
+    """mmseg's test-time augmentation, with the mean over the views also in ``seg_logits``.
 
-    mmseg leaves the logits of the last view there, which metrics and written masks would then use.
+    mmseg leaves the logits of the last view there, which metrics and written masks would use.
 
     Args:
-        *args: Arguments of MMEngine's ``BaseTTAModel``: ``module``, the model or its config, ...
-        **kwargs: The same by name.
+        *args: Positional arguments of MMEngine's ``BaseTTAModel``, such as ``module``, the model or its config.
+        **kwargs: Keyword arguments of ``BaseTTAModel``.
 
     Raises:
-        ConfigError: ``module`` is no segmentor: the views of an image would have no logits of one size to average.
+        ConfigError: ``module`` is not a segmentor, so its views have no logits of equal size to average.
     """
 
     outputs = "logits"  # also around a model that returns probabilities
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not hasattr(self.module, "out_channels"):  # samplug's and mmseg's segmentors have it
+        if not hasattr(self.module, "out_channels"):  # attribute of samplug's and mmseg's segmentors
             raise ConfigError(
-                f"SegTTAModel: test-time augmentation averages the maps of a segmentor, and "
-                f"{type(self.module).__name__} is none: test it without --tta"
+                f"SegTTAModel: test-time augmentation needs a segmentor, and "
+                f"{type(self.module).__name__} is not one: test without --tta"
             )
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[SegDataSample]]) -> list[SegDataSample]:

@@ -44,9 +44,9 @@ class Extensions:
         return entry.load()
 
     def summary(self, name: str) -> str:
-        """Return the first docstring line of an object, or why another package's object cannot be imported.
+        """Return the first docstring line of an object, or the import error of another package's object.
 
-        Modules of samplug itself are read and not imported, so a list of all commands is there at once.
+        Modules of samplug are parsed instead of imported, so that lists of commands appear at once.
         """
         own = self._own.get(name)
         if own is not None and not own.attr:

@@ -14,13 +14,13 @@ from samplug.utils.errors import DataError
 from samplug.utils.regular_files import MOST_TEXT, read_bytes
 from samplug.utils.text import gib, printable
 
-# What to do about errors of the system, and whether the free space is worth to be named.
+# Error number -> remedy.
 _ADVICE = {
     errno.ENOSPC: "free space there, or write to another disk",
     errno.EDQUOT: "your quota is used up: delete files there, or write to another disk",
-    errno.EFBIG: "files there may not be so large (ulimit -f, or the file system): write to another disk",
-    errno.EIO: "the disk or the network drive has failed: look after it, or write to another disk",
-    errno.EROFS: "it cannot be changed there: write to another disk",
+    errno.EFBIG: "the file is too large for this disk or limit (ulimit -f): write to another disk",
+    errno.EIO: "the disk or the network drive has failed: check it, or write to another disk",
+    errno.EROFS: "the disk is read-only: write to another disk",
     errno.EACCES: "make the folder writable, or write to another one",
     errno.EPERM: "make the folder writable, or write to another one",
     errno.ENAMETOOLONG: "shorten the name",
@@ -30,19 +30,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class WriteError(DataError, OSError):
-    """A file or folder cannot be written; the message says why, how much space there is, and what to do.
+    """A file or folder cannot be written; the message gives the reason, the free space and the remedy.
 
-    ``errno`` is that of the system's error, ``strerror`` the part of the message after the name.
+    ``errno`` is the number of the system's error, ``strerror`` the part of the message after the name.
     """
 
     @classmethod
     def of(cls, path: str | Path, error: OSError, size: int | None = None) -> "WriteError":
-        """Explain an error of the system.
+        """Convert an error of the operating system.
 
         Args:
-            path: File or folder that was to be written.
-            error: Error of the system; a WriteError is returned as it is.
-            size: Bytes that were to be written; None: unknown.
+            path: File or folder to write.
+            error: Error of the operating system; a WriteError is returned unchanged.
+            size: Bytes to write; None: unknown.
         """
         if isinstance(error, cls):
             return error
@@ -62,7 +62,7 @@ class WriteError(DataError, OSError):
 
 
 def free_space(path: str | Path) -> str:
-    """Return the free space on the disk of a file or folder, which need not exist, as text."""
+    """Return the free space on the disk of a path, which need not exist, as text."""
     place = next(folder for folder in Path(path).absolute().parents if os.path.exists(folder))
     try:
         return gib(shutil.disk_usage(place).free)
@@ -81,13 +81,13 @@ _PARTIAL = ".partial"
 def replacing(path: str | Path, size: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it to ``path`` when the block ends without an error.
 
-    The temporary name is unique on any machine, so several processes may write one file: the last one wins, and a
-    reader sees a whole file or none. The content reaches the disk before the rename. The folder is made; after an error
-    nothing is left.
+    The temporary name is unique across machines, so several processes may write the same file: the last rename wins,
+    and readers never see a partial file. The content is flushed to the disk before the rename. The folder is created;
+    after an error no file remains.
 
     Args:
         path: File to write.
-        size: Its bytes, for the message if they do not fit; None: unknown.
+        size: Size of the file in bytes, for the message if it does not fit; None: unknown.
 
     Raises:
         WriteError: The file cannot be written.
@@ -112,7 +112,7 @@ def replacing(path: str | Path, size: int | None = None) -> Iterator[Path]:
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; rename it to ``path`` when the block ends without an error.
 
-    A folder that is at ``path`` already is removed after it was replaced. After an error nothing is left.
+    An existing folder at ``path`` is replaced, then removed. After an error no temporary folder remains.
 
     Raises:
         WriteError: The folder cannot be written.
@@ -141,7 +141,7 @@ def replace_file(path: str | Path, write: Callable[[Path], Any]) -> None:
     """Write a file with ``write(temporary path)``, then rename it, see :func:`replacing`.
 
     Raises:
-        WriteError: It cannot be written.
+        WriteError: The file cannot be written.
     """
     with replacing(path) as partial:
         write(partial)
@@ -151,7 +151,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a file, whole or not at all.
 
     Raises:
-        WriteError: It cannot be written.
+        WriteError: The file cannot be written.
     """
     with replacing(path, len(content)) as partial:
         partial.write_bytes(content)
@@ -160,17 +160,17 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all.
 
-    Bytes of file names that are not UTF-8, lone surrogates in Python, are written as ``\\udcXX``; JSON reads
-    back the same name.
+    Bytes of file names that are not UTF-8 (lone surrogates in Python) are written as ``\\udcXX``, from which JSON reads
+    the same name.
 
     Raises:
-        WriteError: It cannot be written.
+        WriteError: The file cannot be written.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 class Attempts:
-    """Write several files so that one that cannot be written does not keep the others from it.
+    """Write several files; if a file cannot be written, the others still are.
 
     Example::
 
@@ -194,7 +194,7 @@ class Attempts:
         return False
 
     def finish(self) -> None:
-        """Raise the first error; its message counts the others.
+        """Raise the first error, with the number of other errors in its message.
 
         Raises:
             WriteError: A file could not be written.
@@ -205,10 +205,10 @@ class Attempts:
 
 
 def read_json(path: Path, most: int = MOST_TEXT) -> Any:
-    """Read the content of a JSON file, a regular file of at most ``most`` bytes.
+    """Read a JSON file, which must be a regular file of at most ``most`` bytes.
 
     Raises:
-        DataError: The file cannot be read, is no regular file, is larger, or is not JSON.
+        DataError: The file cannot be read, is not a regular file, is larger than ``most`` bytes, or is not JSON.
     """
     content = b""
     try:
@@ -217,7 +217,7 @@ def read_json(path: Path, most: int = MOST_TEXT) -> Any:
     except OSError as error:
         raise DataError(f"data: {path} cannot be read: {error.strerror}") from error
     except RecursionError as error:
-        raise DataError(f"data: {path} is nested too deeply for JSON that people write: remove it") from error
+        raise DataError(f"data: {path} is nested too deeply: remove or replace it") from error
     except ValueError as error:  # also for bytes that are not text
         raise DataError(
             f"data: {path} is not JSON: {error}; it starts with {content[:40]!r}: download or export it again"

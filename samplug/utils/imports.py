@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
-_MANY = 100  # modules; fewer are no package whose objects slow down each collection
+_MANY = 100  # modules; smaller packages do not slow down garbage collection
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def quiet_optional_operators() -> Iterator[None]:
 
 
 def _end_silence(silent: io.StringIO) -> None:
-    """Let MMEngine's loggers forget the time without warnings and output, which ``logging`` does not do for them."""
+    """Reset MMEngine's loggers, which would otherwise keep the silenced level and output."""
     from mmengine.logging import MMLogger
 
     for logger in MMLogger._instance_dict.values():
@@ -38,10 +38,9 @@ def _end_silence(silent: io.StringIO) -> None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Import large packages inside without garbage collection, which takes a quarter of their time.
+    """Disable garbage collection while the block imports large packages, which saves a quarter of the time.
 
-    What exists at the end is left out of later collections: it stays until the process ends. Calls that import nothing
-    new change nothing.
+    Objects that exist at the end are excluded from later collections. Blocks without new imports have no effect.
     """
     before, enabled = len(sys.modules), gc.isenabled()
     gc.disable()

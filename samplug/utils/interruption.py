@@ -1,7 +1,7 @@
-"""End commands in order when Ctrl-C is pressed, from the first import on.
+"""End commands cleanly on Ctrl-C, from the first import on.
 
-An import that is broken off cannot be taken up again: modules are left half made, and packages turn the
-KeyboardInterrupt into errors of their own. A command that is importing has written nothing, so it ends at once.
+An interrupted import leaves modules half initialised, and packages turn the KeyboardInterrupt into other errors. A
+command that is importing has not written anything yet, so it exits at once.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ _IMPORTLIB = "<frozen importlib._bootstrap"
 
 
 class Interruption:
-    """Handler of SIGINT: raise KeyboardInterrupt once, but end the process at once within an import and after that.
+    """Handler of SIGINT: raise KeyboardInterrupt at the first signal; exit at once during imports and at later signals.
 
     Attributes:
-        requested: Ctrl-C has been pressed. An exception that arrives after it may be made of the KeyboardInterrupt.
-        at_once: End the process at the next Ctrl-C, since nothing would handle a KeyboardInterrupt.
+        requested: True after Ctrl-C; a later exception may be a converted KeyboardInterrupt.
+        at_once: True if the next Ctrl-C ends the process, since no code would handle a KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -30,14 +30,14 @@ class Interruption:
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
-            return  # Ctrl-C reaches forked loading processes too; their parent ends them
+            return  # forked workers receive Ctrl-C too; their parent ends them
         if self.requested or self.at_once or _importing(frame):
             self._end()
         self.requested = True
         raise KeyboardInterrupt
 
     def say(self, where: str = "") -> None:
-        """Tell the user, once; ``where`` says where the work can go on."""
+        """Print a message once; ``where`` describes where the work can continue."""
         if not self._said:
             self._said = True
             with contextlib.suppress(OSError):
@@ -55,7 +55,7 @@ class Interruption:
 
 
 def install() -> Interruption:
-    """Handle Ctrl-C from now on, where Python's own handler does so far; return the handler in force."""
+    """Replace Python's own handler of Ctrl-C, if it is in force; return the new handler."""
     current: Any = signal.getsignal(signal.SIGINT)
     if isinstance(current, Interruption):
         return current
@@ -68,7 +68,7 @@ def install() -> Interruption:
 
 @contextlib.contextmanager
 def handling() -> Iterator[Interruption]:
-    """Handle Ctrl-C inside. A command ends at once after that; another program gets its own handler back."""
+    """Handle Ctrl-C in the block. Later, commands exit at once on Ctrl-C; other programs get their handler back."""
     before: Any = signal.getsignal(signal.SIGINT)
     handler = install()
     try:
@@ -98,7 +98,7 @@ def install_in_commands() -> None:
 
 
 def rank_prefix() -> str:
-    """Return the beginning of messages of one of several processes; empty if there is only one."""
+    """Return the prefix of messages of one of several processes; empty for a single process."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return f"[rank {os.environ.get('RANK', '?')}] " if several else ""
 

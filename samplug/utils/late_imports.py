@@ -1,7 +1,7 @@
-"""Import transformers only where a config asks for it.
+"""Import transformers only if a config needs it.
 
-MMEngine offers one optimiser of transformers, Adafactor, and imports transformers and peft for it at every start: more
-seconds than torch itself needs. With the finder of this module it is imported when a config names it.
+MMEngine registers one optimiser of transformers, Adafactor, and for it imports transformers and peft at every start,
+which takes longer than importing torch. With the finder of this module, both are imported when a config names it.
 """
 
 import sys
@@ -16,7 +16,7 @@ _BUILDER = "mmengine.optim.optimizer.builder"
 
 
 class _Finder:
-    """Finder of the module in which MMEngine registers the optimisers of other packages."""
+    """Finder for the module in which MMEngine registers optimisers of other packages."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -29,7 +29,7 @@ class _Finder:
 
 
 class _Loader(SourceFileLoader):
-    """Run the module as if transformers were not installed, then register its optimiser by its place."""
+    """Run the module as if transformers were not installed, then register the optimiser as an entry point."""
 
     def exec_module(self, module: ModuleType) -> None:
         missing = object()
@@ -48,7 +48,7 @@ class _Loader(SourceFileLoader):
 
 
 class LateDict(dict[str, Any]):
-    """Dict whose values may be entry points, which are imported when they are looked up."""
+    """Dict whose values may be entry points, imported on lookup."""
 
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
@@ -58,6 +58,6 @@ class LateDict(dict[str, Any]):
 
 
 def install() -> None:
-    """Put the finder before the others; it acts if MMEngine's optimisers are imported after this."""
+    """Install the finder; it has an effect if MMEngine's optimisers are imported later."""
     if not any(isinstance(finder, type) and finder.__qualname__ == _Finder.__qualname__ for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder)

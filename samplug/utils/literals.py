@@ -1,11 +1,11 @@
-"""Evaluate values that are written as in Python, without running anything."""
+"""Evaluate Python literals without executing code."""
 
 import ast
 from typing import Any
 
 
 def literal(node: ast.expr) -> Any:
-    """Evaluate an expression of constants, lists, tuples, dicts and calls of ``dict`` with named values.
+    """Evaluate an expression of constants, lists, tuples, dicts and calls of ``dict`` with keyword arguments.
 
     Raises:
         ValueError: The expression is anything else.

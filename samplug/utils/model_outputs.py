@@ -32,7 +32,7 @@ def outputs_of(model: Any) -> Outputs:
 
 
 def _is_segmentor_of_mmseg(model: Any) -> bool:
-    segmentors = sys.modules.get("mmseg.models.segmentors")  # where none was imported, there is none
+    segmentors = sys.modules.get("mmseg.models.segmentors")  # without this import, no instance can exist
     return segmentors is not None and isinstance(model, segmentors.BaseSegmentor)
 
 

@@ -1,4 +1,4 @@
-"""The number of files that a process may open, and errors that say when it is too small."""
+"""Check and raise the number of files that a process may open."""
 
 import errno
 import os
@@ -8,15 +8,15 @@ from samplug.utils.errors import ConfigError, chain
 
 
 def allow_open_files(needed: int, wanted: int, what: str, remedy: str) -> None:
-    """Make sure that this process may open more files; its own limit is raised as far as the system allows.
+    """Ensure that this process may open more files; raise its soft limit if needed.
 
-    Without them, loading processes wait for minutes or for ever for a connection that never comes.
+    With too few files, workers wait for a connection for minutes or forever.
 
     Args:
-        needed: Number of files that are opened in any case.
-        wanted: Number of files that may be opened.
-        what: What opens them, for the message.
-        remedy: What needs fewer, as ``'num_workers=0'``.
+        needed: Number of files that will be opened.
+        wanted: Number of files that may be opened at most.
+        what: Description of the user of the files, for the message.
+        remedy: Setting that needs fewer files, such as ``'num_workers=0'``.
 
     Raises:
         ConfigError: The system does not allow ``needed`` more files.
@@ -29,13 +29,13 @@ def allow_open_files(needed: int, wanted: int, what: str, remedy: str) -> None:
         limit = _raised(there + wanted, limit, highest)
     if there + needed > limit:
         raise ConfigError(
-            f"{what} needs about {needed} open files beside the {there} that are open, and this process may open "
-            f"{limit}: raise the limit (ulimit -n 4096), or set {remedy}"
+            f"{what} needs about {needed} open files beside the {there} that are open, and the limit is {limit}: raise "
+            f"it (ulimit -n 4096), or set {remedy}"
         )
 
 
 def too_many_open_files(error: BaseException) -> bool:
-    """Return True if an error, or one that led to it, says that no more files could be opened."""
+    """Return True if an error or its cause is that no more files could be opened."""
     signs = ("Too many open files", "received 0 items of ancdata")
     return any(
         (isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE))
@@ -45,7 +45,7 @@ def too_many_open_files(error: BaseException) -> bool:
 
 
 def _limits() -> tuple[int | None, int | None]:
-    """Return the limit of this process and the highest that it may set; None where there is none."""
+    """Return the soft and the hard limit of this process; None for no limit."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Let no printed line end a command."""
+"""Keep errors while printing from ending a command."""
 
 import io
 import os
@@ -10,11 +10,11 @@ _STANDARD = ("stdout", "stderr")
 
 
 def tolerate_output() -> None:
-    """Make the standard streams of this process accept any text, whatever becomes of it.
+    """Make the standard streams of this process accept any text.
 
     Characters that the console's encoding lacks, and bytes of file names that are not UTF-8, are printed as escapes
-    (``\\u5199``). Text that a closed pipe, as of ``| head``, or a full disk no longer takes is dropped. Streams that
-    other code has replaced are left alone.
+    (``\\u5199``). Text to a closed pipe, as with ``| head``, or to a full disk is dropped. Streams that other code has
+    replaced are not changed.
     """
     for name in _STANDARD:
         stream = getattr(sys, name)
@@ -43,11 +43,11 @@ def _tolerant(stream: io.TextIOWrapper) -> TextIO:
 
 
 class _LossyFile(io.FileIO):
-    """A file that drops what the system does not take."""
+    """File that drops data which the system does not accept."""
 
     def write(self, data: Any) -> int:
         try:
-            while (written := super().write(data)) is None:  # a stream that does not wait
+            while (written := super().write(data)) is None:  # non-blocking stream
                 select.select([], [self], [])
             return written
         except OSError:

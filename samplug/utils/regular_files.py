@@ -1,4 +1,4 @@
-"""Read files from strangers: regular files only, whole, and of a stated size."""
+"""Read untrusted files: only regular files, and only up to a given size."""
 
 import errno
 import os
@@ -6,9 +6,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-# COCO's largest published annotation files have about 1.2 GB.
+# The largest published annotation files of COCO have about 1.2 GB.
 MOST_TEXT = 4 * 2**30
-"""Largest JSON, yaml or text file that is read, in bytes."""
+"""Largest size of a JSON, YAML or text file in bytes."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -20,19 +20,19 @@ _KINDS = {
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Open a file to read it; refuse what is no regular file, and links to such things.
+    """Open a regular file, or a link to a regular file, for reading.
 
-    Reading a pipe, a socket or a device may wait for ever or never end. Opening waits for nothing.
+    Pipes, sockets and devices are refused, since reading them may block or never end; opening does not block.
 
     Raises:
-        OSError: The file cannot be opened, or is no regular file; ``strerror`` says so.
+        OSError: The file cannot be opened, or is not a regular file; ``strerror`` gives the reason.
     """
     path = os.path.abspath(path)
-    _require_regular(path, os.stat(path).st_mode)  # before open(), which acts on some devices
+    _require_regular(path, os.stat(path).st_mode)  # before open(), which has effects on some devices
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     file = os.open(path, flags)
     try:
-        _require_regular(path, os.fstat(file).st_mode)  # it may have been exchanged
+        _require_regular(path, os.fstat(file).st_mode)  # the file may have been replaced
         return os.fdopen(file, "rb")
     except BaseException:
         os.close(file)
@@ -40,14 +40,15 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_bytes(path: str | Path, most: int = MOST_TEXT) -> bytes:
-    """Read a regular file whole.
+    """Read a regular file.
 
     Args:
-        path: The file.
+        path: File to read.
         most: Largest size in bytes.
 
     Raises:
-        OSError: The file cannot be read, is no regular file, or is larger; ``strerror`` says so.
+        OSError: The file cannot be read, is not a regular file, or is larger than ``most`` bytes; ``strerror`` gives
+            the reason.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size

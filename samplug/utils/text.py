@@ -13,22 +13,22 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 60
 
 
 def printable(name: object) -> str:
-    """Return a file name for one line of a message, a table or a log, which any terminal and UTF-8 file takes.
+    """Return a file name as one line of text that any terminal and UTF-8 file accepts.
 
-    Bytes that are not UTF-8 (Python reads them as surrogates) and control characters, line breaks among them, become
-    escapes: ``caf\\xe9.jpg``, ``a\\nb.jpg``. The result is for people; open files by the name itself.
+    Bytes that are not UTF-8 (Python reads them as surrogates) and control characters, including line breaks, become
+    escapes: ``caf\\xe9.jpg``, ``a\\nb.jpg``. The result is only for display; open files by their original name.
     """
     return _ODD.sub(lambda found: _escape(ord(found[0])), str(name))
 
 
 def _escape(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # the byte that Python could not decode
+    if 0xDC80 <= code <= 0xDCFF:  # byte that Python could not decode
         return f"\\x{code - 0xDC00:02x}"
     return repr(chr(code))[1:-1]
 
 
 def shorten(value: Any) -> str:
-    """Format a value for a message, at most 60 characters; large and nested values are not formatted whole."""
+    """Format a value for a message in at most 60 characters, without formatting large values in full."""
     text = _SHORT.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -47,20 +47,20 @@ def listed_lines(problems: Mapping[str, str] | Iterable[tuple[str, str]], limit:
 
 
 def indented(lines: Iterable[str], limit: int = 20) -> str:
-    """Join the first ``limit`` lines, indented; the last line counts the rest. Long lines lose their middle."""
+    """Join the first ``limit`` lines, indented, and count the rest in a last line. Long lines are cut in the middle."""
     lines = list(lines)
     more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
     return "\n".join(f"  {one_line(line)}" for line in lines[:limit] + more)
 
 
 def one_line(text: str) -> str:
-    """Return a message as one printable line of at most 800 characters; a longer one loses its middle."""
+    """Return a message as one printable line of at most 800 characters; longer messages are cut in the middle."""
     text = printable(text)
     return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 105]} ... {text[-100:]}"
 
 
 def gib(size: float) -> str:
-    """Format bytes as GiB, or as MiB or KiB if they are few."""
+    """Format a number of bytes as GiB, MiB or KiB."""
     if size >= 0.05 * 2**30:
         return f"{size / 2**30:.1f} GiB"
     return f"{size / 2**20:.0f} MiB" if size >= 2**20 or not size else f"{math.ceil(size / 2**10)} KiB"

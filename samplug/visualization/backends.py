@@ -1,4 +1,4 @@
-"""MMEngine's visualisation backends, which name a missing package and outlive a full disk."""
+"""MMEngine's visualisation backends, with errors that name a missing package, and tolerant of a full disk."""
 
 from logging import WARNING
 from pathlib import Path
@@ -14,7 +14,7 @@ from samplug.utils.files import WriteError, write_text
 
 
 class _OutlivesFullDisk:
-    """Mixin that lets a run go on without its curves: a record that cannot be written costs one warning."""
+    """Mixin that warns once if records cannot be written, and lets the run go on."""
 
     _save_dir: str
     _warned = False
@@ -43,13 +43,13 @@ class _OutlivesFullDisk:
 
 @VISBACKENDS.register_module()
 class LocalVisBackend(_OutlivesFullDisk, vis_backend.LocalVisBackend):
-    """MMEngine's backend that writes the config whole or not at all."""
+    """MMEngine's local backend; the config is written whole or not at all."""
 
     def add_config(self, config: Config, **kwargs: Any) -> None:
         """Write the config.
 
         Raises:
-            WriteError: It cannot be written.
+            WriteError: The config cannot be written.
         """
         self.experiment  # noqa: B018  # makes the folder and completes the path
         write_text(Path(self._config_save_file), config.pretty_text)

@@ -31,8 +31,8 @@ def draw_curves(
     Args:
         runs: Run -> key -> (steps, values). All runs have the same keys, in the order of the panels; curves may be
             empty.
-        path: Image file to write, whole or not at all; its folder is made.
-        smooth: Key -> window of the moving average, see :func:`moving_mean`; the values themselves are drawn pale.
+        path: Image file to write, whole or not at all; its folder is created.
+        smooth: Key -> window of the moving average, see :func:`moving_mean`; the unsmoothed values are drawn pale.
         title: Title above the panels.
         x_label: Label of the horizontal axes.
 
@@ -62,7 +62,7 @@ def draw_curves(
         axes.grid(alpha=0.3)
     # Take the legend from the first panel, where each run has a line, even if it is empty.
     handles, names = figure.axes[0].get_legend_handles_labels()
-    # The layout would put a title of the figure below the legend.
+    # The layout would place a figure title below the legend.
     columns = min(len(names), 4)
     figure.legend(
         handles, names, loc="outside upper center", ncols=columns, fontsize=9, title=title or None, title_fontsize=11

@@ -1,4 +1,4 @@
-"""Estimates of memory and operations agree with what real tensors take."""
+"""Estimates of memory and operations agree with runs on real tensors."""
 
 from functools import cache
 
@@ -49,7 +49,7 @@ def estimate(name, batch_size=1, amp=False, objects=1):
 
 
 class RealStep:
-    """A training step on real tensors: what autograd saves, and what the allocator of the CPU hands out."""
+    """A training step on real tensors: tensors saved by autograd, and memory allocated on the CPU."""
 
     def __init__(self, cfg, batch_size, amp):
         from mmengine.structures import InstanceData, PixelData
@@ -112,7 +112,7 @@ class RealStep:
     ],
 )
 def test_a_step_takes_what_was_estimated(name, amp):
-    """Kernels of the CPU may lay out a result differently, so that a copy more or less is made."""
+    """The tolerance covers CPU kernels with another memory layout of results, which needs or saves a copy."""
     model = MODELS_BY_NAME[name]
     found, real = estimate(name, amp=amp), RealStep(model, 1, amp)
     peak = found.train_peak - found.optimiser - found.weights
@@ -143,7 +143,7 @@ def test_states_of_optimisers(optimizer, states):
 
 
 def test_images_add_up():
-    """The estimate of a larger batch is that of a smaller one and its images; gradients of earlier steps count too."""
+    """Each image adds the same memory to a batch; gradients of earlier steps count too."""
     two, four = (estimate("tssam", batch_size=size) for size in (2, 4))
     assert four.train_peak == pytest.approx(two.train_peak + 2 * two.train_image, rel=0.02)
     assert two.largest_batch(four.train_peak * 1.001) in (3, 4)
@@ -196,7 +196,7 @@ def estimated():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config(name, tmp_path, estimated):
-    """At a small size, without weights and data; models of the same parts are run once."""
+    """Estimate each config at a small size, without weights and data; equal models run once."""
     cfg = load_config(ROOT / name)
     cached = cfg.model.backbone.type == "CachedEncoder"
     if cached:  # shrinking would write the weights that this command does not need
@@ -265,7 +265,7 @@ def test_verdicts():
 
 
 def test_the_table_of_the_documentation():
-    """It names every published config; its first row is what the command prints now."""
+    """The table names every published config; its first row matches the command's output."""
     page = (ROOT / "docs/memory.md").read_text()
     for name in published():
         assert f"`{name}`" in page, name

@@ -190,7 +190,7 @@ def test_any_image_size(predictor, shape):
     [
         (dict(point_coords=[[10, 5]]), "need point_labels"),
         (dict(point_coords=[[10, 5]], point_labels=[1, 0]), "need point_labels"),
-        (dict(point_coords=[[10, 5]], point_labels=[2]), "point_labels are 1 or 0, these are [2.0]"),
+        (dict(point_coords=[[10, 5]], point_labels=[2]), "point_labels must be 1 or 0, found [2.0]"),
         (dict(point_coords=[10, 5], point_labels=[1]), "point_coords has the shape (2,)"),
         (dict(point_coords=[[10, 41]], point_labels=[1]), "(10, 41) is outside the image of 80x40"),
         (dict(point_coords=[[-1, 4]], point_labels=[1]), "(-1, 4) is outside"),
@@ -198,7 +198,7 @@ def test_any_image_size(predictor, shape):
         (dict(mask_input=np.zeros((1, 8, 8))), "expected (1, 16, 16)"),
         (dict(mask_input=np.zeros((3, 16, 16))), "low_res[i][None]"),
         (dict(box=[0, 0, 10]), "box has the shape (3,)"),
-        (dict(box=[20, 0, 10, 10]), "ends before it begins"),
+        (dict(box=[20, 0, 10, 10]), "has x1 < x0 or y1 < y0"),
         (dict(box=np.zeros((0, 4))), "box has the shape (0, 4)"),
     ],
 )
@@ -213,7 +213,7 @@ def test_wrong_prompts(predictor, prompt, message):
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
 )
 def test_wrong_images(predictor, image):
-    with pytest.raises(DataError, match="an image is \\(H, W, 3\\) uint8"):
+    with pytest.raises(DataError, match="images must be \\(H, W, 3\\) uint8"):
         Predictor(predictor.model).set_image(image)
 
 

@@ -1,4 +1,4 @@
-"""Prompts of any type of number, places outside the image, and batches of images."""
+"""Prompts of any numeric type, coordinates outside the image, and batches of images."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_labels_of_bool(predictor, pictures):
 @pytest.mark.parametrize("kind", AS_TYPES)
 @pytest.mark.parametrize("mode", ["letterbox", "squash"])
 def test_to_input_of_any_type(kind, mode):
-    """Whole numbers are scaled as fractions are; a scale below 1 used to become 0."""
+    """Integers are scaled like floats; a scale below 1 used to become 0."""
     found = InputGeometry(64, (100, 200), mode).to_input(AS_TYPES[kind](POINTS))
     scale = torch.tensor([64 / 200, 64 / 100 if mode == "squash" else 32 / 100])
     assert found.dtype == torch.float32
@@ -93,12 +93,12 @@ def test_to_input_of_any_type(kind, mode):
 
 
 def test_to_input_refuses_other_shapes():
-    with pytest.raises(ValueError, match=r"points are \(..., 2\), these are \(4,\): pass boxes as corners"):
+    with pytest.raises(ValueError, match=r"points must be \(..., 2\), found \(4,\): pass boxes as corners"):
         InputGeometry(64, (100, 200), "squash").to_input([1, 2, 3, 4])
 
 
 def test_prompts_of_whole_numbers_and_bool():
-    """The padding point of label -1 is none of the object's clicks, whatever type the labels have."""
+    """The padding point keeps its label -1 with any dtype of the labels."""
     model = build("SAMMaskDecoder").eval()
     with torch.no_grad():
         features = model.encode(torch.randn(1, 3, 64, 64))
@@ -108,12 +108,12 @@ def test_prompts_of_whole_numbers_and_bool():
             for kind in (torch.bool, torch.uint8, torch.float32):
                 found = model.decode(features, Prompts(points, labels.to(kind), box))
                 torch.testing.assert_close(found.logits, expected.logits, rtol=0, atol=0)
-        with pytest.raises(ValueError, match=r"masks are logits, these are torch\.bool"):
+        with pytest.raises(ValueError, match=r"masks must be logits, found torch\.bool"):
             model.decode(features, Prompts(masks=torch.ones(1, 1, 16, 16, dtype=torch.bool)))
 
 
 def test_other_numbers_that_are_whole():
-    """Pixels of uint8 and boxes of int64: their scales and limits are fractions."""
+    """Pixels of uint8 and boxes of int64 are scaled by fractions."""
     model, pixels = build("SAMMaskDecoder"), torch.arange(48, dtype=torch.uint8).reshape(3, 4, 4)
     torch.testing.assert_close(model.normalise(pixels), model.normalise(pixels.float()))
     boxes, numbers = torch.tensor([[3, 4, 40, 50]]), torch.rand(1, 4)
@@ -131,8 +131,8 @@ def test_other_numbers_that_are_whole():
         (dict(point_coords=[[1e300, 1]], point_labels=[1]), "point_coords has values that are not finite"),
         (dict(point_coords=[[None, 1]], point_labels=[1]), "not finite"),
         (dict(box={"x": 1}), "box cannot be read"),
-        (dict(mask_input=np.ones((1, 16, 16), bool)), "mask_input is a mask of bool, but logits are expected"),
-        (dict(mask_input=torch.ones(1, 16, 16, dtype=torch.bool)), "mask_input is a mask of bool"),
+        (dict(mask_input=np.ones((1, 16, 16), bool)), "mask_input is a bool mask, but logits are expected"),
+        (dict(mask_input=torch.ones(1, 16, 16, dtype=torch.bool)), "mask_input is a bool mask"),
     ],
 )
 def test_no_numbers(predictor, pictures, prompt, message):
@@ -142,7 +142,7 @@ def test_no_numbers(predictor, pictures, prompt, message):
 
 
 def test_places_outside(predictor, pictures):
-    """An error, or with ``clamp`` the nearest place of the border; those inside stay as they are."""
+    """Points outside raise an error, or move to the border with ``clamp``; points inside do not change."""
     height, width = SIZES[0]
     clamped = Predictor(predictor.model, outside="clamp")
     for asked in (predictor, clamped):
@@ -155,7 +155,7 @@ def test_places_outside(predictor, pictures):
     same(clamped.predict(POINTS, [1, 0]), predictor.predict(POINTS, [1, 0]))
     with pytest.raises(DataError, match="not finite"):
         clamped.predict([[np.nan, 4]], [1])
-    with pytest.raises(DataError, match="ends before it begins"):
+    with pytest.raises(DataError, match="has x1 < x0 or y1 < y0"):
         clamped.predict(box=[900, 0, 70, 9])
     with pytest.raises(ConfigError, match="outside='clip'"):
         Predictor(predictor.model, outside="clip")
@@ -163,7 +163,7 @@ def test_places_outside(predictor, pictures):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_limit_of_low_res(kind, pictures):
-    """SAM 2's predictor limits what it hands back, after the masks were made of it; SAM's does not."""
+    """SAM 2's predictor limits the returned logits after computing the masks; SAM's does not."""
     model = build(kind)
     with torch.no_grad():
         for layer in model.decode_head.mask_layers.output_hypernetworks_mlps:
@@ -182,7 +182,7 @@ def test_limit_of_low_res(kind, pictures):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batch_equals_single_images(predictors, pictures, kind):
-    """Images of different sizes, prompts of different kinds and none; masks, scores and logits as one by one."""
+    """A batch of images with different sizes and prompts gives the masks, scores and logits of single images."""
     predictor = predictors[kind]
     draw = np.random.default_rng(1)
     points, labels = [[[30, 20]], None, [[3, 4], [5, 6]]], [[1], None, [1, 0]]
@@ -231,7 +231,7 @@ def test_wrong_batches(predictor, pictures):
     predictor.set_image(pictures[0])
     with pytest.raises(DataError, match="call set_image_batch first"):
         predictor.predict_batch([POINTS], [[1, 0]])
-    with pytest.raises(DataError, match="no image in the batch"):
+    with pytest.raises(DataError, match="the batch has no image"):
         predictor.set_image_batch([])
-    with pytest.raises(DataError, match="an image is"):
+    with pytest.raises(DataError, match="images must be"):
         predictor.set_image_batch([pictures[0], pictures[1][..., 0]])

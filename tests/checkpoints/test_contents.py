@@ -1,4 +1,4 @@
-"""Odd content of weight files: each kind is read rightly, or an error that names file, entry and remedy."""
+"""Invalid content of weight files is read correctly, or is an error that names file, entry and remedy."""
 
 import json
 import os
@@ -41,7 +41,7 @@ ODD = {
         lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
         r"neck\.0\.weight is quantized .* save it with \.dequantize\(\)",
     ),
-    "meta": (lambda value: value.to("meta"), r"neck\.0\.weight is a tensor of the meta device, without values"),
+    "meta": (lambda value: value.to("meta"), r"neck\.0\.weight is on the meta device, without values"),
     "expanded": (lambda value: torch.zeros(1).expand(2**33), r"neck\.0\.weight is expanded, 32\.0 GiB .* from 4 bytes"),
     "int64": (lambda value: value.long(), r"holds torch\.int64 where the module has torch\.float32: neck\.0\.weight"),
     "int8": (lambda value: value.to(torch.int8), r"holds torch\.int8 where"),
@@ -220,7 +220,7 @@ def test_a_compiled_module_takes_files_with_and_without_its_prefix():
 
 
 def test_entries_beside_a_prefix_are_refused_with_the_prefix_to_name(tmp_path):
-    """They may be another model's: which one is meant is for the user to say."""
+    """The other entries may belong to another model, so the user has to choose."""
     source, target = randomised(tiny_vit()), tiny_vit()
     state = {f"student.{key}": value for key, value in official_sam(source).items()}
     path = save(tmp_path / "w.pth", dict(state_dict={**state, "criterion.weight": torch.zeros(2)}))
@@ -244,7 +244,7 @@ def test_video_entries_write_no_more_than_they_hold(tmp_path):
     state = {"image_encoder.trunk.pos_embed": torch.zeros(1, 1, 1, 1)}
     values = torch.randn(1000, 1000)
     many = {f"memory_attention.{index}.weight": values.T for index in range(10)}
-    with pytest.raises(WeightsError, match="repeat values, 38 MiB"):
+    with pytest.raises(WeightsError, match="share storage, 38 MiB"):
         video_entries(save(tmp_path / "sam2.pt", dict(model={**state, **many})))
     with pytest.raises(WeightsError, match=r"holds NaN.*memory_attention\.nan"):
         video_entries(save(tmp_path / "sam2.pt", {**state, "memory_attention.nan": torch.full((2,), float("nan"))}))
@@ -269,24 +269,24 @@ def test_claimed_sizes_are_refused(tmp_path):
 
 
 def test_a_zip_that_unfolds_is_refused(tmp_path):
-    """A compressed one, and one whose table of contents names the same bytes several times."""
+    """A compressed zip file, and a zip file whose entries share the same bytes."""
     torch.save(dict(a=torch.zeros(10_000_000)), tmp_path / "w.pth")
     with zipfile.ZipFile(tmp_path / "w.pth") as whole, zipfile.ZipFile(tmp_path / "bomb.pth", "w", 8) as bomb:
         for name in whole.namelist():
             bomb.writestr(name, whole.read(name))
     assert (tmp_path / "bomb.pth").stat().st_size < 100_000
-    with pytest.raises(WeightsError, match=r"bomb\.pth .* would unfold to 38 MiB"):
+    with pytest.raises(WeightsError, match=r"bomb\.pth .* would decompress to 38 MiB"):
         read_checkpoint(tmp_path / "bomb.pth")
     torch.save(dict(a=torch.zeros(10_000)), tmp_path / "w.pth")
     with zipfile.ZipFile(tmp_path / "w.pth", "a") as archive:
         archive.filelist += [archive.getinfo("w/data/0")] * 100
         archive.writestr("w/more", b"")
-    with pytest.raises(WeightsError, match="would unfold to"):
+    with pytest.raises(WeightsError, match="would decompress to"):
         read_checkpoint(tmp_path / "w.pth")
 
 
 def test_a_small_file_takes_little_memory(tmp_path):
-    """All kinds of claims in a process that may use no more than it did before, and a quarter of a gigabyte."""
+    """Read files with all kinds of false sizes in a process limited to 256 MB more than it uses."""
     save(tmp_path / "claims.pth", dict(a=_Claims(2**28)))
     save(tmp_path / "expanded.pth", dict(a=torch.zeros(1).expand(2**28)))
     save(tmp_path / "fits.pth", dict(weight=torch.zeros(1).expand(2**14, 2**14), bias=torch.zeros(2**14)))
@@ -312,7 +312,7 @@ def test_a_small_file_takes_little_memory(tmp_path):
         "claims.pth", "expanded.pth", "fits.pth", "bomb.pth"
     ]  # fmt: skip
     assert "is expanded" in done.stdout
-    assert "would unfold" in done.stdout
+    assert "would decompress" in done.stdout
 
 
 def test_only_regular_files_are_read(tmp_path):
@@ -321,11 +321,11 @@ def test_only_regular_files_are_read(tmp_path):
     (tmp_path / "folder.pth").mkdir()
     (tmp_path / "dangling.pth").symlink_to("nothing")
     for name, kind in (("pipe", "is a device or a pipe"), ("zero", "is a device or a pipe"), ("folder", "is a folder"),
-                       ("dangling", "does not exist"), ("a" * 300, "cannot be looked at")):  # fmt: skip
+                       ("dangling", "does not exist"), ("a" * 300, "cannot be accessed")):  # fmt: skip
         for read in (read_checkpoint, lambda path: load_weights(tiny_vit(), str(path))):
             with pytest.raises(WeightsError, match=kind):
                 read(tmp_path / f"{name}.pth")
-    with pytest.raises(WeightsError, match="cannot be looked at"):
+    with pytest.raises(WeightsError, match="cannot be accessed"):
         load_weights(tiny_vit(), "~no-such-user-here/w.pth")
 
 
@@ -347,7 +347,7 @@ def test_an_odd_index_of_shards_is_named(tmp_path, weight_map, message):
 
 
 def test_flipped_bits(tmp_path):
-    """A file of torch.save has checksums. safetensors has none: its header, and values that are not finite, show damage."""
+    """torch.save files have checksums; in safetensors only the header and values that are not finite reveal damage."""
     model = randomised(tiny_vit())
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     random = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Configs in checkpoints: MMEngine's readers execute them, so nothing but plain values is taken in or handed on."""
+"""Configs in checkpoints: MMEngine executes them, so only plain values are read and written."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_a_plain_config_is_kept_as_text(tmp_path, text):
 
 
 def test_mmengine_reads_what_is_accepted_without_a_call(tmp_path, monkeypatch):
-    """The accepted texts, through MMEngine's own reader."""
+    """MMEngine's own reader reads the accepted texts without calls."""
     monkeypatch.chdir(tmp_path)
     for text in (*PLAIN[:1], *PLAIN[3:4]):
         Config.fromstring(text, ".py")
@@ -100,7 +100,7 @@ def test_own_configs_are_plain(name):
 
 
 def test_the_runner_writes_no_config_with_code():
-    """All else of the checkpoint is written: a run never ends because of a text."""
+    """The rest of the checkpoint is written, and the run continues."""
     runner = SamplugRunner.__new__(SamplugRunner)
     runner._hooks, runner.logger = [], MMLogger.get_current_instance()
     checkpoint = {"meta": {"cfg": "note = '{{text}}'", "epoch": 1}, "state_dict": {}}

@@ -206,7 +206,7 @@ def test_what_cannot_be_read(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="is not a folder"):
         command(monkeypatch, tmp_path / "missing")
     (tmp_path / "20260101_000000").mkdir()
-    with pytest.raises(DataError, match="name the work folder of a training"):
+    with pytest.raises(DataError, match="name the work directory of a training"):
         command(monkeypatch, tmp_path)
     run = segment(tmp_path / "a", "1", [train(1, 1), val(1, S=0.1)])
     with pytest.raises(

@@ -59,7 +59,7 @@ def test_a_sound_folder(tmp_path, command):
 
 @pytest.mark.parametrize("config", ["projects/template/my_task.py", SEVERAL])
 def test_the_report_is_what_a_training_logs(tmp_path, command, monkeypatch, config):
-    """Training, validation and test set, of pairs and of several objects, in the same words."""
+    """The report has the words of the training log for all sets, of pairs and of several objects."""
     root = tmp_path / "mine"
     write_sa1b(root, 12)
     sound_set(root)
@@ -131,7 +131,7 @@ def test_a_broken_folder(tmp_path, command):
         for line in found
     )
     assert "and 1 named above" in found
-    assert error.endswith("error: check: 2 of 2 sets are not as they should be (marked !!)\n")
+    assert error.endswith("error: check: 2 of 2 sets have problems (marked !!)\n")
 
 
 def test_long_lists_are_cut_and_not_repeated(tmp_path, command):
@@ -254,7 +254,7 @@ def test_sets_of_several_objects(tmp_path, command):
     code, lines, error = command(SEVERAL, f"data_root={tmp_path / 'sa1b'}")
     assert code == 1
     assert sum("3.json" in line for line in lines) == 1
-    assert "1 of 3 sets are not as they should be" in error
+    assert "1 of 3 sets have problems" in error
 
 
 def test_a_wrong_key_is_named(tmp_path, command):

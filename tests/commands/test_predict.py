@@ -117,7 +117,7 @@ def test_subfolders_are_kept_and_finished_images_left_alone(home, settings, tmp_
 
 
 def test_an_exchanged_image_is_predicted_again(home, settings, tmp_path):
-    """Also one that is older than its results, as an unpacked archive's files are."""
+    """A replaced image is predicted again even if it is older than its results, as in unpacked archives."""
     shutil.copytree(home / "images", tmp_path / "images")
     predict(settings, [tmp_path / "images"], tmp_path / "out")
     before = read_mask(tmp_path / "out/maps/a.png")
@@ -276,7 +276,7 @@ def test_names_that_become_too_long_are_found_before_the_work(home, settings, tm
 
 
 def test_a_full_disk(home, settings, tmp_path, monkeypatch):
-    """What is done stays, the error says what to do, and the next run goes on."""
+    """Finished images are kept, the error names the remedy, and the next run continues."""
     calls = []
 
     def full(descriptor):

@@ -1,4 +1,4 @@
-"""Odd and hostile annotation files: a result, or an error that names the file; --on-error skip goes on without it."""
+"""Invalid annotation files give a result or an error that names the file; --on-error skip leaves it out."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ ODD = [
 
 
 def mutations(content):
-    """Each value of nested dicts and lists replaced by each odd value, or removed."""
+    """Yield copies with each nested value replaced by each invalid value, or removed."""
     if isinstance(content, dict | list):
         for key in list(content) if isinstance(content, dict) else range(len(content)):
             for value in ODD:
@@ -58,7 +58,7 @@ def mutations(content):
 
 
 def outcome(source):
-    """Names of the images that would be drawn; None after an error of samplug's own that names the source."""
+    """Return the names of images that would be drawn; None after a samplug error that names the source."""
     try:
         annotations = read_annotations(source)
         drawings, problems, _ = usable_drawings("to-masks", annotations, Selection(), True)
@@ -77,7 +77,7 @@ def outcome(source):
 
 @pytest.fixture
 def in_one_thread(monkeypatch):
-    """Thousands of conversions of two images need no thread pools."""
+    """Avoid thread pools for thousands of small conversions."""
     monkeypatch.setattr("samplug.converters.checking.in_parallel", lambda work, items, doing: map(work, items))
 
 
@@ -109,7 +109,7 @@ def test_any_value_of_coco_may_be_odd(tmp_path, in_one_thread):
         lists = [content.get("images"), content.get("annotations")]
         if all(isinstance(entries, list) for entries in lists):
             others = [*(entries[1:] for entries in lists), content.get("categories")]
-            # An odd entry costs its own image only.
+            # An invalid entry affects only its own image.
             if json.dumps(others) == json.dumps(untouched):
                 assert "sound.jpg" in found, json.dumps(content)[:800]
     assert names == {"a.jpg", "sound.jpg"}

@@ -235,7 +235,7 @@ def test_instance_masks_as_tiff(tmp_path):
     assert to_sa1b(annotations, tmp_path / "out")["objects"] == 2
 
 
-# What is said
+# Messages
 
 
 def test_lines_have_a_bound(tmp_path, capsys):
@@ -278,7 +278,7 @@ def test_a_conversion_of_nothing_is_a_warning_with_reasons(tmp_path, capsys):
 
 
 def test_names_that_are_not_utf8(tmp_path):
-    """Such files of old archives are converted; their names are escaped in JSON and can be read back."""
+    """Files with names that are not UTF-8 are converted; JSON escapes the names and can be read back."""
     source = coco_json(tmp_path, [(1, [[2, 1, 6, 1, 6, 4]], {})], file_name="caf\udce9.jpg")
     (tmp_path / "a.jpg").rename(tmp_path / "caf\udce9.jpg")  # OpenCV cannot write this name
     summary = to_sa1b(read_annotations(source), tmp_path / "out")

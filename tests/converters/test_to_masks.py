@@ -378,7 +378,7 @@ def test_labelme_files_that_are_none(tmp_path):
         "b.json: is not labelme JSON",
         "it starts with b'<html>'",
         "has no imageData either",
-        "e.json: is not labelme JSON: it lacks shapes or imagePath; it looks like COCO's",
+        "e.json: is not labelme JSON: it lacks shapes or imagePath; it looks like COCO JSON",
     ):
         assert part in str(caught.value)
 

@@ -195,7 +195,7 @@ def test_shapes_of_a_group_are_one_object(tmp_path):
 
 def test_an_image_that_is_annotated_twice(tmp_path):
     source = coco_json(tmp_path / "in", [(1, [SQUARE], {})], images=("a.jpg", "a.jpg"))
-    with pytest.raises(DataError, match=r"a\.jpg: is annotated twice: put all of its objects into one entry"):
+    with pytest.raises(DataError, match=r"a\.jpg: is annotated twice: put all its objects into one entry"):
         to_sa1b(read_annotations(source), tmp_path / "out")
 
 

@@ -237,7 +237,7 @@ def test_masks_that_are_no_masks_are_pointed_out(folder):
     from samplug.datasets.scan import describe_pairs
 
     write_mask(folder, "a4.png", np.linspace(0, 255, 600).reshape(SHAPE))
-    assert "1 of the masks mostly grey, as photographs and probability maps are (a4)" in describe_pairs(
+    assert "1 of the masks mostly grey, like photographs and probability maps (a4)" in describe_pairs(
         build(folder, mask_values="0/255").facts
     )
 
@@ -330,5 +330,5 @@ def test_a_mask_with_a_band_of_grey_outside_the_sample_is_named(folder):
     band[5:15, 5:15], band[8:12, 8:12] = 128, 255
     write_mask(folder, "a11.png", band)
     dataset = build(folder, check="all")
-    assert "1 of the masks with areas of grey, which are cut at 128 (a11)" in dataset.describe()
+    assert "1 of the masks with grey areas, thresholded at 128 (a11)" in dataset.describe()
     assert any("a11" in remark for remark in dataset.remarks())

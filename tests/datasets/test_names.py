@@ -63,7 +63,7 @@ def test_names_that_look_alike_get_a_hint(tmp_path, forms):
     image, mask = (unicodedata.normalize(form, "café") for form in forms)
     write(tmp_path / "images" / f"{image}.png", np.zeros((8, 8, 3)))
     write(tmp_path / "masks" / f"{mask}.png", np.eye(8) * 255)
-    with pytest.raises(DataError, match=rf"looks alike.*form {forms[0]} and one in {forms[1]}.*rename"):
+    with pytest.raises(DataError, match=rf"looks the same.*form {forms[0]} and one in {forms[1]}.*rename"):
         BinarySegDataset(data_root=str(tmp_path), pipeline=[])
 
 

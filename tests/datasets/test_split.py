@@ -1,4 +1,4 @@
-"""Parts of a dataset: their sizes, and what they depend on."""
+"""Parts of a dataset depend only on names and fractions."""
 
 import os
 import random
@@ -34,7 +34,7 @@ def test_parts_have_the_sizes_that_were_asked_for(number, val, test):
 
 
 def test_22_images():
-    """By the hash alone, one of these was the whole validation."""
+    """With a separate hash for each name, validation had a single image."""
     assert sizes(22) == (16, 3, 3)
 
 
@@ -58,7 +58,7 @@ def test_order_and_repetition_do_not_count():
     assert Split("val").parts(NAMES + NAMES) == Split("val").parts(NAMES)
 
 
-# Written down: another rule would move images of projects that go on.
+# Fixed expectation: another rule would move images in existing projects.
 VAL_OF_22 = ["flood_001", "flood_002", "flood_018"]
 
 
@@ -69,7 +69,7 @@ def test_every_process_makes_the_same_parts(seed):
         "names = {f'flood_{index:03}' for index in range(22)}\n"
         "print(*Split('val', 0.15, 0.15).select(list(names), str))"
     )
-    # A new interpreter: a forked one has this one's hash seed.
+    # A new interpreter has another hash seed.
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert sorted(run.stdout.split()) == parts(NAMES[:22])["val"] == VAL_OF_22, run.stderr

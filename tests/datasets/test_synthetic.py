@@ -78,7 +78,7 @@ def test_dataset():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(length=0), "length=0 is not 1 or more"),
+        (dict(length=0), "length=0 must be at least 1"),
         (dict(length=1, ground_textures=("cells", "foo")), "texture='foo' is unknown: use one of .*cells"),
         (dict(length=1, object_textures="cells"), "texture='c' is unknown"),
     ],

@@ -1,4 +1,4 @@
-"""Checkpoints of runs with averaged weights (MMEngine's EMAHook), whose hook loads weights of its own."""
+"""Tests and resumed runs with averaged weights (EMAHook)."""
 
 import copy
 
@@ -17,7 +17,7 @@ SLIM = dict(type="OmitFrozenHook")
 
 
 def test_a_test_with_the_hook_scores_the_loaded_weights(cfg, tmp_path):  # noqa: F811
-    """MMEngine's hook scores its own copy, which knows neither ``init_cfg`` nor other layouts."""
+    """MMEngine's hook would score its own copy, without weights of ``init_cfg`` or other layouts."""
     slim = trained(cfg, custom_hooks=[EMA, SLIM])
     expected = build_runner(cfg(test=True, load_from=slim)).test()
     released = str(tmp_path / "released.pth")
@@ -32,7 +32,7 @@ def test_a_test_with_the_hook_scores_the_loaded_weights(cfg, tmp_path):  # noqa:
 
 
 def test_a_run_with_the_hook_resumes_with_both_sets(cfg, tmp_path):  # noqa: F811
-    """Also where the frozen part is left out of one of them. Each of the two is a file of weights too."""
+    """Resuming works even if a state dict lacks the frozen part; both state dicts can be loaded as weights."""
     path = trained(cfg, custom_hooks=[EMA, SLIM])
     content = torch.load(path, weights_only=False)
     # MMEngine stores the averaged weights as state_dict, and those being trained as ema_state_dict.

@@ -50,7 +50,7 @@ def test_two_processes_train(trained):
 
 
 def test_two_processes_refuse_an_odd_checkpoint_together(trained, tmp_path):
-    """Also if only what one of them would take is wrong: the other does not wait for it."""
+    """If the entries of one rank are wrong, the other rank stops too instead of waiting."""
     checkpoint = torch.load(trained[0] / "iter_2.pth", weights_only=False)
     checkpoint["meta"]["samplug_state"]["generators"][1]["torch"] = torch.zeros(3, dtype=torch.uint8)
     odd = tmp_path / "odd.pth"

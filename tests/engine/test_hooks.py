@@ -43,14 +43,14 @@ def test_masks_and_overlays(tmp_path):
     overlay = cv2.imread(str(tmp_path / "o" / "a.png"))
     assert overlay.shape == (6, 9, 3)
     assert len(np.unique(overlay.reshape(-1, 3), axis=0)) > 1
-    # Another image of this name, which no dataset has listed before the test.
+    # Another image of this name that the dataset did not list.
     hook.after_test_iter(None, 0, dict(inputs=[torch.zeros(3, 6, 9)]), [sample(tmp_path / "sub" / "a.jpg", -logits)])
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["a.png", "a_1.png"]
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "m" / "a.png"), cv2.IMREAD_UNCHANGED), mask)
 
 
 def test_a_full_disk_costs_pictures_and_no_scores(tmp_path, monkeypatch):
-    """The test goes on, writes no more, leaves no half picture, and ends with the error."""
+    """The test continues without writing, leaves no partial file, and ends with the error."""
     cv2.imwrite(str(tmp_path / "a.jpg"), np.full((6, 9, 3), 200, np.uint8))
     hook = OverlayHook(mask_dir=str(tmp_path / "m"))
     logits = torch.linspace(-4, 4, 54).reshape(1, 6, 9)
@@ -134,7 +134,7 @@ def test_frames_of_one_name(tmp_path):
 
 
 class Listed:
-    """A dataset of any package: it lists its images, and knows no name."""
+    """A dataset of another package that lists its images but has no name."""
 
     def __init__(self, *images):
         self.images = images
@@ -147,7 +147,7 @@ class Listed:
 
 
 def test_sets_that_name_neither_themselves_nor_their_samples():
-    """Each has a folder, called as its row of scores; one image in two sets is two files."""
+    """Each set has a folder named like its row of scores; an image in two sets gives two files."""
     sets = SimpleNamespace(datasets=[Listed("x/a.png", "x/v/0.png", "x/w/0.png"), Listed("x/a.png"), range(2)])
     assert _file_names(sets) == ["set0/a.png", "set0/v/0.png", "set0/w/0.png", "set1/a.png", None, None]
     assert _file_names(Listed("x/0.png", "x/1.png", "x/0.png")) == ["0.png", "1.png", "0.png"]

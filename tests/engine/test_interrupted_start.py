@@ -45,7 +45,7 @@ def test_no_traceback_is_left(tool, tmp_path):
 
 
 # Presses Ctrl-C when the process has used so much processor time: the moment is the same on a slow and on a busy machine. As in a
-# terminal, loading processes get the signal too.
+# terminal, workers get the signal too.
 PRESSING = """
 import atexit, os, runpy, signal, sys
 
@@ -113,7 +113,7 @@ def test_other_programs_keep_their_handling(script, own):
 
 
 def test_an_error_made_of_the_interruption_is_one(capfd):
-    """MMEngine turns any exception while it formats a config into a SyntaxError."""
+    """MMEngine converts any exception while formatting a config into a SyntaxError."""
 
     def convert():
         try:

@@ -34,7 +34,7 @@ def test_the_setting_is_named_when_a_model_is_built(source):
     cfg = Config(dict(model=tiny_tssam_cfg(), sam_checkpoint=source))
     cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=source)
     with (
-        pytest.raises(WeightsError, match=r"^[^;]+; a file that you have: --cfg-options sam_checkpoint=FILE$"),
+        pytest.raises(WeightsError, match=r"^[^;]+; name another file with --cfg-options sam_checkpoint=FILE$"),
         named_in(cfg),
         named_in(cfg),  # said once
     ):

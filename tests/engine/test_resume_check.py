@@ -90,7 +90,7 @@ FIRST = ("optimizer", "state", 0)
 SCHEDULES, SCHEDULE = ("param_schedulers",), ("param_schedulers", 0)
 EMA = "module.decode_head.conv1_1.weight"
 
-# What the message names, and the change.
+# Text of the message, and change of the checkpoint.
 ODD = [
     # meta
     ("meta is 5, expected a dict", put("meta", value=5)),
@@ -252,7 +252,7 @@ def half(tmp_path_factory):
 
 
 def ready(folder, cfg=None):
-    """A Runner that has done all that precedes the loading of a checkpoint."""
+    """A Runner that is ready to load a checkpoint."""
     runner = build_runner(cfg or config(folder, False))
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -318,7 +318,7 @@ def test_sound_content_is_taken_after_all_refusals(half, waiting):
 
 
 def test_newest_file_with_odd_content_stops_the_run(half, tmp_path):
-    """A damaged file is passed over; one that is whole but does not fit the run would hide a mistake in the config."""
+    """A damaged file is skipped; skipping an intact file that does not fit would hide an error in the config."""
     odd = copied(half)
     odd["meta"]["iter"] = -1
     torch.save(odd, tmp_path / "iter_4.pth")
@@ -341,7 +341,7 @@ def test_names_that_are_no_files(half, tmp_path):
 
 
 def schedule(by_epoch, length):
-    """Warm-up by iterations, decay by iterations or epochs, and a factor that multiplies what the others set."""
+    """Warm-up by iterations, decay by iterations or epochs, and a factor on top of both."""
     return [
         dict(type="LinearLR", start_factor=0.1, by_epoch=False, end=3),
         dict(type="CosineAnnealingLR", by_epoch=by_epoch, begin=0 if by_epoch else 3, end=length, eta_min=1e-5),
@@ -373,7 +373,7 @@ def rates(runner, until):
 
 
 def state_at(runner, iteration):
-    """A checkpoint after some iterations of a Runner whose schedules stepped, as its hooks write it."""
+    """Return the checkpoint that the hooks of a Runner write at an iteration."""
     rates(runner, iteration)
     for group in runner.optim_wrapper.optimizer.param_groups:
         for parameter in group["params"]:
@@ -395,7 +395,7 @@ def log_of(runner):
 
 @pytest.mark.parametrize("by_epoch", [False, True])
 def test_extended_schedule_equals_an_unbroken_run(tmp_path, by_epoch):
-    """With resume_schedule='config' the rates are those of the longer run, bit by bit; otherwise the old ones go on."""
+    """With resume_schedule='config' rates equal those of the longer run, bit by bit; otherwise the old rates continue."""
     short, long, at, end = (2, 5, 6, 14) if by_epoch else (8, 14, 6, 14)
     checkpoint = state_at(ready(tmp_path / "short", planned(tmp_path / "short", by_epoch, short)), at)
     unbroken = rates(ready(tmp_path / "whole", planned(tmp_path / "whole", by_epoch, long, lr=3e-3)), end)
@@ -445,7 +445,7 @@ def test_settings_that_differ_are_said_once(tmp_path):
     assert "in force" not in log_of(same)
     (line,) = [line for line in log_of(same).splitlines() if "learning rate" in line]
     assert " INFO " in line
-    # An optimiser whose states look the same is another one nevertheless.
+    # Optimisers may differ even if their states have equal shapes.
     other = planned(tmp_path / "other", False, 8)
     other.optim_wrapper.optimizer.type = "NAdam"
     with pytest.raises(WeightsError, match=r"does not fit|state of"):
@@ -456,7 +456,7 @@ def test_settings_that_differ_are_said_once(tmp_path):
 
 
 def test_other_groups_of_parameters(tmp_path):
-    """paramwise_cfg may not change; its settings are those of the checkpoint, or of the config."""
+    """Parameter groups cannot change; their settings come from the checkpoint or the config."""
     checkpoint = state_at(ready(tmp_path / "old", planned(tmp_path / "old", False, 8)), 4)
     cfg = planned(tmp_path / "new", False, 8, resume_schedule="config")
     cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=dict(decode_head=dict(lr_mult=0.1)))
@@ -500,7 +500,7 @@ def test_weights_alone_start_a_run_with_averaging(half, tmp_path):
 
 
 def test_averaging_without_frozen_weights(half, tmp_path):
-    """EMAHook exchanges weights that OmitFrozenHook left out."""
+    """EMAHook swaps weights that OmitFrozenHook left out."""
     from samplug.checkpoints import digest
 
     content = copied(half)

@@ -219,7 +219,7 @@ def test_no_partial_checkpoint_is_left(cfg, monkeypatch):
 
 
 def test_a_test_leaves_the_config_of_the_training(cfg):
-    """In the same work folder, as with the default one."""
+    """In the same work directory, as with the default one."""
     checkpoint = trained(cfg)
     work = os.path.dirname(checkpoint)
     (file,) = (name for name in os.listdir(work) if name.endswith(".py"))

@@ -17,7 +17,7 @@ BULK = ("System environment:", "Hooks will be executed", "Config:\n", "MMEngine:
 
 @HOOKS.register_module(force=True)
 class Talking(Hook):
-    """Warns while the run starts, as samplug and as MMEngine do, and tells something long once it runs."""
+    """Hook that logs warnings like samplug and MMEngine at the start, and a long message during the run."""
 
     def before_run(self, runner):
         for _ in range(2):
@@ -50,14 +50,14 @@ def test_a_start_is_a_screen_and_the_file_has_everything(tmp_path, capsys):
     assert len(before.splitlines()) < 40
     assert not any(text in before for text in BULK)
     assert all(text in log for text in BULK)
-    # A warning of several lines is shown, once; what MMEngine says to its developers is not.
+    # A warning of several lines is shown once; MMEngine's messages for developers are hidden.
     assert before.count("data: 3 files\nare left out:\n a\n b\n c") == 1
     assert "a note of one line" in before
     assert "deprecated" not in screen
     assert "deprecated" in log
     assert "CPU" in before or "GPU" in before or "NVIDIA" in before
     for expected in (
-        r"train      CamouflageSceneDataset: 8 samples, batch size 2, 0 loading processes",
+        r"train      CamouflageSceneDataset: 8 samples, batch size 2, 0 workers",
         rf"model      {type(runner.bare_model).__name__}, [\d,]+ parameters, [\d,]+ trained",
         r"backbone +[\d,]+  frozen",
         r"adapter +[\d,]+  all trained  lr 5e-05",

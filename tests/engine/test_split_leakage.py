@@ -39,7 +39,7 @@ def test_what_validation_chooses(cfg, expected):
 
 
 def warned(number, cfg=BEST):
-    """What the hook logs before a training with this number of validation images."""
+    """Return the warnings before training with this number of validation images."""
     lines = []
     loop = None if number is None else SimpleNamespace(dataloader=SimpleNamespace(dataset=range(number)))
     runner = SimpleNamespace(cfg=Config(cfg), val_loop=loop, logger=SimpleNamespace(warning=lines.append))
@@ -50,8 +50,8 @@ def warned(number, cfg=BEST):
 def test_few_images_that_choose():
     (line,) = warned(FEW_IMAGES - 1)
     assert line == (
-        "data: only 9 validation images choose the best checkpoint (by mDice), so chance decides: give validation more "
-        "images, or prefer the last checkpoint"
+        "data: only 9 validation images choose the best checkpoint (by mDice), too few for a reliable choice: give "
+        "validation more images, or use the last checkpoint"
     )
     assert warned(FEW_IMAGES) == warned(None) == warned(1, {}) == []
     both = {**BEST, "custom_hooks": [dict(type="EarlyStoppingHook", monitor="S")], "val_fraction": 0.1}

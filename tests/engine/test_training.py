@@ -341,7 +341,7 @@ def kill_children():
 
 
 class KillingRecord(Hook):
-    """Records a failure, during which the loading processes die."""
+    """Records a failure, during which the workers die."""
 
     def before_run(self, runner):
         on_failure(runner, self.record)
@@ -379,7 +379,7 @@ def test_killed_loading_process(tmp_path, where):
     cfg.train_cfg.max_iters = 40
     hooks = [KillingRecord()] if where == "while a failure is recorded" else []
     try:
-        with pytest.raises(LoaderDied, match=r"(?s)a process that loads data .*num_workers=1 instead of 2.*--resume"):
+        with pytest.raises(LoaderDied, match=r"(?s)a worker of the dataloader .*num_workers=1 instead of 2.*--resume"):
             run(cfg, At(3, kill), *hooks)
     finally:
         signal.signal(signal.SIGCHLD, handler)

@@ -1,4 +1,4 @@
-"""One training at a time in a work folder, and no checkpoint overwritten unasked."""
+"""One training at a time in a work directory, and no checkpoint overwritten unasked."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_a_lock_is_taken_and_given_back(lock):
 def test_a_running_process_keeps_its_lock(lock, other):
     owned(lock, other.pid)
     before = lock.path.read_bytes()
-    with pytest.raises(ConfigError, match=rf"process {other.pid} on .*if it does not run any more, remove"):
+    with pytest.raises(ConfigError, match=rf"process {other.pid} on .*if it no longer runs, remove"):
         lock.acquire()
     assert lock.path.read_bytes() == before
 
@@ -77,7 +77,7 @@ def test_a_killed_process_loses_its_lock(lock, other):
 
 
 def test_another_machine_is_watched(lock, monkeypatch, capsys):
-    """Neither its processes nor its clock can be asked: a beating lock is held, a silent one is not."""
+    """On another machine only the heartbeat shows whether the owner of a lock still runs."""
     monkeypatch.setattr(folder_lock, "_WATCH_S", 1.0)
     monkeypatch.setattr(folder_lock, "_BEAT_S", 0.05)
     there = FolderLock(lock.path, "training")
@@ -95,7 +95,7 @@ def test_another_machine_is_watched(lock, monkeypatch, capsys):
 
 
 def test_one_of_many_takes_a_lock_that_is_left(tmp_path):
-    """All see that the owner is gone; only one may follow it."""
+    """Several processes see that the owner no longer runs; only one may take the lock."""
     path = tmp_path / "training.lock"
     for _ in range(20):
         path.write_text(json.dumps({**_this_process(), "pid": 2**22 + 1, "token": "gone"}))
@@ -155,7 +155,7 @@ def test_checkpoints_are_replaced_only_if_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(type(runner), "save_checkpoint", save)
     with pytest.raises(SaveError):
         runner.train()
-    # Until its first checkpoint there is nothing that it could be resumed from, and the lock is there.
+    # Until the first checkpoint, the lock protects the folder and there is no checkpoint to resume from.
     assert {name for name, is_file in seen.items() if is_file and not name.endswith(".py")} == {
         "sam_vit_b.pth",
         "training.lock",

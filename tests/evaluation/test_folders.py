@@ -261,7 +261,7 @@ def test_baselines_find_what_stands_out(name):
 
 
 def test_files_are_written_before_anything_is_printed(root, monkeypatch, capsys):
-    """What cannot be written keeps neither the other file nor the table from the user."""
+    """If a file cannot be written, the other file is written and the table is printed."""
     words = ["overlap", "--pred", root / "a", "--gt", root / "gt", "--workers", "0", "--out", root / "s.json"]
     (root / "file").write_text("")
     monkeypatch.setattr(evaluate_masks, "check_writable", lambda _: None)  # the disk fills up while it is scored
@@ -281,7 +281,7 @@ def test_files_are_written_before_anything_is_printed(root, monkeypatch, capsys)
 
 
 def test_names_that_are_no_text(root):
-    """Of old archives: the report is UTF-8, with the bytes as escapes."""
+    """Names from old archives: the report is UTF-8, with bytes as escapes."""
     name = os.fsdecode(b"caf\xe9")
     for folder in ("a", "gt"):
         (root / folder / "0.png").rename(root / folder / f"{name}.png")

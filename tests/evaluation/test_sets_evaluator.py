@@ -119,7 +119,7 @@ def test_reports_and_epochs(tmp_path):
 
 
 def test_a_report_that_cannot_be_written_costs_nothing_else(tmp_path):
-    """The other reports, the printed table and the records of the run are there; the error comes at the end."""
+    """The other reports, the table and the records of the run are written; the error is raised at the end."""
     (tmp_path / "file").write_text("")
     metrics = [
         dict(type="samplug.SaliencyMetric", workers=0, out_file=str(tmp_path / "file/s.json")),

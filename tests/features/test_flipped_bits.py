@@ -18,7 +18,7 @@ def _quiet(monkeypatch):
 
 
 def damaged(path):
-    """Give the file one flipped bit in each of its bytes, one after the other."""
+    """Flip one bit of the file in each of its bytes in turn; yield the position."""
     whole, bits = path.read_bytes(), random.Random(0)
     for place in range(len(whole)):
         content = bytearray(whole)

@@ -30,7 +30,7 @@ def grey_tags(width=16, height=16, **changes):
 
 
 def overlapping_tags(number, size):
-    """EXIF data of tags that all have the same bytes as values."""
+    """EXIF data whose tags share the same bytes as values."""
     entries = b"".join(struct.pack("<HHII", 1000 + i, 1, size, 8) for i in range(number))
     return (struct.pack("<2sHIH", b"II", 42, 8, number) + entries).ljust(size + 8, b"\0")
 
@@ -58,7 +58,7 @@ def gif(width, height, frames=1, place=0):
 
 @cache
 def files():
-    """Name -> content, and the words of the outcome ('read' if it is a sound picture)."""
+    """Return name -> content and expected message ('read' for a valid image)."""
     number, parts = 17_000, 2**20 + 1
     text = zlib.compress(bytes(20_000_000), 9)
     exif = overlapping_tags(60_000, 2_000_000)

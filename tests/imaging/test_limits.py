@@ -26,7 +26,7 @@ SECONDS = 5
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Name -> outcome, memory and time of reading all files of ``bombs`` in one process."""
+    """Name -> outcome, memory and time of reading each file of ``bombs`` in one process."""
     folder = tmp_path_factory.mktemp("bombs")
     for name, (content, _) in bombs.files().items():
         (folder / name).write_bytes(content)
@@ -47,7 +47,7 @@ def test_memory_and_time_are_bounded(outcomes, name):
 
 @pytest.fixture
 def strange(tmp_path):
-    """Paths that are no regular files, by the word for them in messages; a path of 40 GB of zeros."""
+    """Paths that are not regular files, by their name in messages, and a sparse file of 40 GB."""
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
     (tmp_path / "folder.png").mkdir()
@@ -83,7 +83,7 @@ def test_georeference_of_what_is_no_file(strange, tmp_path):
 
 
 def within(seconds, function, *arguments):
-    """Call a function in a thread, so that one that waits for ever does not stop the tests."""
+    """Call a function in a thread, so that a function that blocks does not stop the tests."""
     found = []
 
     def call():
@@ -103,7 +103,7 @@ def within(seconds, function, *arguments):
 
 
 def test_a_file_that_was_exchanged_for_a_pipe_is_refused(tmp_path, monkeypatch):
-    """Between looking at the file and opening it."""
+    """The file is replaced between the check and the opening."""
     (tmp_path / "a.png").write_bytes(b"x")
     regular = os.stat(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")
@@ -130,7 +130,7 @@ def test_the_limit_on_pixels_is_an_option(tmp_path, monkeypatch):
 
 
 def test_large_microscopy_is_read(tmp_path):
-    """8000 x 6000 pixels by default."""
+    """8000 x 6000 pixels are read with the default limit."""
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.zeros((6000, 8000), np.uint8))
     assert read_size(path) == (6000, 8000)
@@ -138,7 +138,7 @@ def test_large_microscopy_is_read(tmp_path):
 
 
 def test_a_slide_of_900_million_pixels_is_possible(tmp_path, monkeypatch):
-    """The header alone, so that the test needs no memory."""
+    """Only the header is read, so that the test needs no memory."""
     path = tmp_path / "a.tif"
     path.write_bytes(bombs.tiff(bombs.grey_tags(30_000, 30_000)))
     with pytest.raises(DataError, match=f"{VARIABLE}=900000000"):

@@ -108,7 +108,7 @@ def test_notes_are_short_and_printable(tmp_path, notes):
 
 
 def test_a_check_remarks_what_is_left_out(tmp_path, notes):
-    """Its logger shows errors alone."""
+    """The check reports left out files itself, since its logger shows only errors."""
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
         cv2.imwrite(str(tmp_path / kind / "a.png"), np.eye(8, dtype=np.uint8) * 255)

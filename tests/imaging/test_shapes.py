@@ -44,7 +44,7 @@ def test_an_object_of_long_and_short_outlines():
 
 
 def test_the_work_grows_with_the_sides_and_not_faster(monkeypatch):
-    """Twice the points cross twice the columns; nothing is sorted."""
+    """Twice the points cross twice the columns; the work is linear, without sorting."""
     columns = []
     inner = long_outlines._columns
 
@@ -63,7 +63,7 @@ def test_the_work_grows_with_the_sides_and_not_faster(monkeypatch):
 
 def test_labelme_outlines_that_cross_the_image_again_and_again():
     points = np.random.default_rng(0).uniform(0, [56, 40], (60_000, 2))
-    assert "cannot be that of an object" in LabelmeShape("polygon", points.tolist()).problem((40, 56))
+    assert "too long for an object" in LabelmeShape("polygon", points.tolist()).problem((40, 56))
     turns = np.linspace(0, 2 * np.pi, 60_000)
     ring = np.column_stack([28 + 15 * np.cos(turns), 20 + 12 * np.sin(turns)])
     shape = LabelmeShape("polygon", ring.tolist())

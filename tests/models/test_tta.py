@@ -39,14 +39,14 @@ def test_samples_hold_the_mean_of_the_views(classes):
 
 
 def test_only_segmentors_have_views():
-    with pytest.raises(ConfigError, match="averages the maps of a segmentor, and PromptableSAM is none"):
+    with pytest.raises(ConfigError, match="needs a segmentor, and PromptableSAM is not one"):
         SegTTAModel(tiny_promptable())
 
 
 @pytest.mark.parametrize("name", ["quickstart", "tssam/ts-sam_sam-vit-b_1xb2-20e_cod-1024"])
 @pytest.mark.parametrize("flips", [["horizontal"], ["horizontal", "vertical"]])
 def test_views_of_the_configs(name, flips):
-    """The image and each flip of ``tta_flips``, at the size of ``img_size``."""
+    """Views are the image and each flip of ``tta_flips``, at size ``img_size``."""
     cfg = load_config(ROOT / f"configs/{name}.py", dict(tta_flips=flips, img_size=96))
     assert cfg.tta_model.type == "SegTTAModel"
     resize, views = cfg.tta_pipeline[1], cfg.tta_pipeline[2].transforms[0]

@@ -1,4 +1,4 @@
-"""Generate scenes of several textures that meet at natural outlines."""
+"""Generate scenes of several textures with natural boundaries."""
 
 import numpy as np
 from numpy.random import Generator
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from samplug.datasets.synthetic.textures import smooth_noise
 from samplug.datasets.texturing import TextureSource
 
-_OUTLINE = (0.12, 0.35)  # scale of the outlines, share of the side
-_SMALLEST = 0.06  # share of the image that each region has at least
+_OUTLINE = (0.12, 0.35)  # scale of the boundaries as a share of the side
+_SMALLEST = 0.06  # smallest share of the image for a region
 
 
 def texture_scene(
@@ -16,11 +16,11 @@ def texture_scene(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Generate scene ``index`` of an endless sequence.
 
-    Outlines are those of smooth random fields, or nearly straight. Each region has a texture of its own; light and
-    noise are common to all.
+    Boundaries follow smooth random fields, or are nearly straight. Each region has its own texture; lighting and noise
+    are shared.
 
     Args:
-        seed: Seed of the sequence.
+        seed: Random seed of the sequence.
         index: Index in the sequence.
         size: Side of the square image in pixels.
         source: Source of textures.
@@ -34,7 +34,7 @@ def texture_scene(
     image = np.zeros((size, size, 3), np.float32)
     for label in np.unique(labels):
         texture = source.draw(rng, (size, size)).astype(np.float32)
-        # Some neighbours differ in texture alone, some in colour and brightness too.
+        # Some neighbours differ only in texture, others also in colour and brightness.
         texture = (texture - texture.mean((0, 1))) * rng.uniform(0.6, 1.2) + texture.mean((0, 1)) + rng.normal(0, 12, 3)
         image[labels == label] = texture[labels == label]
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
@@ -44,7 +44,7 @@ def texture_scene(
 
 
 def _partition(rng: Generator, size: int, regions: int) -> NDArray[np.uint8]:
-    """Part a square into regions of a share that is not too small."""
+    """Partition a square into regions, each with at least the smallest share."""
     fields = _fields if rng.random() < 0.6 else _straight
     while True:
         labels = fields(rng, size, regions).argmax(axis=0).astype(np.uint8)
@@ -53,7 +53,7 @@ def _partition(rng: Generator, size: int, regions: int) -> NDArray[np.uint8]:
 
 
 def _fields(rng: Generator, size: int, regions: int) -> NDArray[np.float32]:
-    """Return a smooth field with finer ripples for each region, cut from twice the size, since noise wraps around."""
+    """Return a smooth field with ripples for each region, cropped from twice the size, since noise wraps around."""
     scale, ripples = rng.uniform(*_OUTLINE) * size, rng.uniform(0, 0.25)
     return np.stack(
         [
@@ -64,7 +64,7 @@ def _fields(rng: Generator, size: int, regions: int) -> NDArray[np.float32]:
 
 
 def _straight(rng: Generator, size: int, regions: int) -> NDArray[np.float32]:
-    """Return the nearness of a random point for each region, so that regions meet at nearly straight lines."""
+    """Return the closeness to a random point for each region, so that boundaries are nearly straight."""
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
     wobble = rng.uniform(0, 0.02) * smooth_noise(rng, size, size / 16)
     points = rng.uniform(-0.3, 1.3, (regions, 2))

@@ -1,4 +1,4 @@
-"""Transform that replaces the surface of objects by textures."""
+"""Transform that replaces the surface of objects with textures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,23 +14,24 @@ from samplug.utils.errors import ConfigError, DataError
 
 @TRANSFORMS.register_module()
 class TextureAugment(BaseTransform):
-    """Give the objects of ``gt_masks`` the surface of textures; masks and size of ``img`` (uint8 BGR) stay.
+    """Replace the surface of the objects in ``gt_masks`` with textures; changes only the pixels of ``img`` (uint8 BGR).
 
-    It stands in for TextureSAM's augmentation, which is a neural method, see :mod:`samplug.datasets.texturing`. Put it
-    after the annotations are loaded and before colours are changed. The same images on disk are made by
-    ``tools/prepare_data.py texture-augment``.
+    It approximates TextureSAM's augmentation, which is a neural method, see :mod:`samplug.datasets.texturing`. Put it
+    after loading the annotations and before colour transforms. ``tools/prepare_data.py texture-augment`` writes the
+    same kind of images to disk.
 
     Args:
-        degree: Weight of the texture in [0, 1]; (lowest, highest): drawn uniformly for each image. TextureSAM's mild
-            set goes up to 0.3, the full one to 1.
+        degree: Weight of the texture in [0, 1], or (lowest, highest) for a uniform random weight per image.
+            TextureSAM's mild set goes up to 0.3, the full set up to 1.
         textures: Folder of photographs, such as DTD's ``dtd/images``; None: generated textures.
         share: Probability that an object gets a texture.
-        prob: Probability that an image is changed.
-        keep: See :func:`samplug.datasets.texturing.make_surface`, likewise ``feather``.
+        prob: Probability of changing an image.
+        keep: See :func:`samplug.datasets.texturing.make_surface`.
+        feather: See :func:`samplug.datasets.texturing.make_surface`.
 
     Raises:
         ConfigError: A value is out of range.
-        DataError: ``textures`` holds no images; a sample has no ``gt_masks``.
+        DataError: ``textures`` contains no images, or a sample has no ``gt_masks``.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class TextureAugment(BaseTransform):
     ) -> None:
         low, high = degree if isinstance(degree, Sequence) and len(degree) == 2 else (degree, degree)
         if isinstance(low, Sequence) or isinstance(high, Sequence) or not 0 <= low <= high <= 1:
-            raise ConfigError(f"TextureAugment: degree={degree!r} is neither a number in [0, 1] nor a range of them")
+            raise ConfigError(f"TextureAugment: degree={degree!r} is neither a number nor a range in [0, 1]")
         if not 0 <= prob <= 1:
             raise ConfigError(f"TextureAugment: prob={prob!r} is not in [0, 1]")
         check_options("TextureAugment", share, keep, feather)
@@ -54,7 +55,7 @@ class TextureAugment(BaseTransform):
 
     @cache_randomness
     def _random_seed(self) -> int | None:
-        """Return a seed for all random numbers of an image; None: the image stays."""
+        """Return a seed for all random numbers of an image; None to leave it unchanged."""
         return int(np.random.randint(2**31)) if np.random.rand() < self.prob else None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class CheckpointHook(_CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        # Names in a checkpoint may be those of another folder, of which this one is a copy: nothing is deleted there.
+        # If this folder is a copy, the checkpoint names files of the original folder: delete nothing there.
         if getattr(self, "best_ckpt_path", None):
             self.best_ckpt_path = self._in_own_folder(self.best_ckpt_path)
         for key, path in getattr(self, "best_ckpt_path_dict", {}).items():

@@ -1,4 +1,4 @@
-"""Average the weights of a training run."""
+"""Average the weights during training (EMA)."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -15,13 +15,13 @@ _PREFIX = "module."  # of the averaged model
 
 @HOOKS.register_module()
 class EMAHook(_EMAHook):
-    """Average weights, for validation and checkpoints, as MMEngine's hook does; arguments as MMEngine's.
+    """Average weights for validation and checkpoints; arguments of MMEngine's hook.
 
-    Until a step was taken, the averaged weights are those of the model as it was loaded: from ``init_cfg``, from a file
-    in any layout, from a checkpoint without its frozen part. MMEngine's hook would test random weights instead.
+    Until the first step, the averaged weights are the loaded weights: from ``init_cfg``, from a file in any layout, or
+    from a checkpoint without its frozen part. MMEngine's hook would test random weights instead.
 
     Raises:
-        WeightsError: On resuming: ``ema_state_dict`` does not fit the model.
+        WeightsError: When resuming, if ``ema_state_dict`` does not fit the model.
     """
 
     _has_own_weights = False
@@ -43,7 +43,7 @@ class EMAHook(_EMAHook):
                 "resume: the checkpoint's state_dict and ema_state_dict are not those of a run with EMAHook: resume "
                 "from another checkpoint, or without EMAHook"
             )
-        # The file has the averaged weights as state_dict. Frozen ones may be left out there; they are the same in both.
+        # state_dict contains the averaged weights. Frozen weights, which are equal in both, may be left out.
         for key in averaged:
             if (name := str(key).removeprefix(_PREFIX)) != key and name in state:
                 averaged[key], state[name] = state[name], averaged[key]
@@ -70,6 +70,6 @@ class EMAHook(_EMAHook):
         super().before_test_epoch(runner)
 
     def _follow(self, runner: Runner) -> None:
-        """Copy the model again, with the weights that were loaded after :meth:`before_run`."""
+        """Copy the weights that were loaded after :meth:`before_run`."""
         if not self._has_own_weights:
             super().before_run(runner)

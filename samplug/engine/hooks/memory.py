@@ -57,7 +57,7 @@ class MemoryHook(Hook):
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process in bytes, without that of loading processes."""
+    """Return the resident memory of this process in bytes, without that of workers."""
     import psutil
 
     return psutil.Process().memory_info().rss

@@ -28,25 +28,26 @@ from samplug.visualization import draw_classes, draw_overlay, number_objects, wr
 
 @HOOKS.register_module()
 class OverlayHook(Hook):
-    """Write the predictions of a test: masks to score elsewhere, and overlays to look at.
+    """Write the predictions of a test as masks and overlays.
 
-    The names of all files are decided before the test. A file has the name of its image, or the image's path below the
-    common folder if two images of a set have one name, as the frames of videos. With several sets, each has a folder of
-    its own, called as its row of scores. Where a dataset does not list its files, a number makes a name unique.
+    File names are fixed before the test. A file has the name of its image, or the image's path below the common folder
+    if images of a set share a name, as video frames do. Each of several sets has its own folder, named like its row of
+    scores. If a dataset does not list its files, numbers make the names unique.
 
-    A picture that cannot be written ends the writing, not the test: the error is raised when the scores are there.
+    If a file cannot be written, no more files are written; the test continues, and the error is raised after the
+    scores.
 
     Args:
-        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indexes for several classes; numbers from 1 in
-            16 bits for several objects, small ones in front of large ones). None: not written.
-        overlay_dir: Folder for overlays: prediction red, ground truth outlined in green; with several classes or
-            objects prediction and ground truth side by side, each in a colour of its own. None: not written.
+        mask_dir: Folder for foreground probabilities as 8-bit PNG (class indices for several classes; 16-bit object
+            numbers from 1 for several objects, small objects in front of large objects). None: no masks.
+        overlay_dir: Folder for overlays: prediction in red, ground truth outlined in green; for several classes or
+            objects, prediction and ground truth side by side in distinct colours. None: no overlays.
     """
 
     def __init__(self, mask_dir: str | None = None, overlay_dir: str | None = None) -> None:
         self.mask_dir = Path(mask_dir) if mask_dir else None
         self.overlay_dir = Path(overlay_dir) if overlay_dir else None
-        self._names: list[str | None] = []  # index of the sample -> file
+        self._names: list[str | None] = []  # index of the sample -> file name
         self._written: dict[str, str] = {}
         self._attempts = Attempts()
         self._outputs: Outputs = "logits"
@@ -71,10 +72,10 @@ class OverlayHook(Hook):
                 print_log(f"{error}. The test goes on without more pictures.", "current", WARNING)
 
     def after_test(self, runner: Runner) -> None:
-        """Raise the error of a picture that could not be written; the scores are printed and recorded by now.
+        """Raise the error of a file that could not be written, now that the scores are printed and recorded.
 
         Raises:
-            WriteError: A picture could not be written.
+            WriteError: A file could not be written.
         """
         attempts, self._attempts = self._attempts, Attempts()
         attempts.finish()
@@ -95,7 +96,7 @@ class OverlayHook(Hook):
             write_picture(self.overlay_dir / name, picture)
 
     def _name(self, sample: Any) -> str:
-        """Return the file of a sample; a sample that no list of the dataset has gets a name that is free."""
+        """Return the file name of a sample; samples that the dataset does not list get an unused name."""
         seed = sample.get("sample_seed")  # (seed, epoch, index), from SeededDataset
         index = None if seed is None else int(seed[2])
         if index is not None and index < len(self._names) and (name := self._names[index]):
@@ -110,7 +111,7 @@ class OverlayHook(Hook):
 def _image(sample: Any, inputs: Sequence[Any], index: int) -> NDArray[np.uint8]:
     """Return the original image of a sample.
 
-    Generated data have no file; for them it is the network's input, of its first view, at the original size.
+    For generated data without a file, it is the first view of the network's input at the original size.
     """
     if Path(sample.img_path).is_file():
         return read_image(sample.img_path)
@@ -152,14 +153,14 @@ def _colours(numbers: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def _file_names(dataset: Any) -> list[str | None]:
-    """Decide the names of all files of a test, so that no clash is found in the middle of it.
+    """Choose the names of all files of a test in advance, so that names cannot clash during the test.
 
     Args:
         dataset: Dataset of the loader.
 
     Returns:
-        Index of the sample -> name, in the set's folder if there are several sets; None for samples whose image the
-        dataset does not list.
+        A name for each sample, with the set's folder if there are several sets; None for images that the dataset does
+        not list.
     """
     listed: list[tuple[str, str | None]] = []  # set and image of each sample
     for name, part in named_sets(dataset):
@@ -178,7 +179,7 @@ def _file_names(dataset: Any) -> list[str | None]:
 
 
 def _inside(name: str) -> str:
-    """Return the name of a set as a path that leads nowhere else."""
+    """Return the name of a set as a relative path that stays inside the folder."""
     return "/".join(part for part in Path(name).parts if part not in ("..", "/")) or "set"
 
 

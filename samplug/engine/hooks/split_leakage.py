@@ -1,4 +1,4 @@
-"""Warn before training if training or model selection uses images of a test set, or selection uses few images."""
+"""Warn before training if training or model selection uses test images, or selection uses too few images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from samplug.registry import HOOKS
 
 # Settings that choose the samples of a folder.
 _CHOICE = ("include", "ann_file", "ann_dir", "indices")
-# Settings that decide on the parts of a folder: which names it has, and how many go into each part.
+# Settings that define the parts of a folder: the names in the folder, and the share of each part.
 _SPLIT = (
     "val_fraction", "test_fraction", "mask_dir", "img_suffix", "seg_map_suffix", "recursive", "extra_masks",
     "extra_annotations",
@@ -23,13 +23,13 @@ _SPLIT = (
 
 @HOOKS.register_module()
 class SplitLeakageHook(Hook):
-    """Warn if validation uses a published test set or the config's own test set, or if one of these is trained on.
+    """Warn if training or validation uses a published test set or the config's own test set.
 
-    Warn also if fewer than ten images of validation choose the best checkpoint, the end of training or the learning
-    rate, see :func:`samplug.evaluation.choices.few_images`.
+    Also warn if fewer than ten validation images decide on the best checkpoint, early stopping or the learning rate,
+    see :func:`samplug.evaluation.choices.few_images`.
 
-    The score of a test set is too good if the checkpoint was chosen by that set; TS-SAM's released configs choose by
-    CAMO, ISTD and PASCAL-S.
+    Scores on a test set are too good if that set selected the checkpoint; TS-SAM's released configs select checkpoints
+    on CAMO, ISTD and PASCAL-S.
     """
 
     @master_only

@@ -1,4 +1,4 @@
-"""Compare masks of everything in an image with the regions of a label map."""
+"""Compare automatic masks of an image with the regions of a label map."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ Rle = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Pixel counts of K masks and V regions, from which all scores follow.
+    """Pixel counts of K masks and V regions, from which all scores are computed.
 
     Attributes:
-        labels: (H, W) index of each pixel's region, 0..V-1.
-        values: Labels of the regions, ascending, (V,).
-        sizes: Pixels of each region, (V,).
-        areas: Pixels of each mask, (K,).
-        common: Pixels of each mask in each region, (K, V).
+        labels: (H, W), index of each pixel's region, 0..V-1.
+        values: (V,), labels of the regions, ascending.
+        sizes: (V,), pixels of each region.
+        areas: (K,), pixels of each mask.
+        common: (K, V), pixels of each mask in each region.
     """
 
     labels: NDArray[np.intp]
@@ -35,10 +35,10 @@ class Overlaps:
 
     @classmethod
     def of(cls, masks: Sequence[Rle], labels: NDArray[Any]) -> "Overlaps":
-        """Count the pixels.
+        """Count the pixels of masks and regions.
 
         Args:
-            masks: K masks of the map's size.
+            masks: K masks, COCO RLE of the map's size.
             labels: (H, W) integers; each value is a region.
 
         Raises:
@@ -65,11 +65,11 @@ class Overlaps:
 
 
 def paint(masks: Sequence[Rle], order: Sequence[int], colours: Sequence[int], size: tuple[int, ...]) -> Counts:
-    """Paint masks one over the other; return the colours (H, W), 0 where there is none.
+    """Paint masks over each other; return the colours (H, W), 0 where no mask is.
 
     Args:
         masks: COCO RLE of the map's size.
-        order: Indices of the masks, the one that is painted first first.
+        order: Indices of the masks in painting order.
         colours: Colour of each mask.
         size: (H, W).
     """
@@ -80,18 +80,18 @@ def paint(masks: Sequence[Rle], order: Sequence[int], colours: Sequence[int], si
 
 
 def largest_first(areas: Counts) -> list[int]:
-    """Return the indices of masks in the order of their areas, the largest first; equal ones keep their order."""
+    """Return the indices of masks by descending area; masks of equal area keep their order."""
     return [int(index) for index in np.argsort(-areas, kind="stable")]
 
 
 def partition(masks: Sequence[Rle], overlaps: Overlaps) -> Counts:
-    """Make one label map (H, W) of masks: smaller masks lie over larger ones, and 0 is what no mask covers."""
+    """Merge masks into a label map (H, W): smaller masks cover larger masks, 0 = no mask."""
     order = largest_first(overlaps.areas)
     return paint(masks, order, [index + 1 for index in range(len(masks))], overlaps.labels.shape)
 
 
 def contingency(first: NDArray[Any], second: NDArray[Any]) -> Counts:
-    """Count the pixels of each pair of labels of two maps of equal size; rows and columns are ascending labels."""
+    """Return the contingency table of two label maps of equal size; rows and columns are ascending labels."""
     (rows, a), (columns, b) = (np.unique(labels, return_inverse=True) for labels in (first, second))
     joint = a.ravel() * len(columns) + b.ravel()
     return np.bincount(joint, minlength=len(rows) * len(columns)).reshape(len(rows), len(columns))
@@ -99,7 +99,7 @@ def contingency(first: NDArray[Any], second: NDArray[Any]) -> Counts:
 
 def adjusted_rand_index(table: Counts) -> float:
     """Return the adjusted Rand index (Hubert and Arabie, 1985) of two partitions from their contingency table."""
-    # Numbers of ordered pairs of pixels, exact: together in both, in the first alone, in the second alone, in neither.
+    # Exact numbers of ordered pixel pairs: together in both, only in the first, only in the second, in neither.
     total = int(table.sum())
     squares = sum(int(value) ** 2 for value in table.ravel())
     by_rows, by_columns = (sum(int(value) ** 2 for value in table.sum(axis=axis)) for axis in (1, 0))
@@ -108,7 +108,7 @@ def adjusted_rand_index(table: Counts) -> float:
 
 
 def binary_rand_index(common: int, area: int, size: int, pixels: int) -> float:
-    """Return the adjusted Rand index of two masks, each a partition into two.
+    """Return the adjusted Rand index of two masks, each seen as a partition into two regions.
 
     Args:
         common: Pixels in both masks.
@@ -128,13 +128,13 @@ def _adjusted(both: int, first: int, second: int, neither: int) -> float:
 
 
 def assigned_ious(table: Counts) -> NDArray[np.float64]:
-    """Give each column's region at most one row's region and the reverse, so that the sum of their IoUs is largest.
+    """Match rows and columns one to one so that the sum of IoUs is largest.
 
     Args:
         table: Contingency table of two partitions.
 
     Returns:
-        IoU of each column's region with its partner, 0 without one.
+        IoU of each column's region with its match, 0 without a match.
     """
     ious = table / (table.sum(axis=1, keepdims=True) + table.sum(axis=0) - table)
     rows, columns = linear_sum_assignment(ious, maximize=True)
@@ -144,14 +144,14 @@ def assigned_ious(table: Counts) -> NDArray[np.float64]:
 
 
 def merged_ious(masks: Sequence[Rle], overlaps: Overlaps) -> NDArray[np.float64]:
-    """Merge the masks that fall to each region, the one that a mask shares most pixels with; return the IoUs.
+    """Assign each mask to the region with which it shares most pixels, and merge the masks of each region.
 
     Args:
         masks: COCO RLE of the map's size.
-        overlaps: Their pixel counts.
+        overlaps: Pixel counts of the masks.
 
     Returns:
-        IoU of each region with the union of its masks, (V,), 0 without one.
+        (V,), IoU of each region with the union of its masks, 0 without masks.
     """
     owners = overlaps.common.argmax(axis=1) if len(masks) else ()
     result = np.zeros(len(overlaps.values))

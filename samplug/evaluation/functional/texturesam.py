@@ -1,4 +1,4 @@
-"""Scores of TextureSAM's four evaluation scripts, with all of their rules (commit 7e387d5 of its repository)."""
+"""Scores of TextureSAM's four evaluation scripts, including their quirks (commit 7e387d5 of its repository)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -12,15 +12,15 @@ RowEmpty = Literal["zero", "drop"]
 
 
 def row_iou(predicted: Counts, labels: Counts, row_empty: RowEmpty) -> float:
-    """Return what torchmetrics' ``mean_iou`` gives for one (1, H, W) label map in its default input format.
+    """Return the result of torchmetrics' ``mean_iou`` for a (1, H, W) label map in its default input format.
 
-    That format takes the rows of the image for classes, and their intersection is the bit-wise AND of the labels.
+    This format treats image rows as classes; the intersection is the bit-wise AND of the labels.
 
     Args:
         predicted: (H, W) labels, not negative.
         labels: (H, W) labels, not negative.
-        row_empty: Rows without any label but 0 count ``'zero'`` (torchmetrics 1.6.1) or are left out, ``'drop'``
-            (1.9.0).
+        row_empty: Score of rows that only contain label 0: ``'zero'`` counts them as 0 (torchmetrics 1.6.1),
+            ``'drop'`` leaves them out (1.9.0).
     """
     common = (predicted & labels).sum(axis=1).astype(np.float32)
     union = (predicted.sum(axis=1) + labels.sum(axis=1)).astype(np.float32) - common
@@ -34,14 +34,14 @@ def row_iou(predicted: Counts, labels: Counts, row_empty: RowEmpty) -> float:
 def aggregated(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEmpty, both_ways: bool) -> float:
     """Return the row of ``eval_agg_masks.py`` (RWTD, STMD).
 
-    Each mask gets the label that it shares most pixels with, the smaller label among equals. Masks of label 0 paint
-    nothing.
+    Each mask gets the label with which it shares most pixels; ties go to the smaller label. Masks of label 0 are left
+    out.
 
     Args:
         masks: COCO RLE of the map's size.
         labels: (H, W) uint8.
         row_empty: See :func:`row_iou`.
-        both_ways: Take the mean of the score and that with inverted labels, as the script does for RWTD.
+        both_ways: Average the scores with the labels and with inverted labels, as the script does for RWTD.
     """
     scores = []
     for truth in (labels, 255 - labels) if both_ways else (labels,):
@@ -56,8 +56,8 @@ def aggregated(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEm
 def aggregated_instances(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEmpty) -> float | None:
     """Return the row of ``eval_agg_masks_ADE20K.py``; None for a label map of one value, which the script skips.
 
-    Masks become one label map first, smaller ones over larger ones; each region of it gets the instance that it shares
-    most pixels with.
+    Masks are first merged into a label map, smaller masks over larger masks; each of its regions gets the instance with
+    which it shares most pixels.
 
     Args:
         masks: COCO RLE of the map's size.
@@ -78,9 +78,9 @@ def aggregated_instances(masks: Sequence[Rle], labels: NDArray[np.uint8], row_em
 
 
 def touching_pairs(masks: Sequence[Rle], labels: NDArray[np.uint8]) -> list[tuple[list[float], list[float]]]:
-    """Return IoUs and adjusted Rand indices of the masks that touch each region, label 0 included.
+    """Return IoUs and adjusted Rand indices of the masks that touch each region, including label 0.
 
-    They are the rows of ``eval_no_agg_masks.py``, and all together those of ``eval_no_agg_masks_ADE20K.py``.
+    They are the rows of ``eval_no_agg_masks.py`` and, joined, the rows of ``eval_no_agg_masks_ADE20K.py``.
 
     Args:
         masks: COCO RLE of the map's size.

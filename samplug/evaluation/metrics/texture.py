@@ -1,4 +1,4 @@
-"""Metric of masks of everything in an image."""
+"""Metric of automatic masks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,13 +12,13 @@ from samplug.utils.errors import DataError
 
 @METRICS.register_module()
 class TextureMetric(PerImageMetric):
-    """``mIoU`` ``ARI`` ``mIoU_agg`` of masks of everything in an image against its regions, see :class:`Texture`.
+    """``mIoU``, ``ARI`` and ``mIoU_agg`` of automatic masks against the regions of an image, see :class:`Texture`.
 
-    Samples hold ``pred_instances.masks``, COCO RLE of the image's size, as :class:`samplug.models.PromptableSAM` with a
-    ``mask_generator`` predicts them, and ``gt_sem_seg`` (1, H, W), each value of which is a region.
+    Samples need ``pred_instances.masks``, COCO RLE of the image's size, as :class:`samplug.models.PromptableSAM` with a
+    ``mask_generator`` predicts them, and ``gt_sem_seg`` (1, H, W), in which each value is a region.
 
     Args:
-        dataset: See :class:`Texture`, likewise ``mode`` and ``row_empty``.
+        dataset: See :class:`Texture`; also for ``mode`` and ``row_empty``.
         **kwargs: See :class:`PerImageMetric`.
     """
 
@@ -37,8 +37,8 @@ class TextureMetric(PerImageMetric):
             masks = sample.get("pred_instances", {}).get("masks")
             if not isinstance(masks, list) or "pred_clicks" in sample:
                 raise DataError(
-                    f"TextureMetric: {name}: the model did not predict masks of everything: set mask_generator of "
-                    "PromptableSAM, as in model.mask_generator=sam2"
+                    f"TextureMetric: {name}: the model did not predict automatic masks: set mask_generator of "
+                    "PromptableSAM, such as model.mask_generator=sam2"
                 )
             if "gt_sem_seg" not in sample:
                 raise DataError(f"TextureMetric: {name}: there is no ground truth: use TextureSegDataset")

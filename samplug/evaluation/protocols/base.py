@@ -21,7 +21,7 @@ Files = tuple[Path, ...]
 """The files of one sample."""
 
 BASELINE_PREFIX = "baseline:"
-"""A source of this prefix is a baseline, not a folder."""
+"""Prefix of sources that are baselines, not folders."""
 
 PROTOCOLS: "dict[str, type[Protocol[Any, Any]]]" = {}
 """Name -> protocol, filled by :func:`register_protocol`."""

@@ -58,14 +58,14 @@ class PromptedMaskDecoder(SamplugModule):
     As a ``decode_head`` it takes no prompts: the dense input is the learned no-mask vector, and the first mask is the
     output. :meth:`embed_prompts` and :meth:`decode` together are the prompted decoder.
 
-    Nothing of a call is stored on the module, so that one decoder serves several threads.
+    Calls store nothing on the module, so several threads may use one decoder.
 
     Subclasses register transformers' modules with official names: a prompt encoder under ``prompts_name``, with a
     :class:`PositionEncoding` as its ``pe_layer``, and a mask decoder under ``decoder_name``, with a
     :class:`TwoWayTransformer`.
 
     Args:
-        num_classes: 1; the masks are of one object.
+        num_classes: Must be 1, since a mask shows one object.
         threshold: Probability above which a pixel is foreground.
         init_cfg: Passed to MMEngine's ``BaseModule``.
 
@@ -73,11 +73,11 @@ class PromptedMaskDecoder(SamplugModule):
         ConfigError: ``num_classes`` is not 1, or ``threshold`` is not in [0, 1].
 
     Attributes:
-        has_object_score: The decoder predicts whether there is an object.
-        pads_boxes: A padding point follows the corners of a box, as in SAM 2.
+        has_object_score: True if the decoder predicts whether there is an object.
+        pads_boxes: True if a padding point follows the corners of a box, as in SAM 2.
         dynamic_multimask: Default of ``dynamic`` in the published predictor.
-        low_res_limit: The published predictor limits the logits that it hands back for the next call to plus and minus
-            this; None: it does not.
+        low_res_limit: Absolute limit of the logits that the published predictor returns for the next call; None for no
+            limit.
     """
 
     checkpoint_part = "decode_head"
@@ -158,29 +158,29 @@ class PromptedMaskDecoder(SamplugModule):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Embed prompts of P objects in each of N images; each kind may be absent, and points need labels.
+        """Embed prompts of P objects in each of N images; any kind may be absent, and points need labels.
 
         Args:
             img_size: Side S of the network's input in pixels.
             grid: Side g of the encoder's coarsest map.
-            points: (N, P, K, 2), (x, y) in pixels of the input; numbers of any type, as labels and boxes.
+            points: (N, P, K, 2), (x, y) in pixels of the input; points, labels and boxes may have any numeric dtype.
             labels: (N, P, K): 1 = on the object, 0 = not on it, 2 and 3 = first and second corner of a box, -1 = no
                 point (padding).
             boxes: (N, P, 4), (x0, y0, x1, y1) in pixels of the input.
-            masks: (N, 1, 4g, 4g) logits, one mask for each image; give each of several objects its own copy of the
-                features.
+            masks: (N, 1, 4g, 4g) logits, one mask for each image; for several objects, repeat the features for each
+                object.
 
         Returns:
-            Sparse embeddings (N, P, tokens, 256), None without points and boxes; dense ones (N, 256, g, g), None
+            Sparse embeddings (N, P, tokens, 256), None without points and boxes; dense embeddings (N, 256, g, g), None
             without masks.
 
         Raises:
-            ValueError: The masks have another size, or are no logits.
+            ValueError: ``masks`` has another size, or is not of a floating point dtype.
         """
         if masks is not None and masks.shape[-3:] != (1, 4 * grid, 4 * grid):
             raise ValueError(f"prompts: masks are (N, 1, {4 * grid}, {4 * grid}), these are {tuple(masks.shape)}")
         if masks is not None and not masks.is_floating_point():
-            raise ValueError(f"prompts: masks are logits, these are {masks.dtype}: give the output of an earlier call")
+            raise ValueError(f"prompts: masks must be logits, found {masks.dtype}: give the output of an earlier call")
         embedded = []
         if points is not None and labels is not None:
             embedded.append(self._embed_padded(img_size, points, labels, pad=boxes is None))
@@ -192,7 +192,7 @@ class PromptedMaskDecoder(SamplugModule):
         return sparse, None if masks is None else self.prompt_layers.mask_downscaling(masks)
 
     def _embed_padded(self, img_size: int, points: Tensor, labels: Tensor, pad: bool) -> Tensor:
-        # Padding is no bool and no uint8, and half precision would move points by pixels.
+        # Bool and uint8 cannot hold the label of padding, and half precision would shift points by pixels.
         points, labels = points.float(), labels.to(torch.int32)
         if pad:  # SAM was trained with a padding point wherever there is no box
             points, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=-1)
@@ -260,16 +260,16 @@ class PromptedMaskDecoder(SamplugModule):
         dynamic: bool = False,
         memory: ImageMemory | None = None,
     ) -> tuple[Masks, Tensor]:
-        """Predict masks of many objects of one image, but only of objects with a mask of a high predicted IoU.
+        """Predict masks for many objects of one image, but only for objects that have a mask with a high predicted IoU.
 
-        The masks equal those of :meth:`decode`. Objects whose masks all fall short are not upscaled, which is most of
-        a decoder's work, unless ``dynamic`` needs the masks to choose one.
+        The masks equal those of :meth:`decode`. Other objects are not upscaled, which saves most of the decoder's
+        work, unless ``dynamic`` needs the masks for its choice.
 
         Args:
             features: Result of :meth:`image_features` for one image.
             sparse: (1, P, tokens, 256).
-            min_iou: Predicted IoU that one mask of an object must exceed.
-            multimask: See :meth:`decode`, likewise ``dynamic`` and ``memory``.
+            min_iou: Predicted IoU that at least one mask of an object must exceed.
+            multimask: See :meth:`decode`; also for ``dynamic`` and ``memory``.
 
         Returns:
             Masks of K objects, (1, K, M, 4g, 4g), and their indices among the P objects, (K,) int64.
@@ -282,12 +282,12 @@ class PromptedMaskDecoder(SamplugModule):
         return Masks(*_chosen(logits, iou, multimask, dynamic), score), kept
 
     def _read(self, tokens: Tensor, image: Tensor, finer: Sequence[Tensor]) -> Masks:
-        """Read all masks from the transformer's output.
+        """Compute all masks from the transformer's output.
 
         Args:
             tokens: (N, P, T, 256), see :meth:`encode_tokens`.
-            image: (N * P, 256, g, g).
-            finer: SAM 2's maps of N * P objects, or of one image.
+            image: (N * P, 256, g, g), image tokens.
+            finer: SAM 2's finer maps, of N * P objects or of one image.
         """
         layers = self.mask_layers
         upscaled = self._upscale(image, *finer).unflatten(0, tokens.shape[:2])
@@ -345,7 +345,7 @@ class PromptedMaskDecoder(SamplugModule):
 
 
 def _chosen(logits: Tensor, iou: Tensor, multimask: bool, dynamic: bool) -> tuple[Tensor, Tensor]:
-    """Return the three masks for ambiguous prompts, or one, of all masks (N, P, M, h, w) and predicted IoUs."""
+    """Select three masks for ambiguous prompts, or one mask, from all masks (N, P, M, h, w) and predicted IoUs."""
     if multimask:
         return logits[:, :, 1:], iou[:, :, 1:]
     return _stable_or_best(logits, iou) if dynamic else (logits[:, :, :1], iou[:, :, :1])

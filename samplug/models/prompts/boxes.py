@@ -42,7 +42,7 @@ def perturb_boxes(
         stays inverted.
     """
     height, width = size
-    boxes = boxes.float()  # half of a limit is no whole number
+    boxes = boxes.float()  # half of a limit may not be an integer
     extent = boxes[:, 2:] - boxes[:, :2]
     most = torch.full_like(extent, limit) if fraction is None else (extent * fraction).clamp(max=limit)
     moved = boxes + (2 * uniform(random, boxes.shape, boxes.device) - 1) * most.repeat(1, 2)

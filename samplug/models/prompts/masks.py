@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def mask_prompt(masks: Tensor, size: tuple[int, int], logit: float = 10.0) -> Tensor:
-    """Make mask prompts of ground truth, ``logit`` on the object and its negative off it (SAM 2).
+    """Convert ground truth to mask prompts: ``logit`` on the object, ``-logit`` elsewhere (SAM 2).
 
     Args:
         masks: (B, 1, H, W) bool.
-        size: (h, w) of mask prompts, a quarter of the network's input.
-        logit: Absolute value of the prompt's logits; larger means more confident.
+        size: (h, w) of mask prompts, a quarter of the network's input size.
+        logit: Absolute value of the prompt's logits; larger values mean higher confidence.
 
     Returns:
-        (B, 1, h, w) float32; values at borders lie between ``-logit`` and ``logit``.
+        (B, 1, h, w) float32 in ``-logit`` to ``logit``, with intermediate values at borders.
     """
     logits = (2 * masks.float() - 1) * logit
     return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)
