@@ -2,7 +2,8 @@
 
 Every image and annotation of the training, validation and test sets is read, and each set is described as a training
 describes it. Missing, broken and suspicious files are listed; number and sizes are compared with those of the published
-datasets. The exit code is 1 if anything is not as it should be.
+datasets. The exit code is 1 if anything is not as it should be; files that the config leaves out (on_error='skip') are
+listed, and are no error.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def execute(args: argparse.Namespace) -> None:
             result = kind.check_files(dataset)
         wrong += bool(result.problems)
         print(f"{'  !!' if result.problems else '  ok'}  {phase:5s} {result.title}")
-        for line in [*_news(result.problems, reported), *result.remarks]:
+        for line in [*_news([*result.problems, *result.left_out], reported), *result.remarks]:
             print(f"            {line}")
         for warning in _warnings(cfg, phase, dataset, result.used):
             print(f"            {warning}")

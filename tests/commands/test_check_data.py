@@ -261,3 +261,17 @@ def test_a_wrong_key_is_named(tmp_path, command):
     code, _, error = command(FOLDER, f"data_root={sound_set(tmp_path / 'mine')}", "test_dataloader.dataset.chek=all")
     assert code == 1
     assert "config: test_dataloader.dataset: BinarySegDataset has no 'chek'; did you mean check" in error
+
+
+def test_files_that_the_config_leaves_out_are_no_error(tmp_path, command):
+    root = sound_set(tmp_path / "mine")
+    (root / "images/p3.jpg").write_bytes(b"")
+    (root / "masks/p5.png").unlink()
+    code, lines, error = command(FOLDER, f"data_root={root}", "on_error=skip")
+    assert (code, error) == (0, "")
+    assert marks(lines)[0].endswith("; 2 problems, left out (on_error='skip')")
+    assert sum("p5.jpg: has no mask of the same name" in line for line in lines) == 1
+    assert any("p3.jpg is empty" in line for line in lines)
+    code, lines, error = command(FOLDER, f"data_root={tmp_path / 'nowhere'}", "on_error=skip")
+    assert code == 1
+    assert marks(lines) == ["!!  train nowhere", "!!  test  nowhere"]
