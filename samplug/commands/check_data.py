@@ -43,7 +43,7 @@ def execute(args: argparse.Namespace) -> None:
             "BinarySegDataset)"
         )
     wrong = 0
-    reported: set[str] = set()  # files without a partner are found by each part of their folder
+    reported: set[str] = set()  # files without a partner or of other formats are found by each part of their folder
     for (phase, dataset, kind), has_check in zip(sets, checked, strict=True):
         if not has_check:
             print(f"  --  {phase:5s} {getattr(kind, '__name__', kind)}: not checked (the class has no check_files)")
@@ -52,8 +52,10 @@ def execute(args: argparse.Namespace) -> None:
             result = kind.check_files(dataset)
         wrong += bool(result.problems)
         print(f"{'  !!' if result.problems else '  ok'}  {phase:5s} {result.title}")
-        for line in [*_news([*result.problems, *result.left_out], reported), *result.remarks]:
+        news = list(_news([*result.problems, *result.left_out], reported))
+        for line in [*news, *(remark for remark in result.remarks if remark not in reported)]:
             print(f"            {line}")
+        reported.update(result.remarks)
         for warning in _warnings(cfg, phase, dataset, result.used):
             print(f"            {warning}")
     if wrong:

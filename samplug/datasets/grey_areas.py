@@ -31,7 +31,8 @@ def grey_areas(raw: NDArray[Any]) -> list[int]:
     scale = int(np.iinfo(raw.dtype).max) // 255
     darkest, brightest = (limit * scale for limit in _MIDDLE)
     # Soft edges are thinner than an area: most masks need no more than this.
-    if values[-1] <= brightest or not cv2.erode(cv2.inRange(raw, darkest, brightest), _AREA).any():
+    middle = ((raw >= darkest) & (raw <= brightest)).view(np.uint8)
+    if values[-1] <= brightest or not cv2.erode(middle, _AREA).any():
         return []
     lowest, highest = cv2.erode(raw, _AREA), cv2.dilate(raw, _AREA)
     even = (highest - lowest <= _EVEN * scale) & (lowest >= darkest) & (highest <= brightest)

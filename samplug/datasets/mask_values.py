@@ -168,8 +168,8 @@ def _mixture(dark: _Look, white: _Look) -> DataError:
     """Make the error for a mask of small values among masks of black and white."""
     what = "a 0/1 mask" if dark.kind == "0/1" else f"a mask of {_shorten(dark.values.tolist())} alone"
     return DataError(
-        f"data: {dark.path} is {what} and {white.path} is not: one dataset must be of one kind; mend those that differ, "
-        "or set mask_values (with on_error='skip', '0/255' leaves out the others)"
+        f"data: {dark.path} is {what} and {white.path} is not: one dataset must be of one kind; mend those that "
+        "differ, or set mask_values (with on_error='skip', '0/255' leaves out the others)"
     )
 
 

@@ -144,6 +144,14 @@ def test_long_lists_are_cut_and_not_repeated(tmp_path, command):
     assert lines[13].strip() == "and 12 named above"
 
 
+def test_pictures_that_are_not_read_are_named_once(tmp_path, command):
+    root = sound_set(tmp_path / "mine")
+    (root / "images" / "extra.HEIC").write_bytes(b"x")
+    code, lines, _ = command(FOLDER, f"data_root={root}")
+    assert code == 0
+    assert sum("left out (extra.HEIC)" in line for line in lines) == 1
+
+
 def test_nothing_that_loads(tmp_path, command):
     root = sound_set(tmp_path / "mine")
     for name in NAMES:

@@ -150,5 +150,5 @@ def test_many_problems_of_a_folder_are_lines(tmp_path):
 
 def test_a_hidden_folder_is_no_reason_to_look_into_subfolders(tmp_path):
     touch(tmp_path / ".ipynb_checkpoints" / "a.png")
-    with pytest.raises(DataError, match="holds no images: name another folder$"):
+    with pytest.raises(DataError, match=r"holds no images: name another folder$"):
         list_samples(tmp_path, None, recursive=False)
