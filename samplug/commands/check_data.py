@@ -79,7 +79,7 @@ def _warnings(cfg: Any, phase: str, dataset: Mapping[str, Any], number: int) -> 
     from samplug.evaluation.choices import few_images
 
     alone = phase == "val" and list(datasets_of(cfg.val_dataloader.dataset)) == [dataset]
-    if alone and (warning := few_images(cfg, number)):
+    if alone and number and (warning := few_images(cfg, number)):
         yield warning.removeprefix("data: ")
 
 

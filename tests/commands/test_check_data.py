@@ -161,6 +161,8 @@ def test_nothing_that_loads(tmp_path, command):
     assert marks(lines) == ["!!  train mine", "!!  test  mine"]
     assert any("p0.jpg is empty" in line for line in lines)
 
+    code, lines, _ = command("projects/template/my_task.py", f"data_root={tmp_path / 'nowhere'}")
+    assert not any("validation images" in line for line in lines)  # there are none at all
     code, lines, _ = command(FOLDER, f"data_root={tmp_path / 'nowhere'}")
     assert code == 1
     assert f"{tmp_path / 'nowhere' / 'images'} does not exist; {tmp_path} contains mine: correct its path" in lines[1]
