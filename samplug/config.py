@@ -146,6 +146,8 @@ class _Rewriter:
     Attributes:
         dicts: Names of variables that are set to dicts; configs merge these, their assignments are not replaced.
         read: Names of variables that other statements read.
+        reads: Config -> names that it reads.
+        late: Config -> variables whose values its bases do not get, by name, see :meth:`_check_late`.
     """
 
     def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
@@ -154,6 +156,8 @@ class _Rewriter:
         self.copies = 0
         self.dicts: set[str] = set()
         self.read: set[str] = set()
+        self.reads: dict[Path, set[str]] = {}
+        self.late: dict[Path, dict[str, _Variable]] = {}
 
     def rewrite(
         self,
@@ -189,15 +193,22 @@ class _Rewriter:
             raise ConfigError(f"config: {path} line {error.lineno}: {error.msg}") from error
         variables = [variable for statement in tree.body for variable in _variables(statement)]
         self.dicts |= {variable.name for variable in variables if variable.is_dict}
-        self.read |= _names_read(tree)
+        self.reads[path] = _names_read(tree)
+        self.read |= self.reads[path]
         values = {**derived, **self.options}
+        self._check_late({variable.name for variable in variables}, chain)
+        own, own_hidden = _plain_values(variables, source, path)
+        self.late[path] = {
+            variable.name: variable
+            for variable in variables
+            if (variable.is_dict or variable.name not in own) and variable.name not in RUNNER_KEYS | {"_base_"}
+        }
         lines = io.StringIO(source).readlines()  # str.splitlines takes more characters for line ends than ast
         for variable in reversed(variables):
             name = variable.name
             if name == "_base_":
                 if variable.value is None or not variable.in_place or not isinstance(variable.statement, ast.Assign):
                     raise ConfigError(f"config: {path} line {variable.statement.lineno}: write it as _base_ = ...")
-                own, own_hidden = _plain_values(variables, source, path)
                 hidden_here = {name: place for name, place in {**own_hidden, **hidden}.items() if name not in values}
                 bases = self._bases(variable.value, path, {**own, **derived}, hidden_here, chain)
                 _replace(lines, variable.value, repr(bases))
@@ -211,6 +222,32 @@ class _Rewriter:
                     f"{variable.statement.lineno}, a _base_, would not see: give it a line of its own"
                 )
         return "".join(lines)
+
+    def _check_late(self, declared: set[str], chain: tuple[Path, ...]) -> None:
+        """Find variables of derived configs that would change nothing: dicts, and values that are computed.
+
+        A base has built its parts from its own value by then. They are fine if a derived config reads them itself.
+
+        Args:
+            declared: Variables of a config.
+            chain: The configs derived from it, and the config itself.
+        """
+        base = chain[-1]
+        for number, path in enumerate(chain[:-1]):
+            by_itself = set().union(*(self.reads[derived] for derived in chain[: number + 1]))
+            by_bases = set().union(*(self.reads[file] for file in chain[number + 1 :]))
+            for name in sorted((declared & by_bases & self.late[path].keys()) - by_itself):
+                variable = self.late[path][name]
+                if variable.nested:
+                    continue  # has an error of its own
+                what, remedy = "a computed value", "write a plain value"
+                if variable.is_dict:
+                    what, remedy = "a dict", f"set what {name} is made of as variables, such as mask_values = ..."
+                raise ConfigError(
+                    f"config: {path} line {variable.statement.lineno} sets {name} to {what}, which changes nothing: "
+                    f"{base} has used its own {name} by then; {remedy}, or set the keys where it ends, such as "
+                    "train_dataloader = dict(dataset=dict(...))"
+                )
 
     def _set(self, lines: list[str], variable: _Variable, value: Any, path: Path) -> None:
         """Give a variable a new value in the source lines of its config."""
@@ -295,10 +332,19 @@ def _outside_scopes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _names_read(tree: ast.Module) -> set[str]:
-    """Return the names of variables that a config reads, its own and its bases': ``name``, ``_base_.name``."""
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    bases = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
-    return names | {node.attr for node in bases if node.value.id == "_base_"}  # type: ignore[attr-defined]
+    """Return the names of variables that a config reads, its own and its bases': ``name``, ``_base_.name``.
+
+    ``files = dict(**_base_.files, check='all')`` reads ``files`` for nothing else.
+    """
+    found: set[str] = set()
+    for statement in tree.body:
+        nodes = list(ast.walk(statement))
+        names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        bases = (node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
+        names |= {node.attr for node in bases if node.value.id == "_base_"}  # type: ignore[attr-defined]
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        found |= names - {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
 
 
 def _plain_values(variables: list[_Variable], source: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:

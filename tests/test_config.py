@@ -174,7 +174,7 @@ def chain(tmp_path):
     )
     (tmp_path / "middle.py").write_text(
         "_base_ = ['./data.py', './schedule.py']\nsize = 32\nepochs = 10\nbatch = _base_.batch * 2\n"
-        "model = dict(size=size, epochs=_base_.epochs)\n"
+        "model = dict(size=size, epochs=_base_.epochs)\nown_loader = dict(batch=batch)\n"
     )
     return tmp_path
 
@@ -205,13 +205,36 @@ def test_the_most_derived_value_wins_and_the_command_line_over_it(chain):
 
 def test_only_plain_values_reach_bases(chain, monkeypatch):
     cfg = load(chain, "")
-    assert (cfg.batch, cfg.loader.batch) == (4, 2)  # computed from the base's: the base keeps its own
-    cfg = load(chain, "options = dict(b=3)\nsize = 5\nsize = _base_.size\n")
+    assert (cfg.batch, cfg.loader.batch, cfg.own_loader.batch) == (4, 2, 4)  # computed: the base keeps its own
+    cfg = load(chain, "options = dict(b=3)\nsize = 5\nsize = _base_.size\nhalf = size / 2\n")
     assert cfg.options == dict(a=1, b=3)
     assert cfg.pipeline == [dict(scale=(32, 32))]
     monkeypatch.setenv("EPOCHS", "7")
-    cfg = load(chain, "epochs = '{{$EPOCHS:1}}'\nlr = '{{ fileBasenameNoExtension }}'\n")
+    cfg = load(chain, "epochs = '{{$EPOCHS:1}}'\nlr = '{{ fileBasenameNoExtension }}'\nwork_dir = f'{epochs}{lr}'\n")
     assert (cfg.epochs, cfg.lr, cfg.schedule) == ("7", "leaf", dict(end=10, lr=1e-3))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lr = 1e-3 / 4", "epochs = '{{$EPOCHS:1}}'", "size = _base_.size", "batch = _base_.batch + 1",
+        "new = 3\nlr = new", "model_size = size = [x for x in (3,)]",
+    ],
+)  # fmt: skip
+def test_a_computed_value_that_reaches_nothing_is_named(chain, text):
+    with pytest.raises(ConfigError, match=r"leaf\.py line \d sets \w+ to a computed value, .*write a plain value"):
+        load(chain, text + "\n")
+
+
+@pytest.mark.parametrize("text", ["folder = dict(mask_values='0/1')", "files = dict(check='all')",
+                                  "folder = dict(_base_.folder, check='all')"])  # fmt: skip
+def test_a_dict_that_reaches_nothing_is_named(tmp_path, text):
+    config = tmp_path / "mine.py"
+    config.write_text(f"_base_ = 'samplug::_base_/datasets/folders.py'\n{text}\n")
+    with pytest.raises(ConfigError, match=r"mine\.py line 2 sets \w+ to a dict, .*as variables, such as mask_values"):
+        load_config(config)
+    config.write_text(f"{config.read_text()}mine = dict(**{text.partition(' ')[0]})\n")
+    assert load_config(config).mine  # it reads the dict itself
 
 
 def test_a_derived_value_may_be_of_another_type(chain):

@@ -14,7 +14,7 @@ img_size = 1024
 batch_size = 2
 max_epochs = 20
 lr = 8e-4
-base_batch_size = batch_size
+base_batch_size = 2  # to which lr belongs; --auto-scale-lr compares batches with it
 
 model = dict(backbone=dict(img_size=img_size), loss='bce_iou')
 default_hooks = dict(checkpoint=dict(save_best='mDice'))

@@ -2,7 +2,8 @@
 
 Every image and annotation of the training, validation and test sets is read, and each set is described as in the log
 of a training run. Missing, broken and suspicious files are listed; number and sizes of images are compared with the
-published datasets. The exit code is 1 if a set has problems.
+published datasets. The exit code is 1 if a set has problems; files that the config leaves out (on_error='skip') are
+only listed.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def execute(args: argparse.Namespace) -> None:
             "BinarySegDataset)"
         )
     wrong = 0
-    reported: set[str] = set()  # each part of a folder reports the files without a partner
+    reported: set[str] = set()  # each part of a folder reports the files without a partner or of other formats
     for (phase, dataset, kind), has_check in zip(sets, checked, strict=True):
         if not has_check:
             print(f"  --  {phase:5s} {getattr(kind, '__name__', kind)}: not checked (the class has no check_files)")
@@ -51,8 +52,10 @@ def execute(args: argparse.Namespace) -> None:
             result = kind.check_files(dataset)
         wrong += bool(result.problems)
         print(f"{'  !!' if result.problems else '  ok'}  {phase:5s} {result.title}")
-        for line in [*_news(result.problems, reported), *result.remarks]:
+        news = list(_news([*result.problems, *result.left_out], reported))
+        for line in [*news, *(remark for remark in result.remarks if remark not in reported)]:
             print(f"            {line}")
+        reported.update(result.remarks)
         for warning in _warnings(cfg, phase, dataset, result.used):
             print(f"            {warning}")
     if wrong:
@@ -76,7 +79,7 @@ def _warnings(cfg: Any, phase: str, dataset: Mapping[str, Any], number: int) -> 
     from samplug.evaluation.choices import few_images
 
     alone = phase == "val" and list(datasets_of(cfg.val_dataloader.dataset)) == [dataset]
-    if alone and (warning := few_images(cfg, number)):
+    if alone and number and (warning := few_images(cfg, number)):
         yield warning.removeprefix("data: ")
 
 

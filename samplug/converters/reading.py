@@ -1,5 +1,6 @@
 """Choose the reader of an annotation format."""
 
+import os
 from pathlib import Path
 
 from samplug.converters.annotations import Annotations
@@ -7,6 +8,7 @@ from samplug.converters.coco import read_coco
 from samplug.converters.labelme import read_labelme
 from samplug.converters.mask_files import read_instance_masks, read_label_maps
 from samplug.converters.yolo import read_yolo
+from samplug.imaging.listing import walk
 from samplug.utils.errors import ConfigError, DataError
 
 _MASKS = {"label-maps": read_label_maps, "instance-masks": read_instance_masks}
@@ -61,8 +63,10 @@ def _format_of(source: Path) -> str:
     elif (source / "labels").is_dir() or (source / "data.yaml").is_file():
         return "yolo"
     else:
-        for format, pattern in (("labelme", "*.json"), ("yolo", "*.txt")):
-            if next(source.rglob(pattern), None):
+        entries = walk(source, recursive=True) if source.is_dir() else ()
+        suffixes = {os.path.splitext(entry.name)[1] for entry in entries}
+        for format, suffix in (("labelme", ".json"), ("yolo", ".txt")):
+            if suffix in suffixes:
                 return format
     raise DataError(
         f"data: {source} is neither a COCO JSON file, nor a folder of labelme JSON files, nor a YOLO folder or "

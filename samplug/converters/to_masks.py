@@ -55,8 +55,8 @@ def execute(args: argparse.Namespace) -> None:
     if summary["ignored_pixels"]:
         values = ", ".join(f"{name}={value}" for name, value in summary["mask_values"].items())
         print(
-            f"{summary['ignored_pixels']:,} pixels are to be ignored: give mask_values=dict({values}) to each dataset "
-            "of the config"
+            f"{summary['ignored_pixels']:,} pixels are to be ignored: set mask_values=dict({values}) in the config, "
+            "or for each of its datasets"
         )
 
 

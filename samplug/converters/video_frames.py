@@ -65,7 +65,8 @@ def extract_frames(
 
 def _open(video: Path) -> cv2.VideoCapture:
     if not video.is_file():
-        raise DataError(f"frames: {video} {'is a folder' if video.is_dir() else 'does not exist'}: name a video file")
+        what = "is a folder" if video.is_dir() else "is no regular file" if video.exists() else "does not exist"
+        raise DataError(f"frames: {video} {what}: name a video file")
     if not is_text_name(str(video)):
         raise DataError(f"frames: {video} has a name that is not UTF-8, which OpenCV cannot open: rename it")
     capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)

@@ -20,12 +20,14 @@ class FileCheck:
     Attributes:
         title: Name and summary, as in the log of a training run.
         problems: Reasons why files cannot be used, and differences from the published dataset.
+        left_out: Files that are left out because the config says ``on_error='skip'``, with the reasons.
         remarks: Suspicious files to look at.
         used: Number of usable samples.
     """
 
     title: str
     problems: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     used: int = 0
 
@@ -33,8 +35,10 @@ class FileCheck:
 def check_files(settings: Mapping[str, Any]) -> FileCheck:
     """Build a :class:`~samplug.datasets.base.CheckedDataset` from its config without pipeline, and read every file.
 
-    Only files of the selected part are read; files without a partner are reported for the whole folder.
+    Only files of the selected part are read; files without a partner are reported for the whole folder. Files that
+    cannot be used are problems, unless the config leaves them out (``on_error='skip'``).
     """
+    skips = settings.get("on_error") == "skip"
     settings = {key: value for key, value in settings.items() if key != "pipeline"}
     settings |= dict(check="all", on_error="skip", lazy_init=True)
     dataset: CheckedDataset = DATASETS.build(settings)
@@ -48,7 +52,10 @@ def check_files(settings: Mapping[str, Any]) -> FileCheck:
     result.title += f": {dataset.summary()}"
     result.used = dataset.used
     result.problems = _differences(dataset)
-    result.problems += [f"{name}: {problem}" for name, problem in dataset.skipped.items()]
+    unusable = [f"{name}: {problem}" for name, problem in dataset.skipped.items()]
+    if skips and unusable:
+        result.title += f"; {len(unusable)} problems, left out (on_error='skip')"
+    (result.left_out if skips else result.problems).extend(unusable)
     result.remarks = [note.removeprefix("data: ") for note in notes] + dataset.remarks()
     return result
 

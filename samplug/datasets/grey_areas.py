@@ -24,17 +24,22 @@ def grey_areas(raw: NDArray[Any]) -> list[int]:
     Args:
         raw: (H, W) uint8 or uint16.
     """
-    values = np.flatnonzero(np.bincount(raw.ravel()))
-    between = [int(value) for value in values if 0 < value < values[-1]]
-    if not between:
-        return []
+    values = values_of(raw).tolist()
+    between = [value for value in values if 0 < value < values[-1]]
     if len(values) <= _FEW:
-        return [value for value in between if _holds((raw == value).astype(np.uint8), _LINE)]
+        return [value for value in between if cv2.erode((raw == value).view(np.uint8), _LINE, borderValue=0).any()]
     scale = int(np.iinfo(raw.dtype).max) // 255
+    darkest, brightest = (limit * scale for limit in _MIDDLE)
+    # Soft edges are thinner than an area: most masks need no more than this.
+    middle = ((raw >= darkest) & (raw <= brightest)).view(np.uint8)
+    if values[-1] <= brightest or not cv2.erode(middle, _AREA).any():
+        return []
     lowest, highest = cv2.erode(raw, _AREA), cv2.dilate(raw, _AREA)
-    even = (highest - lowest <= _EVEN * scale) & (lowest >= _MIDDLE[0] * scale) & (highest <= _MIDDLE[1] * scale)
-    return [int(np.median(raw[even]))] if even.any() and values[-1] > _MIDDLE[1] * scale else []
+    even = (highest - lowest <= _EVEN * scale) & (lowest >= darkest) & (highest <= brightest)
+    return [int(np.median(raw[even]))] if even.any() else []
 
 
-def _holds(inside: NDArray[np.uint8], area: NDArray[np.uint8]) -> bool:
-    return bool(cv2.erode(inside, area, borderValue=0).any())
+def values_of(raw: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the values that occur in a mask (H, W) of uint8 or uint16: (N,), ascending."""
+    number = int(np.iinfo(raw.dtype).max) + 1
+    return np.flatnonzero(cv2.calcHist([raw], [0], None, [number], [0, number]))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samplug.datasets.grey_areas import grey_areas
+from samplug.datasets.grey_areas import grey_areas, values_of
 from samplug.imaging.files import read_mask
 from samplug.utils.errors import ConfigError, DataError
 
@@ -90,6 +90,28 @@ class MaskValues:
         return _NAMED[self.spec](raw, path) if isinstance(self.spec, str) else _by_lists(raw, path, **self.spec)
 
 
+@dataclass(frozen=True)
+class _Look:
+    """Facts about one mask: its values, ascending, and its greys that fill areas, see :func:`grey_areas`."""
+
+    path: Path
+    values: NDArray[np.int64]
+    white: int
+    areas: list[int]
+
+    @property
+    def kind(self) -> str:
+        highest = self.values[-1]
+        if highest <= 1:
+            return "0/1" if highest else "blank"
+        return "0/255" if highest * 255 >= _WHITE * self.white else "labels"
+
+    @property
+    def greys(self) -> set[int]:
+        """Values between black and white."""
+        return set(self.values.tolist()) - {0, self.white} if self.values[-1] > 1 else set()
+
+
 def decide_mask_values(paths: Sequence[Path]) -> str:
     """Decide whether masks are ``'0/1'`` or ``'0/255'``. Empty masks fit both, and count as ``'0/255'``.
 
@@ -99,54 +121,65 @@ def decide_mask_values(paths: Sequence[Path]) -> str:
     Raises:
         DataError: The masks are of both kinds or of neither kind (colours, more than two labels, grey areas).
     """
-    kinds: dict[str, Path] = {}
-    seen: set[int] = set()
-    greys: set[int] = set()  # values between black and white
-    areas: dict[int, Path] = {}
-    lines: dict[int, list[Path]] = defaultdict(list)  # greys other than the brightest value
-    for path in paths:
-        try:
-            raw = read_mask(path)
-        except DataError:
-            continue
-        if raw.ndim == 3:
-            raise DataError(f"data: mask {path} holds colours, mostly {_listing(raw.reshape(-1, 3))}: {_COLOUR_HINT}")
-        values = np.flatnonzero(np.bincount(raw.ravel())).tolist()
-        seen.update(values)
-        white = np.iinfo(raw.dtype).max
-        if values[-1] <= 1:
-            kinds.setdefault("0/1" if values[-1] else "blank", path)
-            continue
-        kinds.setdefault("0/255" if values[-1] * 255 >= _WHITE * white else "labels", path)
-        found = set(values) - {0, white}
-        greys |= found
-        if found:
-            kinds.setdefault("grey", path)
-        for value in found - {values[-1]}:
-            lines[value].append(path)
-        areas |= {value: path for value in grey_areas(raw) if value not in areas}
+    looks = [look for look in map(_look, paths) if look]
+    seen = set().union(*(look.values.tolist() for look in looks))
+    greys = set().union(*(look.greys for look in looks))
+    kinds = {look.kind: look for look in reversed(looks)}  # the first of each
     # Blurred or compressed edges contain greys of all levels. One mask may have only dark ones by chance, a sample of
     # masks not.
-    if greys and max(greys) <= _SMALL_LABEL:
-        kinds.setdefault("labels", kinds["grey"])
+    small = bool(greys) and max(greys) <= _SMALL_LABEL
+    if small:
+        kinds.setdefault("labels", next(look for look in looks if look.greys))
     if "labels" in kinds:
-        ignore = [255] if 255 in seen and seen - {0, 255} else []
-        raise DataError(
-            f"data: mask {kinds['labels']} is neither 0/1 nor 0/255 (values of the masks looked at: "
-            f"{_shorten(sorted(seen))}): give their meaning, as in mask_values=dict(foreground=["
-            f"{_shorten(sorted(seen - {0, *ignore}))}], background=[0], ignore={ignore}), or mask_values='0/255' if "
-            "all above 128 is foreground"
-        )
-    if len(lines) == 1:  # soft edges have many levels; an unlabelled border has one level, even if it is thin
-        areas |= {value: masks[0] for value, masks in lines.items() if len(masks) >= _ENOUGH_MASKS}
-    if areas and "0/1" not in kinds:
+        labels, white = kinds["labels"], kinds.get("0/255")
+        # White beside labels in one mask marks what nobody judged; in other masks it is another kind of mask.
+        marked = (small or len(seen) <= _SHOWN) and any(look.greys for look in looks if look.kind == "0/255")
+        raise _mixture(labels, white) if white and not marked else _labels_error(labels, seen)
+    if areas := _grey_areas(looks) if "0/1" not in kinds else {}:
         raise _grey_error(areas, seen)
-    if {"0/1", "0/255"} <= kinds.keys():
-        raise DataError(
-            f"data: {kinds['0/1']} is a 0/1 mask and {kinds['0/255']} is not: one dataset must be of one kind, or set "
-            "mask_values"
-        )
+    if "0/1" in kinds and "0/255" in kinds:
+        raise _mixture(kinds["0/1"], kinds["0/255"])
     return "0/1" if "0/1" in kinds else "0/255"
+
+
+def _look(path: Path) -> _Look | None:
+    try:
+        raw = read_mask(path)
+    except DataError:
+        return None
+    if raw.ndim == 3:
+        raise DataError(f"data: mask {path} holds colours, mostly {_listing(raw.reshape(-1, 3))}: {_COLOUR_HINT}")
+    return _Look(path, values_of(raw), int(np.iinfo(raw.dtype).max), grey_areas(raw))
+
+
+def _grey_areas(looks: Sequence[_Look]) -> dict[int, Path]:
+    """Return greys that are no soft edges, each with a mask that has it."""
+    areas = {value: look.path for look in reversed(looks) for value in look.areas}
+    lines: dict[int, list[Path]] = defaultdict(list)  # greys beside a brighter value
+    for look in looks:
+        for value in look.greys - {int(look.values[-1])}:
+            lines[value].append(look.path)
+    if len(lines) == 1:  # soft edges have many levels, a border that nobody judged has one, however thin
+        areas |= {value: masks[0] for value, masks in lines.items() if len(masks) >= _ENOUGH_MASKS}
+    return areas
+
+
+def _mixture(dark: _Look, white: _Look) -> DataError:
+    """Make the error for a mask of small values among masks of black and white."""
+    what = "a 0/1 mask" if dark.kind == "0/1" else f"a mask of {_shorten(dark.values.tolist())} alone"
+    return DataError(
+        f"data: {dark.path} is {what} and {white.path} is not: one dataset must be of one kind; mend those that "
+        "differ, or set mask_values (with on_error='skip', '0/255' leaves out the others)"
+    )
+
+
+def _labels_error(look: _Look, seen: set[int]) -> DataError:
+    ignore = [255] if 255 in seen and seen - {0, 255} else []
+    return DataError(
+        f"data: mask {look.path} is neither 0/1 nor 0/255 (values of the masks looked at: {_shorten(sorted(seen))}): "
+        f"give their meaning, as in mask_values=dict(foreground=[{_shorten(sorted(seen - {0, *ignore}))}], "
+        f"background=[0], ignore={ignore}), or mask_values='0/255' if all above 128 is foreground"
+    )
 
 
 def _grey_error(areas: Mapping[int, Path], seen: set[int]) -> DataError:

@@ -1,6 +1,7 @@
 """Check the files of a dataset before the run, and cache the results on disk.
 
-A cached entry is used as long as no file of the sample changes its size or modification time.
+A cached entry is used as long as no file of the sample changes its size or modification time. Errors are not cached:
+another right to read, or another limit, mends them without a change of the file.
 """
 
 import hashlib
@@ -16,13 +17,14 @@ from typing import Any, Protocol, TypeVar
 
 from rich.progress import track
 
+from samplug.imaging.limits import most_pixels
 from samplug.utils.cache import cache_dir
 from samplug.utils.errors import DataError
 from samplug.utils.files import write_text
 
 SAMPLED = 64
 _SHOW_PROGRESS_FROM = 500
-_VERSION = 4
+_VERSION = 5
 
 
 class FileSample(Protocol):
@@ -51,7 +53,7 @@ def examine_files(
     Args:
         items: All samples of the dataset, with unique names.
         examine: Function that reads the files of a sample; called from several threads.
-        facts_type: Dataclass that ``examine`` returns, with fields that JSON can represent.
+        facts_type: Dataclass that ``examine`` returns, with fields that JSON can represent and the field ``error``.
         settings: Settings that the facts depend on besides the files, ready for JSON.
         sample: Number of items to read, a seeded random sample; None reads all.
     """
@@ -72,7 +74,9 @@ def examine_files(
                 unknown, track(found, "checking files", total=len(unknown), disable=quiet, transient=True), strict=True
             ):
                 facts[item.name] = result
-        cache.update({item.name: (stamps[item.name], facts[item.name]) for item in unknown})
+        cache.update(
+            {item.name: (stamps[item.name], facts[item.name]) for item in unknown if not facts[item.name].error}
+        )
     return facts
 
 
@@ -81,13 +85,13 @@ class _ScanCache:
 
     def __init__(self, items: Sequence[FileSample], settings: Any) -> None:
         folders = sorted({str(path.parent.absolute()) for item in items for path in item.files})
-        identity = json.dumps([_VERSION, folders, settings], sort_keys=True)
+        identity = json.dumps([_VERSION, most_pixels(), folders, settings], sort_keys=True)
         self.path = cache_dir() / "index" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.json"
-        self.entries: dict[str, Any] = {}
         try:
-            self.entries = json.loads(self.path.read_text())
+            entries = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # missing or not readable: start anew
-            self.entries = {}
+            entries = None
+        self.entries: dict[str, Any] = entries if isinstance(entries, dict) else {}
 
     def get(self, name: str, stamp: list[int] | None) -> dict[str, Any] | None:
         entry = self.entries.get(name)

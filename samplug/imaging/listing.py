@@ -42,7 +42,7 @@ def is_passed_over(name: str) -> bool:
 def list_files(
     folder: Path, suffix: str | None = None, recursive: bool = False
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """List the image files of a folder.
+    """List the image files of a folder; without ``suffix``, pictures of other formats are named in the log.
 
     Args:
         folder: Folder to list.
@@ -62,13 +62,16 @@ def list_files(
     unread: list[str] = []
     start = len(os.path.join(folder, ""))
     for entry in walk(folder, recursive):
-        ending = os.path.splitext(entry.name)[1] if suffix is None else suffix
-        if not entry.name.endswith(ending) or entry.name == ending:
-            continue
-        if suffix is None and ending.lower() not in IMAGE_SUFFIXES:
-            if ending.lower() in _UNREAD_PICTURES:
-                unread.append(entry.path[start:])
-            continue
+        if suffix is None:
+            ending = f".{entry.name.rpartition('.')[2]}"
+            if ending.lower() not in IMAGE_SUFFIXES:
+                if ending.lower() in _UNREAD_PICTURES:
+                    unread.append(entry.path[start:])
+                continue
+        else:
+            ending = suffix
+            if not entry.name.endswith(ending) or entry.name == ending:
+                continue
         path = Path(entry.path)
         if entry.is_dir():
             problems[str(path)] = "is a folder with the name of an image: rename or remove it"
@@ -102,7 +105,8 @@ def walk(folder: Path, recursive: bool = False) -> Iterator[os.DirEntry[str]]:
     check_folder(folder)
     ways: Counter[tuple[int, int]] = Counter()
     waiting: list[tuple[os.DirEntry[str], tuple[tuple[int, int], ...]]]
-    waiting = [(entry, (_identity(folder),)) for entry in _entries(folder)]
+    top = (_identity(folder),)
+    waiting = [(entry, top) for entry in _entries(folder)]
     while waiting:
         entry, above = waiting.pop()
         yield entry
@@ -118,7 +122,8 @@ def walk(folder: Path, recursive: bool = False) -> Iterator[os.DirEntry[str]]:
                 f"data: links in {folder} lead to one folder in more than {_MOST_WAYS} ways, last {entry.path}: "
                 "remove unneeded links"
             )
-        waiting += [(inner, (*above, identity)) for inner in _entries(entry.path)]
+        inside = (*above, identity)
+        waiting += [(inner, inside) for inner in _entries(entry.path)]
 
 
 def _entries(folder: str | Path) -> Sequence[os.DirEntry[str]]:

@@ -144,6 +144,14 @@ def test_long_lists_are_cut_and_not_repeated(tmp_path, command):
     assert lines[13].strip() == "and 12 named above"
 
 
+def test_pictures_that_are_not_read_are_named_once(tmp_path, command):
+    root = sound_set(tmp_path / "mine")
+    (root / "images" / "extra.HEIC").write_bytes(b"x")
+    code, lines, _ = command(FOLDER, f"data_root={root}")
+    assert code == 0
+    assert sum("left out (extra.HEIC)" in line for line in lines) == 1
+
+
 def test_nothing_that_loads(tmp_path, command):
     root = sound_set(tmp_path / "mine")
     for name in NAMES:
@@ -153,6 +161,8 @@ def test_nothing_that_loads(tmp_path, command):
     assert marks(lines) == ["!!  train mine", "!!  test  mine"]
     assert any("p0.jpg is empty" in line for line in lines)
 
+    code, lines, _ = command("projects/template/my_task.py", f"data_root={tmp_path / 'nowhere'}")
+    assert not any("validation images" in line for line in lines)  # there are none at all
     code, lines, _ = command(FOLDER, f"data_root={tmp_path / 'nowhere'}")
     assert code == 1
     assert f"{tmp_path / 'nowhere' / 'images'} does not exist; {tmp_path} contains mine: correct its path" in lines[1]
@@ -261,3 +271,17 @@ def test_a_wrong_key_is_named(tmp_path, command):
     code, _, error = command(FOLDER, f"data_root={sound_set(tmp_path / 'mine')}", "test_dataloader.dataset.chek=all")
     assert code == 1
     assert "config: test_dataloader.dataset: BinarySegDataset has no 'chek'; did you mean check" in error
+
+
+def test_files_that_the_config_leaves_out_are_no_error(tmp_path, command):
+    root = sound_set(tmp_path / "mine")
+    (root / "images/p3.jpg").write_bytes(b"")
+    (root / "masks/p5.png").unlink()
+    code, lines, error = command(FOLDER, f"data_root={root}", "on_error=skip")
+    assert (code, error) == (0, "")
+    assert marks(lines)[0].endswith("; 2 problems, left out (on_error='skip')")
+    assert sum("p5.jpg: has no mask of the same name" in line for line in lines) == 1
+    assert any("p3.jpg is empty" in line for line in lines)
+    code, lines, error = command(FOLDER, f"data_root={tmp_path / 'nowhere'}", "on_error=skip")
+    assert code == 1
+    assert marks(lines) == ["!!  train nowhere", "!!  test  nowhere"]

@@ -209,6 +209,37 @@ def test_index_follows_the_files(folder, tmp_path_factory, monkeypatch):
     read.clear()
     build(folder, check="all", mask_values="0/255")
     assert len(read) == 10
+    for path in (tmp_path_factory.getbasetemp()).glob("cache*/index/*.json"):
+        path.write_text("[1]")
+    read.clear()
+    build(folder, check="all", mask_values="0/255")
+    assert len(read) == 10
+
+
+def test_index_keeps_no_errors(folder, tmp_path_factory, monkeypatch):
+    """What a message advises is tried, though no file changes: another limit, another right to read."""
+    from samplug.imaging import files
+
+    monkeypatch.setenv("SAMPLUG_CACHE", str(tmp_path_factory.mktemp("cache")))
+    write(folder / "images" / "a7.jpg", picture(7, (40, 60)))
+    write_mask(folder, "a7.png", np.eye(40, 60) * 255)
+    monkeypatch.setenv("SAMPLUG_MAX_PIXELS", "2000")
+    assert "SAMPLUG_MAX_PIXELS=2400" in build(folder, on_error="skip").skipped["a7"]
+    monkeypatch.setenv("SAMPLUG_MAX_PIXELS", "2400")
+    assert len(build(folder, on_error="skip")) == 10
+    monkeypatch.setenv("SAMPLUG_MAX_PIXELS", "2000")
+    assert list(build(folder, on_error="skip").skipped) == ["a7"]  # known facts belong to the limit that they met
+
+    def refuse(path, most):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setenv("SAMPLUG_MAX_PIXELS", "9000")
+        patch.setattr(files, "read_bytes", refuse)
+        with pytest.raises(DataError, match="10 problems"):
+            build(folder, mask_values="0/255")
+    monkeypatch.setenv("SAMPLUG_MAX_PIXELS", "9000")
+    assert len(build(folder, mask_values="0/255")) == 10
 
 
 def test_unwritable_cache_is_no_obstacle(folder, monkeypatch):

@@ -127,7 +127,7 @@ def test_files_that_the_system_does_not_hand_out(tmp_path, monkeypatch, number):
     [
         (255, mask() // 255, rf"{MASK} is a 0/1 mask and .*/p0\.png is not: .*set mask_values"),
         (1, mask(), rf"/p0\.png is a 0/1 mask and .*{MASK} is not: .*set mask_values"),
-        (255, (mask() // 255) * 3, rf"{MASK} is neither 0/1 nor 0/255 .*mask_values=dict\(foreground=\[3"),
+        (255, (mask() // 255) * 3, rf"{MASK} is a mask of 0, 3 alone and .*/p0\.png is not: .*'skip'"),
         (255, np.dstack([mask(), mask() * 0, mask() * 0]), rf"{MASK} holds colours, mostly .*use mask_values='red'"),
     ],
 )

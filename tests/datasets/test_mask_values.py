@@ -194,7 +194,11 @@ def test_decide(masks):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[0, 1], [0, 255]], r"0\.png is a 0/1 mask and .*1\.png is not"),
+        ([[0, 1], [0, 255]], r"0\.png is a 0/1 mask and .*1\.png is not: one dataset must be of one kind"),
+        ([[0, 255], [0, 2], [0, 255]], r"1\.png is a mask of 0, 2 alone and .*0\.png is not: one dataset"),
+        # Soft edges have small values too.
+        ([[0, 2], list(range(0, 256, 3))], r"0\.png is a mask of 0, 2 alone and .*1\.png is not: one dataset"),
+        ([[0, 50, 100], [0, 50, 255]], r"foreground=\[50, 100\], background=\[0\], ignore=\[255\]"),
         (
             [[0, 255], [0, 1, 255], [0, 2, 255]],
             r"1\.png is neither .*: 0, 1, 2, 255\).*mask_values=dict\(foreground=\[1, 2\], background=\[0\], ignore=\[255\]\)",

@@ -125,3 +125,30 @@ def test_other_endings_of_jpeg_are_read(tmp_path, suffix):
     (tmp_path / "a.jpg").rename(tmp_path / f"a.{suffix}")
     (source,) = find_sources(tmp_path)
     assert read_image(source.path).shape == (8, 8, 3)
+
+
+def test_a_folder_of_many_files_is_looked_at_once(tmp_path, monkeypatch):
+    touch(*(tmp_path / f"{index}.png" for index in range(50)), tmp_path / "sub" / "a.png")
+    looked, identity = [], listing._identity
+    monkeypatch.setattr(listing, "_identity", lambda folder: looked.append(str(folder)) or identity(folder))
+    assert len(list_files(tmp_path)[0]) == 50
+    assert looked == [str(tmp_path)]
+    looked.clear()
+    assert len(list_files(tmp_path, recursive=True)[0]) == 51
+    assert looked == [str(tmp_path), str(tmp_path / "sub")]
+
+
+def test_many_problems_of_a_folder_are_lines(tmp_path):
+    touch(*(tmp_path / f"{index}.{suffix}" for index in range(40) for suffix in ("png", "jpg")))
+    with pytest.raises(DataError, match="evaluate: 80 problems in") as found:
+        list_samples(tmp_path, None, recursive=False)
+    lines = str(found.value).splitlines()
+    assert len(lines) == 22
+    assert lines[-1].strip() == "and 60 more"
+    assert max(map(len, lines)) < 400
+
+
+def test_a_hidden_folder_is_no_reason_to_look_into_subfolders(tmp_path):
+    touch(tmp_path / ".ipynb_checkpoints" / "a.png")
+    with pytest.raises(DataError, match=r"holds no images: name another folder$"):
+        list_samples(tmp_path, None, recursive=False)

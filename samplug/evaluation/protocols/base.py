@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
-from samplug.imaging.listing import list_files
+from samplug.imaging.listing import list_files, walk
 from samplug.utils.errors import ConfigError, DataError
+from samplug.utils.text import indented
 
 Pred = TypeVar("Pred")
 Truth = TypeVar("Truth")
@@ -226,10 +227,13 @@ def list_samples(folder: Path, suffix: str | None, recursive: bool) -> dict[str,
     """
     files, problems = list_files(folder, suffix, recursive)
     if problems:
-        raise DataError("evaluate: " + "; ".join(f"{path} {problem}" for path, problem in problems.items()))
+        raise DataError(
+            f"evaluate: {len(problems)} problems in {folder}:\n"
+            + indented(f"{path} {problem}" for path, problem in problems.items())
+        )
     if not files:
         wanted, ways = (f" that end in {suffix}", "another suffix or folder") if suffix else ("", "another folder")
-        if not recursive and any(path.is_dir() for path in folder.iterdir()):
+        if not recursive and any(entry.is_dir() for entry in walk(folder)):
             ways += ", or pass --recursive to look into its subfolders"
         raise DataError(f"evaluate: {folder} holds no images{wanted}: name {ways}")
     return {name: (path,) for name, path in files.items()}
