@@ -50,10 +50,12 @@ def test_variables_reach_what_is_built_from_them(config):
 
 
 def test_dotted_and_runner_keys_are_merged(config):
-    cfg = load_config(config, {"model.size": 16, "train_cfg": None, "load_from": "w.pth", "pipeline.0.type": "Crop"})
+    cfg = load_config(config, {"model.size": 16, "train_cfg": None, "load_from": "w.pth", "pipeline.0.type": "Crop",
+                               "overwrite_work_dir": True})  # fmt: skip
     assert cfg.model.size == 16
     assert cfg.train_cfg is None
     assert cfg.load_from == "w.pth"
+    assert cfg.overwrite_work_dir
     assert cfg.pipeline[0].type == "Crop"
 
 

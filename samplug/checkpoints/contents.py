@@ -69,7 +69,8 @@ def _find(checkpoint: Mapping[Any, Any], origin: str) -> tuple[str, Mapping[Any,
             what = f"several sets of weights ({listed(sets, 5)})" if sets else f"no weights ({_kinds(found)})"
             raise WeightsError(f"weights: {origin} holds {what}: save the state dict of the model alone")
         key = named[0] if named else sets[0]
-        if others := [other for other in sets if other != key]:
+        # MMEngine's EMAHook keeps the averaged weights as state_dict, and resumes from both: nothing is left out.
+        if others := [other for other in sets if other not in (key, "ema_state_dict")]:
             print_log(f"weights: {origin}: {key!r} is loaded, not {listed(map(repr, others), 5)}", logger="current")
         place, found = str(key), inner[key]
     return place, found

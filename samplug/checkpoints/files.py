@@ -61,9 +61,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "GLOBAL" in str(error) or "unsupported" in str(error).lower():
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
-            what = f"the Python object {found[1]}" if found else "Python objects"
+            # An instruction that torch does not read comes from a crafted file or from damage.
+            what = f"asks to load the Python object {found[1]}" if found else "is damaged, or asks for Python objects"
             raise UnsafeCheckpointError(
-                f"weights: {path} asks to load {what}, which could run code, so it was not opened. samplug reads "
+                f"weights: {path} {what}, which could run code, so it was not opened. samplug reads "
                 "tensors and plain containers only; if you trust the file, re-save its state dict with safetensors or "
                 "torch.save"
             ) from error

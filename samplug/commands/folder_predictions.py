@@ -223,6 +223,8 @@ def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> bool:
     if overwrite or not path.is_file():
         return False
     before = read_json(path)
+    if not isinstance(before, dict):
+        raise DataError(f"predict: {path} does not hold settings of predictions: remove it, or pass --overwrite")
     changed = [name for name in stamp if before.get(name) != stamp[name]]
     if changed:
         raise ConfigError(

@@ -81,12 +81,17 @@ class PredictionRecords:
                 entry = json.loads(line)
             except ValueError:
                 entry = None
-            if isinstance(entry, dict) and entry.keys() >= {"image", "facts", "results"}:
+            if _is_entry(entry):
                 self._entries[entry["image"]] = entry
             else:  # incomplete last line of a killed run
                 torn = True
         if torn:
             write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in self._entries.values()))
+
+
+def _is_entry(value: Any) -> bool:
+    kinds = {"image": str, "facts": list | None, "results": dict}
+    return isinstance(value, dict) and all(isinstance(value.get(key, ...), kind) for key, kind in kinds.items())
 
 
 def facts_of(path: Path) -> list[int] | None:

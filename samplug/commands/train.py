@@ -1,6 +1,7 @@
 """Train a model from a config."""
 
 import argparse
+from pathlib import Path
 
 from samplug.commands.common import add_runner_arguments, announce, build_runner, load_cfg
 from samplug.utils.errors import ConfigError
@@ -45,8 +46,8 @@ def execute(args: argparse.Namespace) -> None:
     elif args.overwrite:
         cfg.overwrite_work_dir = True
     announce("train", cfg)
-    if not cfg.get("resume"):
-        from samplug.engine.work_folder import check_unused
+    from samplug.engine.work_folder import check_unused
 
-        check_unused(cfg)  # fail before a large model is built
+    # Before a large model is built.
+    check_unused(Path(cfg.work_dir), cfg.get("load_from"), bool(cfg.get("resume")), bool(cfg.get("overwrite_work_dir")))
     build_runner(cfg).train()

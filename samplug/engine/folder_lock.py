@@ -38,7 +38,6 @@ class FolderLock:
         self.path, self.what = path, what
         self._owner = {**_this_process(), "token": uuid4().hex}
         self._stop = threading.Event()
-        self._lost: Mapping[str, Any] | None = None
 
     def acquire(self) -> None:
         """Create the lock file; replace a lock file whose owner no longer runs.
@@ -200,10 +199,12 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _time(path: Path) -> int | None:
-    """Return the modification time of a file; opening it makes network drives refresh the time."""
+    """Return the time of a file; None if there is none."""
+    # Opening makes network drives ask their server; another user's file may not be opened.
+    with suppress(OSError), path.open("rb"):
+        pass
     try:
-        with path.open("rb") as file:
-            return os.fstat(file.fileno()).st_mtime_ns
+        return path.stat().st_mtime_ns
     except OSError:
         return None
 

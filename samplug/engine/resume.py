@@ -14,16 +14,15 @@ from samplug.engine.resume_check import check_resumable
 from samplug.engine.resume_schedule import CHOICES, advance
 from samplug.engine.resume_settings import changed_in_config, differences, in_force, take_settings_of_config
 from samplug.engine.resume_state import STATE_KEY, own_generators, set_accumulated_gradients
+from samplug.engine.work_folder import is_file, last_checkpoint
 from samplug.utils.errors import check_choice
-
-_LONGEST_PATH = 4096
 
 
 def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Path, dict[str, Any]] | None:
     """Find the newest readable checkpoint of a work directory.
 
-    ``last_checkpoint`` names the newest one. A file of this name beside it comes first, since the folder may be a copy,
-    whose record still has the path of the original. Unfinished files of a killed run have other names and are ignored.
+    The record ``last_checkpoint`` names the newest one. Unfinished files of a killed run have other names and are
+    ignored.
 
     Args:
         work_dir: The run's folder.
@@ -55,32 +54,16 @@ def latest_checkpoint(work_dir: str | Path, fall_back: bool = True) -> tuple[Pat
 
 def _newest_first(work_dir: Path) -> Iterator[Path]:
     """Yield the checkpoint that ``last_checkpoint`` names, then the others, highest number first."""
-    record = work_dir / "last_checkpoint"
-    named: list[Path] = []
-    if record.is_file() and (text := _first_line(record)):
-        places = (work_dir / Path(text).name, Path(text))
-        named = [path for path in places if path.suffix == ".pth" and _is_file(path)][:1]
+    name = last_checkpoint(work_dir)
+    named = [Path(name)] if name and name.endswith(".pth") and is_file(Path(name)) else []
     numbered: list[tuple[int, Path]] = []
     for path in work_dir.glob("*.pth"):
-        if (found := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name)) and _is_file(path):
+        if (found := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name)) and is_file(path):
             numbered.append((int(found.group(1)), path))
     yield from named
     yield from (
         path for _, path in sorted(numbered, reverse=True) if path.resolve() not in {n.resolve() for n in named}
     )
-
-
-def _first_line(record: Path) -> str:
-    with record.open(encoding="utf-8", errors="replace") as file:
-        return file.readline(_LONGEST_PATH).strip()
-
-
-def _is_file(path: Path) -> bool:
-    """Return True for a regular file; False for pipes, devices and invalid names."""
-    try:
-        return path.is_file()
-    except OSError:  # name too long for this file system
-        return False
 
 
 class Resumption:

@@ -66,7 +66,7 @@ def check_resumable(
 
 
 def check_position(runner: Runner, meta: Entry) -> tuple[int, int]:
-    """Return the completed iterations and epochs; log a note if the run is already complete.
+    """Return the iterations and epochs that the run has made; warn if these are all that the config has.
 
     Raises:
         ConfigError: The checkpoint has more iterations or epochs than the config.
@@ -74,22 +74,19 @@ def check_position(runner: Runner, meta: Entry) -> tuple[int, int]:
     iteration, epoch = meta["iter"].integer(), meta["epoch"].integer()
     loop = runner.train_loop
     if isinstance(loop, EpochBasedTrainLoop):
-        done, most, unit = epoch, runner.max_epochs, "epochs, max_epochs"
+        done, most, unit, setting = epoch, runner.max_epochs, "epochs", "max_epochs"
         meta["iter"].integer(0, MOST_TIMES * runner.max_iters)
     elif isinstance(loop, IterBasedTrainLoop):
-        done, most, unit = iteration, runner.max_iters, "iterations, max_iters"
+        done, most, unit, setting = iteration, runner.max_iters, "iterations", "max_iters"
     else:
         return iteration, epoch
     if done < most:
         return iteration, epoch
-    unit, setting = unit.split(", ")
     shown = done if done < 10**15 else "more than 10^15"
-    message = (
-        f"resume: {meta.file} has already run {shown} of {most} {unit}: extend with a larger {setting}, "
-        f"and resume_schedule='config' if its schedules should extend too"
-    )
+    remedy = f"extend with a larger {setting}, and resume_schedule='config' if its schedules should extend too"
     if done > most:
-        raise ConfigError(message)
+        raise ConfigError(f"resume: {meta.file} has run {shown} {unit}, and {setting} is {most}: {remedy}")
+    message = f"resume: {meta.file} has already run {shown} of {most} {unit}: {remedy}"
     print_log(f"{message}. Nothing is trained; a validation that is due is repeated", "current", 30)
     return iteration, epoch
 
@@ -157,9 +154,10 @@ def _check_ema(runner: Runner, whole: Entry) -> None:
         )
         return
     own, entries = hooks[0].ema_model.state_dict(), averaged.named()
+    averaged["steps"].tensor()
     for key in own.keys() - entries.keys() if hooks[0].strict_load else ():
         averaged.fail(f"an entry {key!r}", found="a dict without it")
-    state = whole["state_dict"].named()
+    state, omitted = whole["state_dict"].named(), set(omitted_from(whole.value, whole.file)[0])
     for key, entry in entries.items():
         if key not in own:
             averaged.fail("the averaged weights of this model", found=f"a dict with {key[:80]!r}")
@@ -169,15 +167,5 @@ def _check_ema(runner: Runner, whole: Entry) -> None:
             entry.number(0)  # the number of steps
         elif name in state:
             state[name].tensor(own[key].shape, own[key].is_floating_point())
-    _add_omitted(runner, whole, [key.removeprefix("module.") for key in entries if key.startswith("module.")])
-
-
-def _add_omitted(runner: Any, whole: Entry, names: list[str]) -> None:
-    """Add the frozen weights that :class:`OmitFrozenHook` left out, since EMAHook swaps all weights."""
-    missing = [name for name in names if name not in whole.value["state_dict"]]
-    if not missing:
-        return
-    if others := set(missing) - set(omitted_from(whole.value, whole.file)[0]):
-        whole["state_dict"].fail(f"an entry {min(others)[:80]!r}", found="without it")
-    model = runner.bare_model.state_dict()
-    whole.value["state_dict"] = {**whole.value["state_dict"], **{name: model[name].cpu() for name in missing}}
+        elif name not in omitted:
+            whole["state_dict"].fail(f"an entry {name[:80]!r}", found="without it")

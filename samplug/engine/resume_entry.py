@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import torch
 
 from samplug.checkpoints import WeightsError
+from samplug.checkpoints.contents import is_finite
 
 ADVICE = "resume from another checkpoint (--resume FILE), or train from its weights: load_from=FILE without --resume"
 _DEPTH = 50
@@ -102,7 +103,7 @@ class Entry:
             self.fail(f"a tensor of the shape {tuple(shape)}")
         if floating is not None and value.is_floating_point() != floating:
             self.fail("a tensor of floating-point numbers" if floating else "a tensor of whole numbers")
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if not is_finite(value):
             self.fail("finite numbers", found="a tensor with NaN or infinite values")
         return value
 

@@ -11,9 +11,10 @@ import torch
 from mmengine.runner import BaseLoop, Runner
 
 from samplug.datasets.configs import datasets_of
+from samplug.engine.work_folder import last_checkpoint
 from samplug.registry import DATASETS
 from samplug.utils.errors import UserError, chain
-from samplug.utils.files import WriteError, free_space
+from samplug.utils.files import WriteError
 from samplug.utils.open_files import too_many_open_files
 from samplug.utils.text import gib, listed
 
@@ -88,11 +89,9 @@ def stop_explained(runner: Runner) -> Iterator[None]:
 def _stop_message(runner: Runner) -> str:
     train_loop = runner._train_loop
     where = f"at iteration {runner.iter} of {runner.max_iters}" if isinstance(train_loop, BaseLoop) else "at the start"
-    # With a remote backend or another folder of the hook, only the record names the file.
-    record = Path(runner.work_dir) / "last_checkpoint"
-    if not record.is_file():
+    name = last_checkpoint(runner.work_dir)
+    if name is None:
         return f"{where}; {runner.work_dir} has no checkpoint yet"
-    name = record.read_text(encoding="utf-8", errors="replace").strip()
     return f"{where}; the last checkpoint is {name}: go on with --resume"
 
 
@@ -192,15 +191,13 @@ def memory_advice(cfg: Any, model: torch.nn.Module, activations: int) -> list[st
 
 def save_message(path: Path, error: OSError) -> str:
     """Describe why a checkpoint could not be written, and name the earlier checkpoints, which are whole."""
-    system = error.__cause__ if isinstance(error, WriteError) and isinstance(error.__cause__, OSError) else error
-    reason, advice = system.strerror or str(system), "make the folder writable"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        reason += f", {free_space(path)} free"
-        advice = "free space there (or keep fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts=1)"
+    reason = WriteError.of(path, error).strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += ", or keep fewer checkpoints (default_hooks.checkpoint.max_keep_ckpts=1)"
     whole = sorted(p.name for p in path.parent.glob("*.pth")) if path.parent.is_dir() else []
     return (
-        f"checkpoint: {path} could not be written ({reason}); complete checkpoints: {listed(whole) or 'none'}. Now "
-        f"{advice} and continue with --resume"
+        f"checkpoint: {path} cannot be written: {reason}. Complete checkpoints: {listed(whole) or 'none'}; --resume "
+        "goes on from the last one"
     )
 
 

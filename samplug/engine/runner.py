@@ -137,14 +137,12 @@ class SamplugRunner(Runner):
 
     @master_only
     def dump_config(self) -> None:
-        """Write the config into the work directory, or into the log folder for a test.
+        """Write the config of a test into its log folder; a training writes its own when it begins."""
+        if self._train_loop is None:
+            self._write_config(self.log_dir, "config.py")
 
-        The config of a test thus does not replace that of the training.
-        """
-        training = self._train_loop is not None
-        unnamed = f"{self.timestamp}.py" if training else "config.py"
-        name = Path(self.cfg.filename).name if self.cfg.filename else unnamed
-        write_config(self.cfg, Path(self.work_dir if training else self.log_dir) / name)
+    def _write_config(self, folder: str, unnamed: str) -> None:
+        write_config(self.cfg, Path(folder) / (Path(self.cfg.filename).name if self.cfg.filename else unnamed))
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         sync_bn, on_cpu = self.cfg.get("sync_bn"), not torch.cuda.is_available()
@@ -207,8 +205,9 @@ class SamplugRunner(Runner):
             else:
                 super().load_or_resume()
             self._shard()
-            if self.folder:
+            if self.folder:  # now the folder is this training's: nothing was refused
                 self.folder.clear()
+                self._write_config(self.work_dir, f"{self.timestamp}.py")
         elif not self._has_loaded:
             load_for_evaluation(
                 self.bare_model,

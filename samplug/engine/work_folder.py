@@ -1,7 +1,7 @@
 """Keep a work directory to one training at a time, and protect the checkpoints of earlier trainings."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +11,13 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from samplug.engine.folder_lock import FolderLock
-from samplug.utils.errors import ConfigError, UserError
+from samplug.utils.errors import ConfigError
+from samplug.utils.files import remove_abandoned
 from samplug.utils.text import listed
 
 LOCK = "training.lock"
 RECORD = "last_checkpoint"
+_LONGEST_PATH = 4096
 _CHECKPOINT = re.compile(r"(?:iter|epoch)_\d+\.pth|best_.*\.pth")
 
 
@@ -45,15 +47,15 @@ def work_folder(runner: Any) -> Iterator[None]:
     """Lock the work directory of a SamplugRunner during training; all ranks enter, rank 0 sets ``runner.folder``.
 
     Raises:
-        ConfigError: Another training runs there, or there are checkpoints and this run neither resumes nor replaces
-            them.
+        ConfigError: Another training runs there, or has left checkpoints and this one neither continues nor replaces
+            it.
         WriteError: The lock cannot be written.
     """
-    problems: list[UserError | None] = [None]
+    problems: list[Exception | None] = [None]
     if is_main_process():
         try:
             runner.folder = _taken(runner)
-        except UserError as error:
+        except Exception as error:  # the other ranks wait for the outcome
             problems = [error]
     broadcast_object_list(problems)
     if problems[0] is not None:
@@ -68,30 +70,45 @@ def work_folder(runner: Any) -> Iterator[None]:
 
 def _taken(runner: Any) -> WorkFolder:
     found = WorkFolder(runner.work_dir)
-    goes_on = runner._resume or runner.has_trained
-    if not goes_on:
-        check_unused(runner.cfg)
     found.lock.acquire()
-    if not goes_on:
-        found.replaced = checkpoints_in(found.folder)
+    try:
+        if not runner.has_trained:
+            overwrite = bool(runner.cfg.get("overwrite_work_dir"))
+            check_unused(found.folder, runner._load_from, runner._resume, overwrite)
+        if not (runner._resume or runner.has_trained):
+            found.replaced = checkpoints_in(found.folder)
+        remove_abandoned(found.folder)
+    except BaseException:
+        found.lock.release()
+        raise
     runner.has_trained = True
     return found
 
 
-def check_unused(cfg: Mapping[str, Any]) -> None:
-    """Check that a new training overwrites checkpoints only with ``overwrite_work_dir=True``.
+def check_unused(folder: Path, load_from: str | None, resume: bool, overwrite: bool) -> None:
+    """Make sure that a training overwrites no checkpoints of another one unless it is told to.
 
     Args:
-        cfg: Config with ``work_dir`` of a training that does not resume.
+        folder: The work folder.
+        load_from: Checkpoint that the training starts from, or resumes.
+        resume: The training goes on from ``load_from``, or from the newest checkpoint of the folder.
+        overwrite: A training that does not resume may replace what is there.
 
     Raises:
-        ConfigError: There are checkpoints, or ``load_from`` is a checkpoint that would be replaced.
+        ConfigError: There are checkpoints, and the training resumes from none of them and may not replace them; or it
+            starts from one of those that it replaces.
     """
-    folder = Path(cfg["work_dir"])
     earlier = [path for path in checkpoints_in(folder) if path.name != RECORD]
     if not earlier:
         return
-    if not cfg.get("overwrite_work_dir"):
+    inside = bool(load_from) and Path(str(load_from)).expanduser().resolve().parent == folder.resolve()
+    if resume:
+        if load_from and not inside:
+            raise ConfigError(
+                f"work_dir: {folder} holds the checkpoints of another training than --resume {load_from} continues: "
+                "choose another --work-dir, or continue the one there with --resume alone"
+            )
+    elif not overwrite:
         newest = max(earlier, key=lambda path: path.stat().st_mtime)
         written = datetime.fromtimestamp(newest.stat().st_mtime)
         raise ConfigError(
@@ -99,12 +116,34 @@ def check_unused(cfg: Mapping[str, Any]) -> None:
             f"of {written:%Y-%m-%d %H:%M}): continue it with --resume, choose another --work-dir, or replace them with "
             "--overwrite"
         )
-    start = cfg.get("load_from")
-    if start and Path(start).expanduser().resolve() in {path.resolve() for path in earlier}:
+    elif load_from and Path(load_from).expanduser().resolve() in {path.resolve() for path in earlier}:
         raise ConfigError(
-            f"work_dir: load_from={start} is one of the checkpoints that --overwrite would remove: choose another "
+            f"work_dir: load_from={load_from} is one of the checkpoints that --overwrite would remove: choose another "
             "--work-dir"
         )
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """Return the checkpoint that the record of a work folder names; None if there is no record.
+
+    A file of this name beside the record comes first, since the folder may be a copy, whose record still has the path
+    of the original. Otherwise there need be no such file: it may lie in a remote store.
+    """
+    record = Path(folder) / RECORD
+    if not is_file(record):
+        return None
+    with record.open(encoding="utf-8", errors="replace") as file:
+        name = file.readline(_LONGEST_PATH).strip()
+    beside = Path(folder) / Path(name).name
+    return str(beside) if name and is_file(beside) else name or None
+
+
+def is_file(path: Path) -> bool:
+    """Return True for a regular file; False also for pipes, devices and impossible names."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that this file system cannot have
+        return False
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

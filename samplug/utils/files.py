@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,6 +107,19 @@ def replacing(path: str | Path, size: int | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, seconds: float = 3600.0) -> None:
+    """Remove temporary files of :func:`replacing` that killed processes left in a folder: nobody writes to them.
+
+    Args:
+        folder: The folder itself; its subfolders are left alone.
+        seconds: Time since the last change of a file that is removed.
+    """
+    for path in folder.glob(f".*{_PARTIAL}"):
+        with suppress(OSError):
+            if path.is_file() and time.time() - path.stat().st_mtime > seconds:
+                path.unlink()
 
 
 @contextmanager

@@ -238,6 +238,8 @@ def test_another_set_in_the_file_is_said(tmp_path, monkeypatch):
     load_weights(target, path)
     assert torch.equal(target.neck[0].weight.data, source[NAME])
     assert lines == [f"weights: {path}: 'state_dict' is loaded, not 'state_dict_ema'"]
+    load_weights(target, save(tmp_path / "w.pth", dict(state_dict=source, ema_state_dict=other)))  # MMEngine's
+    assert len(lines) == 1
 
 
 def test_video_entries_write_no_more_than_they_hold(tmp_path):

@@ -141,7 +141,8 @@ def test_damaged_results_are_predicted_again_and_corrected_ones_kept(home, setti
     # The record of a killed run ends within a line.
     record = tmp_path / "predict_images.jsonl"
     lines = record.read_text().splitlines(keepends=True)
-    record.write_text(lines[0] + lines[1][: len(lines[1]) // 2])
+    odd = '[]\n{"image": ["a"], "facts": null, "results": {}}\n{"image": "a", "facts": [1, 2], "results": null}\n'
+    record.write_text(odd + lines[0] + lines[1][: len(lines[1]) // 2])
     assert predict(settings, [home / "images"], tmp_path).predicted == 1
     assert predict(settings, [home / "images"], tmp_path).predicted == 0
 
@@ -158,6 +159,9 @@ def test_predictions_of_two_models_are_not_mixed(home, settings, tmp_path):
         predict(settings, [path], tmp_path, overlay=False)
     assert predict(other, [path], tmp_path, overlay=False, overwrite=True).predicted == 1
     assert predict(other, [path], tmp_path, overlay=False).present == 1
+    (tmp_path / "predict.json").write_text("[]")
+    with pytest.raises(DataError, match=r"predict\.json does not hold settings of predictions"):
+        predict(other, [path], tmp_path, overlay=False)
 
 
 def test_a_killed_run_leaves_whole_files(home, settings, tmp_path, monkeypatch):

@@ -103,8 +103,8 @@ ODD = [
     ("meta.iter is None", put(*META, "iter", value=None)),
     ("meta.iter is -1", put(*META, "iter", value=-1)),
     ("meta.iter is a tensor", put(*META, "iter", value=torch.tensor([4, 4]))),
-    ("already run 1000000000 of 8 iterations", put(*META, "iter", value=HUGE)),
-    ("already run more than 10.15 of 8 iterations", put(*META, "iter", value=10**5000)),
+    ("has run 1000000000 iterations, and max_iters is 8", put(*META, "iter", value=HUGE)),
+    ("has run more than 10.15 iterations, and max_iters is 8", put(*META, "iter", value=10**5000)),
     ("meta.epoch is 'first'", put(*META, "epoch", value="first")),
     ("meta.epoch is -1", put(*META, "epoch", value=-1)),
     ("meta.cfg is 7, expected a text", put(*META, "cfg", value=7)),
@@ -232,6 +232,7 @@ ODD = [
     ("ema_state_dict.*is 'x'", put("ema_state_dict", EMA, value="x")),
     ("ema_state_dict.*of the shape", put("ema_state_dict", EMA, value=torch.zeros(1))),
     ("ema_state_dict.*with NaN", put("ema_state_dict", EMA, value=torch.full((1, 128, 1, 1), NAN))),
+    ("ema_state_dict is a dict without 'steps'", drop("ema_state_dict", "steps")),
     ("ema_state_dict.steps is a tensor of -1", put("ema_state_dict", "steps", value=torch.tensor(-1))),
     ("state_dict is.*'decode_head.conv1_1.weight'", drop("state_dict", EMA.removeprefix("module."))),
     ("state_dict is a list", put("state_dict", value=[1])),
@@ -497,20 +498,6 @@ def test_weights_alone_start_a_run_with_averaging(half, tmp_path):
     runner._opened = dict(half["state_dict"])
     runner.load_checkpoint("weights.pth")
     assert all(torch.equal(value, half["state_dict"][key]) for key, value in runner.model.state_dict().items())
-
-
-def test_averaging_without_frozen_weights(half, tmp_path):
-    """EMAHook swaps weights that OmitFrozenHook left out."""
-    from samplug.checkpoints import digest
-
-    content = copied(half)
-    runner = ready(tmp_path)
-    name = "backbone.pos_embed"
-    content["meta"]["samplug_omitted"] = dict(names=[name], sha256=digest(half["state_dict"], [name]))
-    runner.model.load_state_dict(half["state_dict"])
-    del content["state_dict"][name]
-    resume(runner, content)
-    assert runner.iter == 4
 
 
 def test_best_checkpoint_of_a_copied_folder(half, tmp_path):

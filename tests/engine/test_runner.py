@@ -143,7 +143,7 @@ def test_hostile_checkpoint_runs_nothing(cfg, tmp_path, payload, way):
         content["extra"] = _Touch(str(mark))
     else:
         content["meta"]["config"] = f"import os\nos.mkdir({str(mark)!r})\ngpu_ids = [0]\n"
-    evil = tmp_path / "evil.pth"
+    evil = tmp_path / "work/evil.pth"
     torch.save(content, evil)
     if way == "resume":
         config = cfg(resume=True, load_from=str(evil))
@@ -160,9 +160,9 @@ def test_hostile_checkpoint_runs_nothing(cfg, tmp_path, payload, way):
 
 def test_resume_needs_training_state(cfg, tmp_path):
     content = torch.load(trained(cfg), weights_only=False)
-    torch.save(content["state_dict"], tmp_path / "weights.pth")
+    torch.save(content["state_dict"], tmp_path / "work/weights.pth")
     with pytest.raises(WeightsError, match=r"holds no training state.*load_from="):
-        build_runner(cfg(resume=True, load_from=str(tmp_path / "weights.pth"))).train()
+        build_runner(cfg(resume=True, load_from=str(tmp_path / "work/weights.pth"))).train()
 
 
 def test_resume_equals_unbroken(cfg):

@@ -420,8 +420,10 @@ def test_full_disk(tmp_path):
     if "unshare" in output or "mount:" in output:
         pytest.skip("this machine lets no user mount a small file system")
     assert result.returncode == 1, output[-3000:]
-    assert "iter_4.pth could not be written (No space left on device" in output
-    assert "; complete checkpoints: iter_2.pth. Now " in output
+    assert "iter_4.pth cannot be written: No space left on device (" in output
+    assert (
+        "keep fewer checkpoints (default_hooks.checkpoint.max_keep_ckpts=1). Complete checkpoints: iter_2.pth" in output
+    )
     assert ".partial" not in output
     assert (tmp_path / "last_checkpoint").read_text().endswith("iter_2.pth")
     checkpoint = torch.load(tmp_path / "iter_2.pth", weights_only=False)
@@ -443,7 +445,7 @@ def test_write_error_is_explained(tmp_path, monkeypatch):
 
     with pytest.raises(
         SaveError,
-        match=r"iter_4\.pth could not be written \(No space left.*complete checkpoints: iter_2\.pth.*free space",
+        match=r"iter_4\.pth cannot be written: No space left.*free space there.*Complete checkpoints: iter_2\.pth",
     ):
         run(config(tmp_path, False), At(3, fill))
     assert not list(tmp_path.glob(".*partial"))

@@ -15,6 +15,7 @@ from samplug.commands.run import main, run
 from samplug.engine import folder_lock
 from samplug.engine.folder_lock import FolderLock, _this_process
 from samplug.engine.run_errors import SaveError
+from samplug.engine.work_folder import last_checkpoint, work_folder
 from samplug.utils.errors import ConfigError, UserError
 from samplug.utils.files import WriteError
 from tests.engine.test_interruption import config
@@ -160,6 +161,64 @@ def test_checkpoints_are_replaced_only_if_asked(tmp_path, monkeypatch):
         "sam_vit_b.pth",
         "training.lock",
     }
+
+
+def test_a_refused_training_changes_nothing(tmp_path, lock, other):
+    """Not even the record of the config, which is that of the training that runs."""
+    owned(lock, other.pid)
+    with pytest.raises(ConfigError, match=f"process {other.pid} on"):
+        build_runner(config(tmp_path, False)).train()
+    lock.path.unlink()
+    (tmp_path / "iter_8.pth").write_bytes(b"8")
+    elsewhere = tmp_path / "elsewhere/iter_2.pth"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(b"2")
+    with pytest.raises(ConfigError, match=r"another training than --resume .*elsewhere/iter_2\.pth continues"):
+        build_runner(config(tmp_path, False, resume=True, load_from=str(elsewhere))).train()
+    with pytest.raises(UserError, match=r"iter_8\.pth is damaged, or asks"):  # one of its own: it is read
+        build_runner(config(tmp_path, False, resume=True, load_from=str(tmp_path / "iter_8.pth"))).train()
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"iter_8.pth"}
+
+
+def test_a_training_that_ends_while_another_waits_is_not_overwritten(tmp_path, monkeypatch):
+    acquire = FolderLock.acquire
+
+    def after_another(lock):
+        acquire(lock)
+        (tmp_path / "iter_8.pth").write_bytes(b"8")
+
+    monkeypatch.setattr(FolderLock, "acquire", after_another)
+    with pytest.raises(ConfigError, match="replace them with --overwrite"):
+        build_runner(config(tmp_path, False)).train()
+    assert not (tmp_path / "training.lock").exists()
+
+
+def test_unfinished_files_of_killed_runs_are_removed(tmp_path):
+    old, fresh = (tmp_path / f".{name}.partial" for name in ("old", "fresh"))
+    for path in (old, fresh):
+        path.write_bytes(b"half a checkpoint")
+    os.utime(old, (0, time.time() - 7200))
+    with work_folder(build_runner(config(tmp_path, False))):
+        assert not old.exists()
+        assert fresh.exists()  # another command may be writing it
+
+
+def test_the_last_checkpoint_of_a_copied_folder(tmp_path):
+    assert last_checkpoint(tmp_path) is None
+    (tmp_path / "last_checkpoint").write_text("/original/iter_2.pth\n")
+    assert last_checkpoint(tmp_path) == "/original/iter_2.pth"
+    (tmp_path / "iter_2.pth").write_bytes(b"")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "iter_2.pth")
+    (tmp_path / "last_checkpoint").write_text("")
+    assert last_checkpoint(tmp_path) is None
+
+
+def test_the_lock_of_another_user_has_a_time(lock, monkeypatch):
+    lock.path.write_text("{}")
+    monkeypatch.setattr(type(lock.path), "open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "")))
+    before = folder_lock._time(lock.path)
+    os.utime(lock.path, (0, 1))
+    assert None is not before != folder_lock._time(lock.path)
 
 
 def test_the_command_asks_before_it_builds_a_model(tmp_path, monkeypatch, capsys):

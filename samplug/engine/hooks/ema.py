@@ -1,13 +1,11 @@
 """Average the weights during training (EMA)."""
 
-from collections.abc import MutableMapping
 from typing import Any
 
 from mmengine.hooks import EMAHook as _EMAHook
 from mmengine.runner import Runner
-from torch import Tensor
 
-from samplug.checkpoints import WeightsError, load_state, pretrained_names, state_dict_of
+from samplug.checkpoints import load_state, pretrained_names, state_dict_of
 from samplug.registry import HOOKS
 
 _PREFIX = "module."  # of the averaged model
@@ -33,24 +31,18 @@ class EMAHook(_EMAHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         if not runner._resume:
             return
-        averaged, state = checkpoint.get("ema_state_dict"), checkpoint.get("state_dict")
+        averaged, state = checkpoint.get("ema_state_dict"), checkpoint["state_dict"]
         if averaged is None:
             runner.logger.warning("resume: the checkpoint has no ema_state_dict: averaging starts from its weights")
             return
-        steps = averaged.get("steps") if isinstance(averaged, MutableMapping) else None
-        if not isinstance(state, MutableMapping) or not isinstance(steps, Tensor) or steps.numel() != 1:
-            raise WeightsError(
-                "resume: the checkpoint's state_dict and ema_state_dict are not those of a run with EMAHook: resume "
-                "from another checkpoint, or without EMAHook"
-            )
-        # state_dict contains the averaged weights. Frozen weights, which are equal in both, may be left out.
+        # The file has the averaged weights as state_dict. Frozen ones may be left out there; they are the same in both.
         for key in averaged:
             if (name := str(key).removeprefix(_PREFIX)) != key and name in state:
                 averaged[key], state[name] = state[name], averaged[key]
         model, origin = self.ema_model.module, "the checkpoint's ema_state_dict"
         entries = state_dict_of({"ema_state_dict": averaged}, origin)
         load_state(model, entries, origin, may_miss=pretrained_names(model))
-        self.ema_model.steps.fill_(int(steps))
+        self.ema_model.steps.fill_(int(averaged["steps"]))
         self._has_own_weights = True
 
     def before_train(self, runner: Runner) -> None:

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.runner import Runner
 
+from samplug.checkpoints.contents import is_finite
 from samplug.engine.hooks.deferred_losses import DeferredLosses
+from samplug.engine.work_folder import last_checkpoint
 from samplug.registry import HOOKS
 from samplug.utils.errors import UserError
 from samplug.utils.text import listed
@@ -44,11 +44,7 @@ class NonFiniteHook(DeferredLosses):
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        bad = [
-            name
-            for name, value in checkpoint["state_dict"].items()
-            if value.is_floating_point() and not torch.isfinite(value).all()
-        ]
+        bad = [name for name, value in checkpoint["state_dict"].items() if not is_finite(value)]
         if bad:
             raise NonFiniteLoss(
                 f"weights: {len(bad)} entries are not finite after iteration {runner.iter + 1} (first {bad[0]}), "
@@ -63,9 +59,5 @@ def _rate(runner: Runner) -> str:
 
 
 def _last_checkpoint(runner: Runner) -> str:
-    record = Path(runner.work_dir) / "last_checkpoint"
-    return (
-        f"The last good checkpoint is {record.read_text().strip()}."
-        if record.is_file()
-        else "No checkpoint was written yet."
-    )
+    name = last_checkpoint(runner.work_dir)
+    return f"The last good checkpoint is {name}." if name else "No checkpoint was written yet."

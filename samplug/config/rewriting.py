@@ -1,116 +1,24 @@
-"""Load configs so that the values of declared variables reach everything that is computed from them.
-
-MMEngine merges ``--cfg-options`` after it has evaluated a config: with ``img_size = 1024`` and ``model =
-dict(img_size=img_size)``, ``--cfg-options img_size=512`` changes the variable and leaves the model at 1024. So does a
-derived config that says ``img_size = 512``. Here the assignment itself gets the new value before anything is evaluated,
-in whichever file of the ``_base_`` chain it stands: the value of the command line, or else that of the most derived
-config that assigns a plain value.
-"""
+"""Rewrite the sources of configs so that variables have new values before anything is computed from them."""
 
 import ast
 import io
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from samplug.model_index import OWN_PACKAGE, packaged_config, resolve
-from samplug.utils.errors import ConfigError, did_you_mean
+from samplug.config.keys import RUNNER_KEYS
+from samplug.model_index import OWN_PACKAGE, packaged_config
+from samplug.utils.errors import ConfigError
 from samplug.utils.literals import literal
-from samplug.utils.text import listed
 
-# Keys that a Runner reads and a config need not declare: the parameters of MMEngine's Runner (a test compares them;
-# importing it here would import torch), and what its other classes read.
-RUNNER_KEYS = frozenset((
-    "auto_scale_lr", "cfg", "custom_hooks", "data_preprocessor", "default_hooks", "default_scope", "env_cfg",
-    "experiment_name", "launcher", "load_from", "log_level", "log_processor", "model", "optim_wrapper",
-    "param_scheduler", "randomness", "resume", "test_cfg", "test_dataloader", "test_evaluator", "train_cfg",
-    "train_dataloader", "val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir",
-    "activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters",
-    "model_wrapper_cfg", "resume_fall_back", "resume_schedule", "runner_type", "strategy", "sync_bn",
-    "tta_model", "tta_pipeline", "verbose",
-))  # fmt: skip
 _SCOPES = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda, ast.FunctionDef, ast.ClassDef)
 _COMPOUND = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
-_SUFFIXES = (".py", ".json", ".yaml", ".yml")
-# Places of settings that a config may leave at their defaults.
-_KNOWN_PLACES = {
-    "loss": "model.loss",
-    "seed": "randomness.seed",
-    "deterministic": "randomness.deterministic",
-    "with_cp": "model.backbone.with_cp",
-    "save_best": "default_hooks.checkpoint.save_best",
-    "frozen": "model.backbone.frozen",
-    "limit_gb": "model.backbone.limit_gb",
-    "num_classes": "model.num_classes",
-}
 # MMEngine's placeholders ({{ fileDirname }}, {{$NAME:default}}) are no Python before it substitutes them.
 _PLACEHOLDER = re.compile(r"\{\{\s*(\$[^}]*|file\w+)\s*\}\}")
-
-
-def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """Load a config file and apply command-line options.
-
-    Args:
-        path: A text-style Python, JSON or YAML config; ``PACKAGE::FILE``, a file of the ``configs`` folder of samplug
-            or of another installed package (``mmseg::...``); or a name of :func:`samplug.model_index.names`. If a
-            Python config sets a variable to a plain value (numbers, strings, None, lists and tuples of these), its
-            bases use that value too, except bases in other packages.
-        options: Dotted keys and values of ``--cfg-options``. An undotted key that the config (or a base) declares as a
-            plain variable replaces the declared value; every key is merged afterwards as MMEngine does.
-
-    Raises:
-        ConfigError: No such file or name; a new top-level key that nothing declares and no Runner reads (a typing
-            error); a value of another type than the declared variable; a dict that is to be merged into something else;
-            an option or a variable of a derived config that could not reach what is computed from it.
-    """
-    path = _find(path)
-    options = dict(options or {})
-    if path.suffix != ".py" or Config._is_lazy_import(str(path)):
-        cfg = Config.fromfile(path)
-        unreached = {key for key in options if "." not in key and key not in RUNNER_KEYS}
-    else:
-        variables = {key: value for key, value in options.items() if "." not in key}
-        with tempfile.TemporaryDirectory() as folder:
-            rewriter = _Rewriter(variables, Path(folder))
-            copy = rewriter.rewrite(path.resolve())
-            try:
-                cfg = Config.fromfile(copy)
-            except TypeError as error:
-                if "cannot inherit from base" not in str(error):
-                    raise
-                raise ConfigError(f"config: {path}: {error}") from error
-        object.__setattr__(cfg, "_filename", str(path))
-        changed_later = {key for key in options if "." in key or key in rewriter.dicts}
-        unreached = {key for key in changed_later if key.split(".")[0] in rewriter.read - RUNNER_KEYS}
-    _check_names(cfg, options, path)
-    for key in unreached:
-        raise ConfigError(
-            f"config: --cfg-options {key}=... would change the variable {key.split('.')[0]} of {path} alone, after "
-            "the config was built from it: set the keys where its value ends, as model.backbone.img_size=..."
-        )
-    if options:
-        cfg.merge_from_dict(options)
-    return cfg
-
-
-def _find(path: str | Path) -> Path:
-    text = str(path)
-    file = packaged_config(text) if "::" in text else Path(path).expanduser()
-    if file.is_file():
-        return file
-    # Names may contain a dot (sam2.1): only the suffix of a config says that a file is meant.
-    if file.suffix in _SUFFIXES or len(file.parts) != 1:
-        raise ConfigError(f"config: {file} does not exist")
-    model = resolve(text)
-    if model.config is None:
-        raise ConfigError(f"config: {model.name} is the name of weights, and has no config")
-    return model.config
 
 
 class _Variable(NamedTuple):
@@ -136,7 +44,7 @@ class _Variable(NamedTuple):
         return isinstance(self.statement, _COMPOUND)
 
 
-class _Rewriter:
+class Rewriter:
     """Copy a chain of configs, and give some of their variables new values.
 
     Args:
@@ -417,33 +325,3 @@ def _check_type(name: str, new: Any, declared: ast.expr, path: Path) -> None:
         f"config: {name}={new!r} on the command line is {type(new).__name__}, but {path} line {declared.lineno} "
         f"declares {name} = {old!r} ({type(old).__name__})"
     )
-
-
-def _check_names(cfg: Config, options: Mapping[str, Any], path: Path) -> None:
-    for key in options:
-        top = key.split(".")[0]
-        if top in cfg or top in RUNNER_KEYS:
-            continue
-        places = _places(cfg, top)
-        hint = f"; it has {listed(places, 3)}" if places else did_you_mean(top, {*cfg.keys(), *RUNNER_KEYS})
-        raise ConfigError(f"config: {path} declares no {top!r} (from --cfg-options {key}=...){hint}")
-
-
-def _places(cfg: Config, key: str) -> list[str]:
-    """Return the dotted places of a key in the sections that a Runner reads, the shortest first; else a known place."""
-    sections = {name: section for name, section in cfg.to_dict().items() if name in RUNNER_KEYS}
-    places = [place for place in _dotted(sections) if place.rpartition(".")[2] == key]
-    known = _KNOWN_PLACES.get(key, "")
-    if not places and known.split(".")[0] in cfg:
-        places = [known]
-    return sorted(places, key=lambda place: place.count("."))
-
-
-def _dotted(value: Any, place: str = "") -> Iterator[str]:
-    """Yield the dotted keys within a value; keys of pipelines, which are not set on a command line, are left out."""
-    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in inner:
-        here = f"{place}.{key}" if place else str(key)
-        yield here
-        if key != "pipeline":
-            yield from _dotted(part, here)
