@@ -94,7 +94,7 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "True or False"),
     bool | None: ((bool, NoneType), "True, False or None"),
 }
-_LOWEST = {
+_LOWEST: dict[str, float] = {
     "points_per_side": 1, "points_per_batch": 1, "pred_iou_thresh": 0, "stability_score_thresh": 0,
     "stability_score_offset": 0, "box_nms_thresh": 0, "crop_n_layers": 0, "crop_nms_thresh": 0,
     "crop_overlap_ratio": 0, "crop_n_points_downscale_factor": 1, "min_mask_region_area": 0, "max_memory_mb": 0,
