@@ -15,6 +15,7 @@ from samplug.generation.generated import GeneratedMasks
 from samplug.generation.grids import Crop, image_crops, point_grid
 from samplug.generation.settings import GeneratorSettings
 from samplug.generation.small_regions import without_small_regions
+from samplug.generation.stability_bound import stability_bound
 from samplug.imaging.files import read_image
 from samplug.models.image_embedding import ImageEmbedding, checked_image
 from samplug.models.promptable import PromptableSAM
@@ -48,7 +49,8 @@ class MaskGenerator:
 
         crop -> model.embed -> ImageEmbedding;  grid -> point_answers -> logits (P, M, 4g, 4g), iou (P, M)
         iou -> masks with iou <= pred_iou_thresh go, before they are enlarged or, with all of a point, even upscaled
-        logits (K, 4g, 4g) -> enlarged in parts -> stability, boxes; unstable ones and those cut by the crop go
+        logits (K, 4g, 4g) -> stability_bound; masks that cannot be stable go
+        logits -> enlarged in parts -> stability, boxes; unstable ones and those cut by the crop go
         boxes, iou -> suppress -> the few that stay are enlarged again -> run lengths -> host
 
     Args:
@@ -201,6 +203,9 @@ class MaskGenerator:
     ) -> _Scores:
         """Drop masks that are not stable or cut off by the crop; put the others into the store."""
         own = self.settings
+        if own.stability_score_thresh > 0:
+            bound = stability_bound(answers.logits, embedding.geometry, own.mask_threshold, own.stability_score_offset)
+            answers = PointAnswers(*(values[bound >= own.stability_score_thresh] for values in answers))
         boxes, scores, kept = [], [], []
         for part in store.parts(answers.logits):
             enlarged = store.enlarged(part)

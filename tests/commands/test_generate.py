@@ -221,7 +221,7 @@ def test_damaged_images(home, settings, tmp_path):
 
 def test_inputs_that_cannot_be_used(home, settings, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="data: .*empty holds no images"):
+    with pytest.raises(DataError, match=r"data: .*empty holds no images"):
         generate(settings, [tmp_path / "empty"], tmp_path / "out")
     with pytest.raises(DataError, match="would both be written as a:"):
         generate(settings, [home / "images/a.png", home / "images/deep/a.png"], tmp_path / "out")
