@@ -8,6 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from samplug.apis.prompt_arrays import Outside, read_prompts
+from samplug.generation import GeneratedMasks, MaskGenerator
 from samplug.models.image_embedding import ImageEmbedding
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
@@ -128,10 +129,7 @@ class Predictor:
         Raises:
             DataError: ``image_list`` is empty, an image has another shape or dtype, or ``image_format`` is unknown.
         """
-        if image_format not in ("RGB", "BGR"):
-            raise DataError(f"predictor: image_format={image_format!r} is neither 'RGB' nor 'BGR'")
-        images = [np.asarray(image) for image in image_list]
-        return self.model.embed_batch(images if image_format == "RGB" else [image[..., ::-1] for image in images])
+        return self.model.embed_batch(_as_rgb(image_list, image_format))
 
     def _current(self) -> ImageEmbedding:
         if self._embedding is None:
@@ -251,9 +249,34 @@ class Predictor:
                 raise DataError(f"{error} (image {index} of the batch)") from error
         return PredictedBatch(*map(list, zip(*found, strict=True)))
 
+    def generate(
+        self, image: NDArray[np.uint8], image_format: str = "RGB", preset: str | None = None, **settings: Any
+    ) -> GeneratedMasks:
+        """Find masks of everything in an image, without prompts; the image that was set stays.
+
+        Args:
+            image: (H, W, 3) uint8.
+            image_format: Order of its channels, ``'RGB'`` or ``'BGR'``.
+            preset: ``'sam'``, ``'sam2'``, ``'texturesam'``. None: the model's ``mask_generator``; if it has none,
+                ``'sam'`` or ``'sam2'``, as its decoder is.
+            **settings: Changes to the preset, see :class:`samplug.generation.GeneratorSettings`.
+
+        Raises:
+            DataError: Another shape or type of the image, or an unknown format.
+            ConfigError: An unknown preset or setting, or a value out of range.
+        """
+        return MaskGenerator.of(self.model, preset, **settings).generate(self.model, _as_rgb([image], image_format)[0])
+
     def _corners(self, boxes: NDArray[Any]) -> torch.Tensor:
         return self._tensor(boxes, 2).reshape(-1, 2, 2)
 
     def _tensor(self, value: NDArray[Any], ndim: int) -> torch.Tensor:
         tensor = torch.as_tensor(value, dtype=torch.float32, device=self.device)
         return tensor if tensor.ndim == ndim else tensor[None]
+
+
+def _as_rgb(images: Sequence[Any], image_format: str) -> list[NDArray[np.uint8]]:
+    if image_format not in ("RGB", "BGR"):
+        raise DataError(f"predictor: image_format={image_format!r} is neither 'RGB' nor 'BGR'")
+    arrays = [np.asarray(image) for image in images]
+    return arrays if image_format == "RGB" else [array[..., ::-1] for array in arrays]

@@ -16,6 +16,7 @@ COMMANDS = Extensions(
         "train": "samplug.commands.train",
         "test": "samplug.commands.test",
         "predict": "samplug.commands.predict",
+        "generate": "samplug.commands.generate_masks",
         "evaluate": "samplug.commands.evaluate_masks",
         "browse": "samplug.commands.browse_dataset",
         "check": "samplug.commands.check_data",

@@ -1,8 +1,5 @@
 """Predict images without ground truth into a folder: masks, probabilities, overlays and exported annotations."""
 
-import hashlib
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,21 +10,18 @@ from rich.console import Console
 from rich.progress import track
 
 from samplug.apis.inferencer import Inferencer
-from samplug.apis.prediction import MASKS
-from samplug.commands.prediction_records import PredictionRecords, facts_of, result_file
+from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
+from samplug.commands.prediction_records import facts_of, result_file
+from samplug.commands.result_folder import ResultFolder, stamp_of
 from samplug.config import load_config
 from samplug.converters.from_masks import LabelledImage, export_annotations
 from samplug.datasets.configs import datasets_of
 from samplug.imaging.files import read_mask
 from samplug.imaging.rasters import Bands
-from samplug.imaging.sources import Source, find_sources
+from samplug.imaging.sources import Source
 from samplug.registry import DATASETS
-from samplug.utils.errors import ConfigError, DataError
-from samplug.utils.files import read_json, write_text
+from samplug.utils.errors import DataError
 from samplug.utils.text import indented
-
-_SETTINGS = "predict.json"
-_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -54,15 +48,7 @@ class Settings:
 
     def stamp(self, cfg: Any) -> dict[str, Any]:
         """Return the values for json, with a hash of the loaded config and the checkpoint's size and time."""
-        path = Path(self.checkpoint).expanduser()
-        state = path.stat() if path.is_file() else None
-        content = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
-        values = {
-            **asdict(self),
-            "content_of_config": hashlib.sha256(content.encode()).hexdigest(),
-            "state_of_checkpoint": [state.st_size, state.st_mtime_ns] if state else None,
-        }
-        return json.loads(json.dumps(values, default=str))
+        return stamp_of(asdict(self), cfg, self.checkpoint)
 
 
 @dataclass(frozen=True)
@@ -120,17 +106,19 @@ def predict(
         WeightsError: See :func:`samplug.apis.init_model`.
     """
     out = Path(out_dir).expanduser()
-    sources = _plan(images, out, recursive)
-    _check_lengths(sources, formats)
-    exports = {format: out / format for format in formats}
-    for folder in exports.values():
-        if folder.exists() and not overwrite:
-            raise DataError(f"predict: {folder} exists, perhaps with corrections: move it away, or pass --overwrite")
+    folder = ResultFolder("predict", out)
+    names = {"the predictions": "{}.png", **({"labelme": "{}.json"} if "labelme" in formats else {})}
+    sources = folder.plan(images, recursive, names)
+    exports = folder.exports(formats, overwrite)
     cfg = load_config(settings.config, settings.cfg_options)
     stamp = settings.stamp(cfg)
-    begun = _begun(stamp, out, overwrite)
-    records = PredictionRecords(out)
-    waiting = [source for source in sources if not (begun and records.is_done(source, overlay))]
+    begun, records = folder.has_begun(stamp, overwrite), folder.records
+    kinds = [MASKS, MAPS, *([OVERLAYS] if overlay else [])]
+    waiting = [
+        source
+        for source in sources
+        if not (begun and records.is_done(source, [result_file(out, kind, source.name) for kind in kinds]))
+    ]
     facts = {source.name: facts_of(source.path) for source in waiting if source.path}
     failures: dict[str, str] = {}
     if waiting:
@@ -139,8 +127,7 @@ def predict(
             settings.bands,
         )  # fmt: skip
         if not begun:  # written after the model is built, so that settings without a model leave no record
-            records.clear()
-            write_text(out / _SETTINGS, json.dumps(stamp, indent=1) + "\n")
+            folder.begin(stamp, records)
         console = Console(stderr=True)
         for prediction in track(
             inferencer.stream(waiting, on_error="skip"), "predicting", len(waiting), console=console,
@@ -149,9 +136,9 @@ def predict(
             records.add(prediction.source, facts.get(prediction.name), prediction.save(out, overlay))
         failures = inferencer.failures
     objects = {}
-    for format, folder in exports.items():
+    for format, place in exports.items():
         labelled = _labelled(sources, out, failures, _is_binary(cfg))
-        objects[format] = export_annotations(labelled, folder, format, class_names(cfg), overwrite)
+        objects[format] = export_annotations(labelled, place, format, class_names(cfg), overwrite)
     if failures and on_error == "stop":
         raise DataError(
             f"predict: {len(failures)} of {len(sources)} images could not be predicted, all others are in {out}; "
@@ -183,55 +170,6 @@ def _channels(cfg: Any) -> int:
     heads = cfg.model.get("decode_head") or {}
     head = heads[-1] if isinstance(heads, list) else heads
     return cfg.model.get("num_classes") or head.get("out_channels") or head.get("num_classes") or 1
-
-
-def _plan(images: Sequence[str | Path], out: Path, recursive: bool) -> list[Source]:
-    """Return all images; raise an error where two would share their results."""
-    for path in map(Path, images):
-        if recursive and path.expanduser().resolve() in (out / MASKS).resolve().parents:
-            raise ConfigError(
-                f"predict: {out} lies in {path}, a later run would predict masks: choose another --out-dir"
-            )
-    sources = list(find_sources(images, recursive))
-    names: dict[str, Source] = {}
-    for source in sources:
-        first = names.setdefault(source.name, source)
-        if first is not source:
-            raise DataError(
-                f"predict: {first.path} and {source.path} would both be written as {source.name}: predict them into "
-                "different folders, or rename one"
-            )
-    return sources
-
-
-def _check_lengths(sources: Sequence[Source], formats: Sequence[str]) -> None:
-    """Raise a DataError for names that are too long for a file system, before any image is predicted."""
-    kinds = {"the predictions": ".png", **({"labelme": ".json"} if "labelme" in formats else {})}
-    for source in sources:
-        stem = len(os.fsencode(Path(source.name).name))
-        for kind, suffix in kinds.items():
-            if stem + len(suffix) > _LONGEST_NAME:
-                raise DataError(
-                    f"predict: {source.path}: the name of the {suffix} file of {kind} would have {stem + len(suffix)} "
-                    f"bytes, the limit of file systems is {_LONGEST_NAME}: shorten the name"
-                )
-
-
-def _begun(stamp: Mapping[str, Any], out: Path, overwrite: bool) -> bool:
-    """Return True if a folder has predictions with these settings."""
-    path = out / _SETTINGS
-    if overwrite or not path.is_file():
-        return False
-    before = read_json(path)
-    if not isinstance(before, dict):
-        raise DataError(f"predict: {path} does not hold settings of predictions: remove it, or pass --overwrite")
-    changed = [name for name in stamp if before.get(name) != stamp[name]]
-    if changed:
-        raise ConfigError(
-            f"predict: {out} holds predictions of other settings ({', '.join(changed)} changed, see {path}): choose "
-            "another --out-dir, or pass --overwrite"
-        )
-    return True
 
 
 def _labelled(

@@ -1,28 +1,27 @@
-"""Record the finished images of a prediction run, so that an interrupted run can continue."""
+"""Record the finished images of a folder of results, so that an interrupted run can continue."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from samplug.apis.prediction import MAPS, MASKS, OVERLAYS
+from samplug.apis.prediction import OVERLAYS
 from samplug.imaging.files import read_image, read_mask
 from samplug.imaging.sources import Source
 from samplug.utils.errors import DataError
-from samplug.utils.files import WriteError, write_text
-
-RECORDS = "predict_images.jsonl"
+from samplug.utils.files import WriteError, read_json, write_text
 
 
 class PredictionRecords:
-    """Record of the predicted images, one line of JSON each: size and time of the image and of its result files.
+    """Record of the finished images, one line of JSON each: size and time of the image and of its result files.
 
     Args:
-        out: Folder of the predictions.
+        out: Folder of the results.
+        name: Name of the file of records in it.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.path = out, out / RECORDS
+    def __init__(self, out: Path, name: str = "predict_images.jsonl") -> None:
+        self.out, self.path = out, out / name
         self._entries: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             self._read()
@@ -32,44 +31,53 @@ class PredictionRecords:
         self.path.unlink(missing_ok=True)
         self._entries = {}
 
-    def add(self, source: Source, facts: list[int] | None, files: Sequence[Path]) -> None:
-        """Record a finished image.
+    def add(self, source: Source, facts: list[int] | None, files: Sequence[Path], **more: Any) -> None:
+        """Record that an image is done.
 
         Args:
             source: The image.
-            facts: :func:`facts_of` the image before it was read.
-            files: Result files of the image.
+            facts: Its :func:`facts_of` before it was read.
+            files: Its result files.
+            **more: Further values for :meth:`values`.
 
         Raises:
             WriteError: The record cannot be written.
         """
         results = {path.relative_to(self.out).as_posix(): facts_of(path) for path in files}
-        self._entries[source.name] = {"image": source.name, "facts": facts, "results": results}
+        self._entries[source.name] = {"image": source.name, "facts": facts, "results": results, **more}
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(self._entries[source.name]) + "\n")
         except OSError as error:
             raise WriteError.of(self.path, error) from error
 
-    def is_done(self, source: Source, overlay: bool) -> bool:
-        """Return True if the image has not changed since it was predicted, and its results can be read.
-
-        Comparing modification times is not enough: a replaced image may be older than the results. Results that were
-        changed since, for example corrected by hand, are kept if they can be read.
-        """
+    def values(self, source: Source) -> dict[str, Any]:
+        """Return what was recorded of an image; empty if it is not done, or is another one now."""
         entry = self._entries.get(source.name)
-        if source.path is None or entry is None or entry.get("facts") != facts_of(source.path):
-            return False
-        kinds = [MASKS, MAPS, *([OVERLAYS] if overlay else [])]
-        return all(self._is_whole(result_file(self.out, kind, source.name), entry) for kind in kinds)
+        current = source.path is not None and entry is not None and entry.get("facts") == facts_of(source.path)
+        return entry if current and entry is not None else {}
+
+    def is_done(self, source: Source, files: Iterable[Path | None]) -> bool:
+        """Return True if the image is the one that was recorded, and its results are whole.
+
+        The time of a file alone decides nothing: an image that is exchanged may be older than its results. Results
+        that were changed since, say corrected by hand, are left alone if they can be read.
+
+        Args:
+            source: The image.
+            files: Result files that it needs; None: one that is missing.
+        """
+        entry = self.values(source)
+        return bool(entry) and all(self._is_whole(path, entry) for path in files)
 
     def _is_whole(self, path: Path | None, entry: dict[str, Any]) -> bool:
         if path is None:
             return False
-        if facts_of(path) == entry["results"].get(path.relative_to(self.out).as_posix()):
-            return True
+        facts = facts_of(path)
+        if facts is None or facts == entry["results"].get(path.relative_to(self.out).as_posix()):
+            return facts is not None
         try:
-            read_image(path) if path.suffix == ".jpg" else read_mask(path)
+            _READERS.get(path.suffix, read_mask)(path)
         except DataError:
             return False
         return True
@@ -92,6 +100,9 @@ class PredictionRecords:
 def _is_entry(value: Any) -> bool:
     kinds = {"image": str, "facts": list | None, "results": dict}
     return isinstance(value, dict) and all(isinstance(value.get(key, ...), kind) for key, kind in kinds.items())
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {".jpg": read_image, ".json": read_json}
 
 
 def facts_of(path: Path) -> list[int] | None:

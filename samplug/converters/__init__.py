@@ -2,7 +2,7 @@
 
 from samplug.converters.annotations import AnnotatedImage, Annotations, Problem, Region
 from samplug.converters.checking import Selection
-from samplug.converters.from_masks import EXPORTS, LabelledImage, export_annotations
+from samplug.converters.from_masks import EXPORTS, LabelledImage, SegmentedImage, export_annotations
 from samplug.converters.reading import FORMATS, read_annotations
 from samplug.converters.to_masks import to_masks
 from samplug.converters.to_sa1b import to_sa1b
@@ -33,6 +33,7 @@ __all__ = [
     "LabelledImage",
     "Problem",
     "Region",
+    "SegmentedImage",
     "Selection",
     "export_annotations",
     "extract_frames",

@@ -18,7 +18,7 @@ from samplug.converters.text_files import write_json
 from samplug.utils.errors import DataError
 from samplug.utils.extensions import Extensions
 from samplug.utils.files import replacing_folder, write_text
-from samplug.utils.rle import encode_rle
+from samplug.utils.rle import RLE, decode_rle, encode_rle, rle_area, rle_box, union
 
 # Largest distance in pixels between a polygon and the border that it outlines.
 _TOLERANCE = 1.0
@@ -62,6 +62,14 @@ class LabelledImage:
             for part, corner in connected_parts(self.labels == label):
                 yield label, part, corner
 
+    def objects(self) -> Iterator[tuple[int, RLE]]:
+        """Yield class and mask of each object, which is a connected part, as COCO RLE."""
+        for label, part, (x, y) in self.parts():
+            height, width = part.shape
+            whole = np.zeros(self.labels.shape, bool)
+            whole[y : y + height, x : x + width] = part
+            yield label, encode_rle(whole)
+
     def polygons(self, edges: bool) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield class and outline (N, 2) of each part that has one, see :func:`outline_polygon`."""
         for label, part, corner in self.parts():
@@ -70,10 +78,40 @@ class LabelledImage:
                 yield label, ring + corner
 
 
+@dataclass(frozen=True)
+class SegmentedImage(LabelledImage):
+    """An image with masks of one class that may overlap, and may fall into parts.
+
+    Attributes:
+        masks: Masks as COCO RLE, one for each object; ``labels`` is 1 where there is any.
+    """
+
+    masks: Sequence[RLE] = ()
+
+    @classmethod
+    def of(cls, name: str, image: Path, shape: tuple[int, int], masks: Sequence[RLE]) -> "SegmentedImage":
+        """Return an image of ``shape`` (height, width) with its masks; the rest as in :class:`LabelledImage`."""
+        labels = decode_rle(union(masks)).astype(np.uint8) if masks else np.zeros(shape, np.uint8)
+        return cls(name, image, labels, masks)
+
+    def parts(self) -> Iterator[tuple[int, NDArray[np.bool_], tuple[int, int]]]:
+        """Yield class 1, cropped mask (h, w) bool and upper left pixel (x, y) of each connected part of a mask."""
+        for mask in self.masks:
+            for part, corner in connected_parts(decode_rle(mask)):
+                yield 1, part, corner
+
+    def objects(self) -> Iterator[tuple[int, RLE]]:
+        """Yield class 1 and each mask, whole."""
+        for mask in self.masks:
+            yield 1, mask
+
+
 def export_annotations(
     images: Iterable[LabelledImage], folder: Path, format: str, classes: Sequence[str], overwrite: bool = False
 ) -> int:
     """Export label maps as annotations; every connected component of a class is one object.
+
+    The masks of a :class:`SegmentedImage` are the objects of ``coco``; polygons are of their connected components.
 
     ``coco`` writes ``annotations.json`` with exact run-length encoding, ``labelme`` a JSON file for each image,
     ``yolo`` the folder ``labels/`` and ``data.yaml``. Polygons (labelme, YOLO) deviate from the border by at most one
@@ -128,18 +166,15 @@ def write_coco(images: Iterable[LabelledImage], folder: Path, classes: Sequence[
     for image_id, image in enumerate(images, start=1):
         placed.add(image)
         entries.append({"id": image_id, "file_name": image.file_name, **image.size})
-        for label, part, (x, y) in image.parts():
-            height, width = part.shape
-            whole = np.zeros(image.labels.shape, bool)
-            whole[y : y + height, x : x + width] = part
+        for label, mask in image.objects():
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_id,
                     "category_id": label,
-                    "segmentation": encode_rle(whole),
-                    "area": int(part.sum()),
-                    "bbox": [x, y, width, height],
+                    "segmentation": mask,
+                    "area": rle_area(mask),
+                    "bbox": rle_box(mask),
                     "iscrowd": 0,
                 }
             )

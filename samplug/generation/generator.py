@@ -15,12 +15,14 @@ from samplug.generation.generated import GeneratedMasks
 from samplug.generation.grids import Crop, image_crops, point_grid
 from samplug.generation.settings import GeneratorSettings
 from samplug.generation.small_regions import without_small_regions
+from samplug.generation.stability_bound import stability_bound
 from samplug.imaging.files import read_image
-from samplug.models.image_embedding import ImageEmbedding
+from samplug.models.image_embedding import ImageEmbedding, checked_image
+from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
-from samplug.utils.rle import RLE, decode_rle, encode_rle, from_runs
+from samplug.utils.rle import RLE, decode_rle, encode_rle, from_runs, rle_area
 
 _BYTES_PER_PIXEL = 8  # a float, its decisions, and room for one intermediate result
 _MOST_LOGIT = 32.0  # SAM 2 limits logits that become a prompt
@@ -47,19 +49,41 @@ class MaskGenerator:
 
         crop -> model.embed -> ImageEmbedding;  grid -> point_answers -> logits (P, M, 4g, 4g), iou (P, M)
         iou -> masks with iou <= pred_iou_thresh go, before they are enlarged or, with all of a point, even upscaled
-        logits (K, 4g, 4g) -> enlarged in parts -> stability, boxes; unstable ones and those cut by the crop go
+        logits (K, 4g, 4g) -> stability_bound; masks that cannot be stable go
+        logits -> enlarged in parts -> stability, boxes; unstable ones and those cut by the crop go
         boxes, iou -> suppress -> the few that stay are enlarged again -> run lengths -> host
 
     Args:
-        preset: Published settings, a key of ``PRESETS``: ``'sam'``, ``'sam2'``, ``'texturesam'``.
+        preset: Published settings, a key of ``PRESETS``: ``'sam'``, ``'sam2'``, ``'texturesam'``; or settings.
         **settings: Changes to them, see :class:`GeneratorSettings`.
 
     Raises:
         ConfigError: An unknown preset or setting, or a value out of range.
     """
 
-    def __init__(self, preset: str = "sam2", **settings: Any) -> None:
+    def __init__(self, preset: str | GeneratorSettings = "sam2", **settings: Any) -> None:
         self.settings = GeneratorSettings.of(preset, **settings)
+
+    @classmethod
+    def of(cls, model: Any, preset: str | None = None, **settings: Any) -> "MaskGenerator":
+        """Return a generator with the defaults of a model.
+
+        Args:
+            model: A :class:`samplug.models.PromptableSAM`.
+            preset: A key of ``PRESETS``. None: the model's ``mask_generator``; if it has none, ``'sam'`` or
+                ``'sam2'``, as its decoder is.
+            **settings: Changes to them.
+
+        Raises:
+            ConfigError: The model predicts no masks for clicks; or see the class.
+        """
+        if not isinstance(model, PromptableSAM):
+            raise ConfigError(
+                f"MaskGenerator: {type(model).__name__} predicts no masks for clicks: take a config of PromptableSAM"
+            )
+        if preset is None and model.mask_generator is not None:
+            return cls(model.mask_generator.settings, **settings)
+        return cls(preset or model.decode_head.generator_preset, **settings)
 
     @torch.inference_mode()
     def generate(self, model: Any, image: NDArray[np.uint8]) -> GeneratedMasks:
@@ -73,6 +97,7 @@ class MaskGenerator:
             ConfigError: The model is in training mode.
             DataError: Another shape or type of the image.
         """
+        image = checked_image(image)
         return self._merge(model, image, None, (image.shape[0], image.shape[1]))
 
     @torch.inference_mode()
@@ -119,7 +144,7 @@ class MaskGenerator:
         if own.min_mask_region_area:
             merged, masks = self._without_small_regions(merged, masks)
         boxes, iou, stable, points, places = (values.cpu() for values in merged)
-        areas = torch.tensor([_area(mask) for mask in masks], dtype=torch.int64)
+        areas = torch.tensor([rle_area(mask) for mask in masks], dtype=torch.int64)
         return GeneratedMasks(size, masks, areas, boxes, iou, stable, points, places)
 
     def _search(
@@ -178,6 +203,9 @@ class MaskGenerator:
     ) -> _Scores:
         """Drop masks that are not stable or cut off by the crop; put the others into the store."""
         own = self.settings
+        if own.stability_score_thresh > 0:
+            bound = stability_bound(answers.logits, embedding.geometry, own.mask_threshold, own.stability_score_offset)
+            answers = PointAnswers(*(values[bound >= own.stability_score_thresh] for values in answers))
         boxes, scores, kept = [], [], []
         for part in store.parts(answers.logits):
             enlarged = store.enlarged(part)
@@ -280,9 +308,3 @@ class _Store:
                 binary = F.pad(binary, (x0, width - x1, y0, height - y1))
             masks += [from_runs(runs, self.size) for runs in run_lengths(binary)]
         return masks
-
-
-def _area(mask: RLE) -> int:
-    from pycocotools import mask as coco_mask
-
-    return int(coco_mask.area(mask))

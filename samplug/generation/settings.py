@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass, fields, replace
+from types import NoneType
 from typing import Any
 
 from samplug.utils.errors import ConfigError, check_choice
@@ -50,23 +51,31 @@ class GeneratorSettings:
     max_memory_mb: float = 1024
 
     def __post_init__(self) -> None:
-        for name, lowest in _LOWEST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= lowest:
-                raise ConfigError(f"MaskGenerator: {name}={value!r} must be a number of at least {lowest}")
+        for item in fields(self):
+            value: Any = getattr(self, item.name)
+            allowed, kind = _KINDS[item.type]
+            # bool is a kind of int in Python
+            if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed) or value != value:
+                raise ConfigError(f"MaskGenerator: {item.name}={value!r} must be {kind}")
+            if (lowest := _LOWEST.get(item.name)) is not None and float(value) < lowest:
+                raise ConfigError(f"MaskGenerator: {item.name}={value!r} must be a number of at least {lowest}")
 
     @classmethod
-    def of(cls, preset: str, **changes: Any) -> "GeneratorSettings":
+    def of(cls, preset: "str | GeneratorSettings", **changes: Any) -> "GeneratorSettings":
         """Return the settings of a preset, with changes.
 
         Args:
-            preset: A key of ``PRESETS``.
+            preset: A key of ``PRESETS``, or settings.
             **changes: Attribute -> value.
 
         Raises:
             ConfigError: An unknown preset or attribute, or a value out of range.
         """
-        check_choice("MaskGenerator", "preset", preset, list(PRESETS))
+        if isinstance(preset, GeneratorSettings):
+            base = preset
+        else:
+            check_choice("MaskGenerator", "preset", preset, list(PRESETS))
+            base = PRESETS[preset]
         known = [item.name for item in fields(cls)]
         for name in changes:
             if name not in known:
@@ -75,10 +84,17 @@ class GeneratorSettings:
                     f"MaskGenerator: there is no setting {name}{f'; did you mean {near[0]}?' if near else ''}: "
                     f"the settings are preset, {', '.join(known)}"
                 )
-        return replace(PRESETS[preset], **changes)
+        return replace(base, **changes)
 
 
-_LOWEST = {
+# Type of a setting -> types of its values, and their name.
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "True or False"),
+    bool | None: ((bool, NoneType), "True, False or None"),
+}
+_LOWEST: dict[str, float] = {
     "points_per_side": 1, "points_per_batch": 1, "pred_iou_thresh": 0, "stability_score_thresh": 0,
     "stability_score_offset": 0, "box_nms_thresh": 0, "crop_n_layers": 0, "crop_nms_thresh": 0,
     "crop_overlap_ratio": 0, "crop_n_points_downscale_factor": 1, "min_mask_region_area": 0, "max_memory_mb": 0,

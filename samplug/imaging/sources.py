@@ -71,13 +71,13 @@ def _in_folder(folder: Path, recursive: bool) -> list[Source]:
     files, problems = list_files(folder, None, recursive)
     if problems:
         raise DataError(
-            f"predict: {len(problems)} problems in {folder}:\n"
+            f"data: {len(problems)} problems in {folder}:\n"
             + indented(f"{path} {problem}" for path, problem in problems.items())
         )
     if not files:
         below = any(entry.is_dir() for entry in walk(folder)) and not recursive
         raise DataError(
-            f"predict: {folder} holds no images: name another folder"
+            f"data: {folder} holds no images: name another folder"
             + (", or pass --recursive (recursive=True) to look into its subfolders" if below else "")
         )
     return [Source(name, path) for name, path in files.items()]

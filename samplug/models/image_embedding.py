@@ -53,7 +53,7 @@ def embed_images(model: Any, images: Sequence[NDArray[np.uint8]]) -> list[ImageE
     Raises:
         DataError: ``images`` is empty, or an image has another shape or dtype.
     """
-    arrays = [_checked(image) for image in images]
+    arrays = [checked_image(image) for image in images]
     if not arrays:
         raise DataError("embed: the batch has no image")
     geometries = [InputGeometry(model.img_size, (len(array), len(array[0])), model.geometry) for array in arrays]
@@ -71,7 +71,12 @@ def embed_images(model: Any, images: Sequence[NDArray[np.uint8]]) -> list[ImageE
     return embeddings
 
 
-def _checked(image: Any) -> NDArray[np.uint8]:
+def checked_image(image: Any) -> NDArray[np.uint8]:
+    """Return an image as an array.
+
+    Raises:
+        DataError: It is not (H, W, 3) uint8 with at least one pixel.
+    """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise DataError(f"embed: images must be (H, W, 3) uint8, found {image.shape} {image.dtype}: convert it first")

@@ -3,7 +3,7 @@
 A mask is a dict of ``size`` [H, W] and ``counts``, a text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,21 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     """Decompress a mask of :func:`encode_rle`, (H, W) bool; runs that end before the image does are not detected."""
     mask: NDArray[np.uint8] = coco_mask.decode(dict(rle))
     return np.ascontiguousarray(mask).view(np.bool_)
+
+
+def rle_area(rle: Mapping[str, Any]) -> int:
+    """Return the number of pixels of a mask."""
+    return int(coco_mask.area(dict(rle)))
+
+
+def rle_box(rle: Mapping[str, Any]) -> list[int]:
+    """Return the box of a mask, [x, y, width, height] as in COCO; zeros for an empty one."""
+    return [int(value) for value in coco_mask.toBbox(dict(rle))]
+
+
+def union(masks: Sequence[RLE]) -> RLE:
+    """Return the pixels of any of several masks of one size; there must be at least one."""
+    return as_text(coco_mask.merge(list(masks)))
 
 
 def from_runs(counts: list[int], size: tuple[int, int]) -> RLE:

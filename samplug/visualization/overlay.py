@@ -1,7 +1,7 @@
 """Draw masks on images, and arrange images in sheets."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,7 @@ def draw_classes(image: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> 
     Returns:
         (H, W, 3) uint8 BGR.
     """
-    index = np.arange(_IGNORED)
-    # Hues differ by the golden angle, so that classes with adjacent indexes get distinct colours.
-    hues = np.stack([index * 0.618034 % 1 * 180, 150 + index % 3 * 50, 230 - index % 2 * 60], axis=-1).astype(np.uint8)
-    colours = cv2.cvtColor(hues[None], cv2.COLOR_HSV2BGR)[0]
+    colours = _colours(_IGNORED)
     known = labels != _IGNORED
     canvas = image.copy()
     canvas[known] = (0.5 * canvas[known] + 0.5 * colours[labels[known] % _IGNORED]).astype(np.uint8)
@@ -71,6 +68,37 @@ def draw_classes(image: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> 
     edges[1:] |= labels[1:] != labels[:-1]
     canvas[edges] = 255
     return canvas
+
+
+def draw_masks(image: NDArray[np.uint8], masks: Iterable[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Tint and outline masks that may overlap, each in its own colour; the colour of index i is always the same.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        masks: (H, W) bool each; later ones cover earlier ones. They are looked at one by one.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    canvas = image.copy()
+    thickness = max(1, min(image.shape[:2]) // 300)
+    colours = _colours(_IGNORED)
+    for index, mask in enumerate(masks):
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+        box = (slice(top, top + height), slice(left, left + width))
+        own, colour, part = np.ascontiguousarray(mask[box]), colours[index % _IGNORED], canvas[box]
+        # From the image, not from the canvas: a region within others is as clear as one on its own.
+        part[own] = (0.5 * image[box][own] + 0.5 * colour).astype(np.uint8)
+        contours, _ = cv2.findContours(own.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(canvas, contours, -1, colour.tolist(), thickness, offset=(left, top))
+    return canvas
+
+
+def _colours(number: int) -> NDArray[np.uint8]:
+    """Return BGR colours (number, 3): hues differ by the golden angle, so that adjacent indexes are distinct."""
+    index = np.arange(number)
+    hues = np.stack([index * 0.618034 % 1 * 180, 150 + index % 3 * 50, 230 - index % 2 * 60], axis=-1).astype(np.uint8)
+    return cv2.cvtColor(hues[None], cv2.COLOR_HSV2BGR)[0].astype(np.uint8)
 
 
 def number_objects(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint16]:

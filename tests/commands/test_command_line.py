@@ -104,11 +104,12 @@ def test_arguments_that_do_not_fit_together(capsys, words):
 
 # Arguments with which a command takes a config.
 WITH_CONFIG = {
-    "analyze-clicks": ["--baselines"], "browse": [], "check": [], "train": [], "test": [], "predict": [], "export-onnx": [], "export-weights": []
+    "analyze-clicks": ["--baselines"], "browse": [], "check": [], "train": [], "test": [], "predict": [], "generate": [], "export-onnx": [], "export-weights": []
 }  # fmt: skip
 BEHIND = {
     "test": ["none"],
     "predict": ["none", "x", "--out-dir", "x"],
+    "generate": ["none", "x", "--out-dir", "x"],
     "export-onnx": ["none", "--out", "x"],
     "export-weights": ["none", "--layout", "hf", "--out", "x"],
 }

@@ -25,6 +25,7 @@ ARGUMENTS = {
     "export_onnx.py": [CONFIG, "none", "--out", "x.onnx"],
     "export_weights.py": [CONFIG, "none", "--layout", "hf", "--out", "x"],
     "predict.py": [CONFIG, "none", "x", "--out-dir", "x"],
+    "generate_masks.py": [CONFIG, "none", "x", "--out-dir", "x"],
     "prepare_data.py": ["to-masks", "x", "y"],
     "quickstart.py": ["--out-dir", "x"],
     "test.py": [CONFIG, "none"],

@@ -78,6 +78,7 @@ class PromptedMaskDecoder(SamplugModule):
         dynamic_multimask: Default of ``dynamic`` in the published predictor.
         low_res_limit: Absolute limit of the logits that the published predictor returns for the next call; None for no
             limit.
+        generator_preset: Published settings for automatic masks, see :class:`samplug.generation.MaskGenerator`.
     """
 
     checkpoint_part = "decode_head"
@@ -87,6 +88,7 @@ class PromptedMaskDecoder(SamplugModule):
     pads_boxes: ClassVar[bool] = False
     dynamic_multimask: ClassVar[bool] = False
     low_res_limit: ClassVar[float | None] = None
+    generator_preset: ClassVar[str] = "sam"
 
     def __init__(
         self, num_classes: int, threshold: float, init_cfg: dict[str, Any] | list[dict[str, Any]] | None

@@ -45,6 +45,7 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
     pads_boxes = True
     dynamic_multimask = True
     low_res_limit = 32.0
+    generator_preset = "sam2"
 
     def __init__(
         self,
