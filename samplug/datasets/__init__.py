@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from samplug.datasets.instance_seg import InstanceSegDataset
     from samplug.datasets.sa1b import SA1BDataset
     from samplug.datasets.texture_scenes import TextureSceneDataset
+    from samplug.datasets.texture_seg import TextureSegDataset
     from samplug.datasets.video_folder import VideoFolderDataset
 
 _MODULES = {
@@ -22,6 +23,7 @@ _MODULES = {
     "InstanceSegDataset": "instance_seg",
     "SA1BDataset": "sa1b",
     "TextureSceneDataset": "texture_scenes",
+    "TextureSegDataset": "texture_seg",
     "VideoFolderDataset": "video_folder",
 }
 
@@ -32,6 +34,7 @@ __all__ = [
     "InstanceSegDataset",
     "SA1BDataset",
     "TextureSceneDataset",
+    "TextureSegDataset",
     "VideoFolderDataset",
 ]
 

@@ -8,6 +8,7 @@ from samplug.visualization.overlay import (
     draw_overlay,
     encode_picture,
     number_objects,
+    region_masks,
     write_picture,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "draw_overlay",
     "encode_picture",
     "number_objects",
+    "region_masks",
     "write_picture",
 ]
