@@ -5,11 +5,11 @@ from pathlib import Path
 from samplug.converters.annotations import Annotations
 from samplug.converters.coco import read_coco
 from samplug.converters.labelme import read_labelme
-from samplug.converters.mask_files import read_instance_masks, read_label_maps
+from samplug.converters.mask_files import read_ade20k, read_instance_masks, read_label_maps
 from samplug.converters.yolo import read_yolo
 from samplug.utils.errors import ConfigError, DataError
 
-_MASKS = {"label-maps": read_label_maps, "instance-masks": read_instance_masks}
+_MASKS = {"label-maps": read_label_maps, "instance-masks": read_instance_masks, "ade20k": read_ade20k}
 FORMATS = {"coco": read_coco, "labelme": read_labelme, "yolo": read_yolo, **_MASKS}
 _SOURCES = {
     "coco": "a JSON file",
@@ -17,6 +17,7 @@ _SOURCES = {
     "yolo": "a folder or a yaml file",
     "label-maps": "a folder of PNG or TIFF files",
     "instance-masks": "a folder of folders of masks",
+    "ade20k": "a folder of PNG files",
 }
 
 
@@ -27,7 +28,7 @@ def read_annotations(
 
     Args:
         source: COCO's JSON file, a folder of labelme's JSON files, YOLO's folder or data.yaml, a folder of label maps,
-            or a folder of folders of masks.
+            a folder of folders of masks, or a folder of ADE20K's masks.
         format: A key of ``FORMATS``, or ``'auto'`` to recognise the format; folders of masks are not recognised.
         images: Folder of images, if the source does not name it.
         mask_suffix: End of the names of label maps and instance masks, see :func:`read_label_maps`.

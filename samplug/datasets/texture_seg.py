@@ -142,8 +142,8 @@ class TextureSegDataset(PairedDataset):
         instances = self.mask_dir.parent / _INSTANCES
         if self.layout == "ade20k" and not self.mask_dir.is_dir() and instances.is_dir():
             raise DataError(
-                f"data: {self.mask_dir} does not exist: make it from {instances} with tools/prepare_data.py ade20k "
-                f"{instances} {self.mask_dir}"
+                f"data: {self.mask_dir} does not exist: make it with python tools/prepare_data.py ade20k {instances} "
+                f"{self.mask_dir} --images {self.image_dir} --to unified"
             )
         files, problems = super()._list_masks()
         if self.layout == "ade20k":
