@@ -26,6 +26,7 @@ test_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='ConcatDataset',
+        ignore_keys=['layout'],
         datasets=[
             dict(pipeline=test_pipeline, check=check, on_error=on_error, **_base_.texture_sets[name])
             for name in _base_.test_sets

@@ -30,6 +30,7 @@ test_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
+        ignore_keys=['layout'],
         datasets=[
             dict(pipeline=test_pipeline, check=_base_.check, on_error=_base_.on_error, **_base_.texture_sets[name])
             for name in _base_.test_sets

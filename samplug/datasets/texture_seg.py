@@ -60,7 +60,8 @@ class TextureSegDataset(PairedDataset):
 
     Other folders take the values of one of them. Samples are read by
     :class:`~samplug.datasets.transforms.LoadRegionMap` and scored by
-    :class:`~samplug.evaluation.metrics.TextureMetric`, which learns the layout from ``metainfo``.
+    :class:`~samplug.evaluation.metrics.TextureMetric`, which learns the layout from ``metainfo``;
+    a ``ConcatDataset`` of several layouts needs ``ignore_keys=['layout']``.
 
     Args:
         data_root: Folder that contains images and label maps.
