@@ -22,7 +22,15 @@ from samplug.engine.build_errors import named_in
 from samplug.engine.runner import SamplugRunner
 from samplug.models.prompts import has_objects, objects_of
 from samplug.utils.errors import ConfigError, check_choice
-from samplug.visualization import add_caption, contact_sheet, draw_classes, draw_overlay, number_objects, region_masks, write_picture
+from samplug.visualization import (
+    add_caption,
+    contact_sheet,
+    draw_classes,
+    draw_overlay,
+    number_objects,
+    region_masks,
+    write_picture,
+)
 
 Phase = Literal["train", "val", "test"]
 Mode = Literal["transformed", "original", "concat"]
@@ -193,7 +201,8 @@ def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
         return image
     if "gt_sem_seg" not in ground_truth or "no_region" in ground_truth:
         masks = _masks_of(ground_truth)
-        numbers = number_objects(masks, masks[0].shape) if len(masks) else np.zeros(image.shape[:2], np.uint16)
+        height, width = masks[0].shape if masks else image.shape[:2]
+        numbers = number_objects(masks, (height, width))
         labels = np.where(numbers == 0, _IGNORED, (numbers - 1) % _IGNORED).astype(np.uint8)
         classes: Any = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         return draw_classes(image, classes)

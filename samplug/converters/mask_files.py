@@ -164,9 +164,7 @@ def _list_masks(source: Path, suffix: str | None) -> tuple[dict[str, Path], dict
     return files, problems
 
 
-def _without_ending(
-    files: dict[str, Path], pictures: Mapping[str, Path], endings: Sequence[str]
-) -> dict[str, Path]:
+def _without_ending(files: dict[str, Path], pictures: Mapping[str, Path], endings: Sequence[str]) -> dict[str, Path]:
     """Remove the ending from the names of maps by which they fit most images; keep the names if they fit themselves."""
     if any(name in pictures and pictures[name] != path for name, path in files.items()):
         return files

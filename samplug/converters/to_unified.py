@@ -44,7 +44,7 @@ def to_unified(
     drawings, problems, _ = usable_drawings("to-unified", annotations, Selection(), skip_problems, crowd="skip")
     for drawing in drawings:
         if (number := len(drawing.regions)) > _MOST:
-            raise DataError(f"to-unified: {drawing.image.source} has {number} objects, a map holds {_MOST}: leave it out")
+            raise DataError(f"to-unified: {drawing.image.source} has {number} objects, a map {_MOST}: leave it out")
     files = [destination / _unified_name(drawing.image.mask_name) for drawing in drawings]
     planned = [*files, destination / _SUMMARY]
     read = (annotations.source, *(image.source for image in annotations.images))

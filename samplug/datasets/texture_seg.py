@@ -108,7 +108,9 @@ class TextureSegDataset(PairedDataset):
             return "no valid pair"
         numbers = [fact.regions for fact in valid]
         few, many = min(numbers), max(numbers)
-        regions = f"{few} regions" if few == many else f"{few} to {many} regions (mean {np.mean(numbers):.1f})"
+        regions = f"{few} to {many} regions (mean {np.mean(numbers):.1f})"
+        if few == many:
+            regions = f"{few} region{'' if few == 1 else 's'}"
         return f"labels as {self.layout}, {describe_sizes(valid)}, {regions} an image"
 
     def remarks(self) -> list[str]:

@@ -43,8 +43,8 @@ def root(tmp_path):
 
 def test_instances_to_maps_that_the_dataset_reads(root, capsys):
     unified = root / "ADE20K_unified_gt_instances"
-    arguments = ["ade20k", str(root / "gt_instances"), str(unified), "--images", str(root / "images"), "--to", "unified"]
-    assert main("prepare", arguments) == 0
+    arguments = ["ade20k", str(root / "gt_instances"), str(unified), "--images", str(root / "images")]
+    assert main("prepare", [*arguments, "--to", "unified"]) == 0
     assert "3 objects of 1 images" in capsys.readouterr().out
     labels = cv2.imread(str(unified / f"unified_{NAME}.png"), cv2.IMREAD_UNCHANGED)
     assert labels.dtype == np.uint8
@@ -80,9 +80,9 @@ def test_maps(root, name, colours):
 
 
 def test_what_is_covered_and_what_has_16_bits(root):
-    shutil_mask = box(2, 2, 8, 5)
-    write(root / f"gt_instances/instance_003_{NAME}.png", shutil_mask * np.uint8(255))
-    write(root / f"gt_instances/instance_004_{NAME}.png", box(2, 5, 8, 8) * np.uint8(255))
+    halves = box(2, 2, 8, 5), box(2, 5, 8, 8)  # of the small object
+    for number, half in enumerate(halves, start=3):
+        write(root / f"gt_instances/instance_{number:03d}_{NAME}.png", half * np.uint8(255))
     summary = to_unified(read_annotations(root / "gt_instances", "ade20k", root / "images"), root / "out")
     assert (summary["objects"], summary["objects_covered"], summary["images_of_16_bits"]) == (5, 1, [])
     many = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 300
@@ -99,7 +99,7 @@ def test_problems_are_named_and_nothing_is_written(root):
     write(root / "images/ADE_val_00000002.jpg", np.zeros((*SIZE, 3), np.uint8))
     write(root / f"gt_instances/instance_003_{NAME}.png", np.zeros((5, 5), np.uint8))
     annotations = read_annotations(root / "gt_instances", "ade20k", root / "images")
-    with pytest.raises(DataError, match=r"(?s)ADE_val_00000002\.jpg.*nothing was written|nothing was written") as error:
+    with pytest.raises(DataError, match="nothing was written") as error:
         to_unified(annotations, root / "out")
     assert "ADE_val_00000002.jpg: has no instance of the same name" in str(error.value)
     assert "5x5" in str(error.value)

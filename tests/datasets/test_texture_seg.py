@@ -1,5 +1,7 @@
 """Images and label maps of regions, in the layouts of RWTD, STMD and ADE20K."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -33,7 +35,8 @@ def write(folder, files):
 
 def found(root, layout, **settings):
     dataset = TextureSegDataset(str(root), layout, pipeline=PIPELINE, **settings)
-    return {dataset.get_data_info(index)["img_path"].rpartition("/")[2]: index for index in range(len(dataset))}, dataset
+    paths = [Path(dataset.get_data_info(index)["img_path"]) for index in range(len(dataset))]
+    return {path.name: index for index, path in enumerate(paths)}, dataset
 
 
 def labels_of(dataset, index):
@@ -146,7 +149,7 @@ def test_a_list_with_leading_zeros(tmp_path):
 def test_ade20k_without_maps_tells_how_to_make_them(tmp_path):
     write(tmp_path / "images", {"ADE_val_00000001.jpg": None})
     write(tmp_path / "gt_instances", {"instance_000_ADE_val_00000001.png": regions(0, 255)})
-    with pytest.raises(DataError, match=r"prepare_data\.py ade20k \S+gt_instances \S+unified\S+ --images \S+ --to unif"):
+    with pytest.raises(DataError, match=r"ade20k \S+gt_instances \S+unified\S+ --images \S+ --to unified"):
         found(tmp_path, "ade20k")
 
 

@@ -155,7 +155,7 @@ def labels_from_mask(
 def check_size(
     raw: NDArray[Any], mask_path: str | Path, image_shape: tuple[int, int], image_path: str | Path, remedy: str = ""
 ) -> None:
-    """Raise a DataError if a mask ``raw``, (H, W) or (H, W, 3), has another size than its image; it names both files."""
+    """Raise a DataError if a mask ``raw``, (H, W) or (H, W, 3), has another size than its image."""
     height, width = image_shape
     if raw.shape[:2] == (height, width):
         return

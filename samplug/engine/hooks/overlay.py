@@ -141,6 +141,7 @@ def _classes(sample: Any, outputs: Outputs = "logits") -> _Shown:
 def _objects(sample: Any) -> _Shown:
     """Return the pictures of ``pred_instances``."""
     found = [decode_rle(mask) for mask in sample.pred_instances.masks]
+    known: Any
     if "no_region" in sample:
         known = region_masks(sample.gt_sem_seg.data[0].cpu().numpy(), sample.no_region)
     elif has_objects(sample):
