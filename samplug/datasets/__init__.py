@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from samplug.datasets.binary_seg import BinarySegDataset
     from samplug.datasets.camouflage import CamouflageSceneDataset
     from samplug.datasets.instance_seg import InstanceSegDataset
+    from samplug.datasets.paired import PairedDataset
     from samplug.datasets.sa1b import SA1BDataset
     from samplug.datasets.texture_scenes import TextureSceneDataset
     from samplug.datasets.texture_seg import TextureSegDataset
@@ -21,6 +22,7 @@ _MODULES = {
     "BinarySegDataset": "binary_seg",
     "CamouflageSceneDataset": "camouflage",
     "InstanceSegDataset": "instance_seg",
+    "PairedDataset": "paired",
     "SA1BDataset": "sa1b",
     "TextureSceneDataset": "texture_scenes",
     "TextureSegDataset": "texture_seg",
@@ -32,6 +34,7 @@ __all__ = [
     "CamouflageSceneDataset",
     "DataError",
     "InstanceSegDataset",
+    "PairedDataset",
     "SA1BDataset",
     "TextureSceneDataset",
     "TextureSegDataset",

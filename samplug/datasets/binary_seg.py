@@ -22,7 +22,7 @@ class BinarySegDataset(PairedDataset):
     Args:
         data_root: Folder that contains images and masks.
         image_dir, mask_dir, img_suffix, seg_map_suffix, recursive, include, extra_masks, ann_file: See
-            :class:`~samplug.datasets.paired.PairedDataset`.
+            :class:`~samplug.datasets.PairedDataset`.
         mask_values: Meaning of the mask values, see :class:`samplug.datasets.mask_values.MaskValues`. ``'auto'``
             decides once, from a sample of the masks, between 0/1 and 0/255; a mask of the other kind raises an error
             when it is read.

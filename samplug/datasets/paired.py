@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from samplug.datasets.base import CheckedDataset
 from samplug.datasets.pairing import Pair, Pairs, match_files, read_list, unread_subfolders
-from samplug.imaging.listing import list_files, walk
+from samplug.imaging.listing import check_folder, list_files, walk
 from samplug.utils.errors import ConfigError, DataError
 
 
@@ -71,6 +71,7 @@ class PairedDataset(CheckedDataset):
     def _pairs(self) -> Pairs:
         if self.ann_file:
             root = Path(self.data_root)
+            check_folder(root)  # before its list is missed
             return read_list(
                 Path(self.ann_file), root, self.image_dir, self.mask_dir, self.img_suffix, self.seg_map_suffix
             )

@@ -69,7 +69,7 @@ class TextureSegDataset(PairedDataset):
         image_dir: Folder of images under ``data_root``; None: that of the layout.
         mask_dir: Folder of label maps under ``data_root``; None: that of the layout.
         img_suffix, seg_map_suffix, recursive, include, extra_masks, ann_file: See
-            :class:`~samplug.datasets.paired.PairedDataset`.
+            :class:`~samplug.datasets.PairedDataset`.
         check, on_error, name, published, part, val_fraction, test_fraction: See
             :class:`~samplug.datasets.base.CheckedDataset`.
         **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.

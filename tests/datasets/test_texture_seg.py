@@ -153,6 +153,13 @@ def test_ade20k_without_maps_tells_how_to_make_them(tmp_path):
         found(tmp_path, "ade20k")
 
 
+def test_a_folder_that_is_missing(tmp_path):
+    """Its list is not what the user should look for."""
+    rwtd(tmp_path / "RWTD")
+    with pytest.raises(DataError, match=r"the folder \S+/STMD does not exist; .* contains RWTD"):
+        found(tmp_path / "STMD", "stmd", ann_file="test.txt")
+
+
 def test_unknown_layout():
     with pytest.raises(ConfigError, match=r"layout='dtd' is not one of 'rwtd', 'stmd', 'ade20k'"):
         TextureSegDataset("data", "dtd")

@@ -542,20 +542,6 @@ def test_early_stopping_counts_on_after_resuming(tmp_path):
         run(wrong)
 
 
-def test_chosen_checkpoints_stay(tmp_path):
-    """Besides the newest, which they do not displace; also after resuming."""
-    made = {}
-    for stop_at in (3, 6):
-        cfg = config(tmp_path, True)
-        cfg.default_hooks.checkpoint.update(max_keep_ckpts=1, keep=[2, 4])
-        cfg.train_cfg.max_epochs = stop_at
-        cfg.resume = stop_at == 6
-        cfg.resume_schedule = "config"
-        run(cfg)
-        made[stop_at] = sorted(path.name for path in tmp_path.glob("epoch_*.pth"))
-    assert made == {3: ["epoch_2.pth", "epoch_3.pth"], 6: ["epoch_2.pth", "epoch_4.pth", "epoch_6.pth"]}
-
-
 def test_unknown_best_metric(tmp_path):
     with pytest.raises(ConfigError, match="save_best: validation has no metric IoU; it has"):
         run(with_validation(config(tmp_path, False), save_best="IoU"))
