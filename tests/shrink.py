@@ -15,7 +15,7 @@ ADAPTERS: dict[str, dict] = {
 
 
 def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
-    """Two iterations of a tiny model on tiny images; everything else as the config has it."""
+    """Two iterations of a tiny model on tiny images, or a test alone; everything else as the config has it."""
     cfg.work_dir = str(work_dir)
     cfg.overwrite_work_dir = True  # tests train several times in one folder
     cfg.load_from = None
@@ -28,9 +28,11 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
         adapter.update(ADAPTERS[adapter.type])
     if "num_correction_points" in cfg.model.get("test_prompts", {}):
         cfg.model.test_prompts.num_correction_points = 1
+    if generator := cfg.model.get("mask_generator"):
+        generator.points_per_side = 2
     cfg.model.get("decode_head", {}).pop("init_cfg", None)
     cfg.model.pop("init_cfg", None)
-    for loader in (cfg.train_dataloader, cfg.test_dataloader, cfg.get("val_dataloader")):
+    for loader in (cfg.get("train_dataloader"), cfg.test_dataloader, cfg.get("val_dataloader")):
         if not loader:
             continue
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
@@ -43,6 +45,8 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
                 dataset.update(data_root=str(data_root), data_prefix=dict(img_path="images", seg_map_path="labels"))
             elif dataset.get("type") == "SA1BDataset":
                 dataset.update(data_root=str(data_root / "sa1b"))
+            elif dataset.get("type") == "TextureSegDataset":
+                dataset.update(data_root=str(data_root), image_dir="images", mask_dir="labels", ann_file="", indices=2)
             elif "data_root" in dataset:
                 dataset.update(data_root=str(data_root), image_dir="images", mask_dir="masks", indices=2)
             if "part" in dataset:
@@ -53,10 +57,12 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
                 for key in ("scale", "crop_size"):
                     if key in transform:
                         transform[key] = (SIZE, SIZE)
+    cfg.default_hooks.logger.interval = 1
+    if "train_cfg" not in cfg:
+        return cfg
     cfg.train_cfg.update({"max_iters" if "max_iters" in cfg.train_cfg else "max_epochs": 2})
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
     cfg.param_scheduler = None
-    cfg.default_hooks.logger.interval = 1
     return cfg
 
 

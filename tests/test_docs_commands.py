@@ -152,7 +152,11 @@ def test_options_in_the_text_exist(page):
     scripts += [
         ("tools/evaluate_masks.py", "saliency"),
         ("tools/evaluate_masks.py", "shadow"),
-        *(("tools/prepare_data.py", command) for command in ("to-masks", "to-sa1b", "frames", "to-videos")),
+        ("tools/evaluate_masks.py", "texture"),
+        *(
+            ("tools/prepare_data.py", command)
+            for command in ("to-masks", "to-sa1b", "frames", "to-videos", "ade20k", "texture-augment")
+        ),
     ]
     assert set(named) <= FOREIGN.union(*map(options, scripts))
 

@@ -90,10 +90,12 @@ def verdict(found: Any, card: int) -> str:
 
 
 def published() -> list[str]:
-    """Return the names of the configs of samplug's model index."""
+    """Return the names of the configs of samplug's model index that train a model."""
+    from samplug.config import load_config
     from samplug.model_index import names, resolve
 
-    return [name for name in names() if resolve(name).config is not None]
+    configs = [name for name in names() if resolve(name).config is not None]
+    return [name for name in configs if "train_dataloader" in load_config(name)]
 
 
 def table(names: list[str], **settings: Any) -> Iterator[str]:

@@ -131,7 +131,7 @@ def _print(reports: dict[str, Report], protocol: FileProtocol[Any, Any], ground_
         f"{ground_truths.folder}{conditions}\n"
     )
     summaries = {name: report.summary for name, report in reports.items()}
-    print(table(summaries, protocol.columns, "method", protocol.decimals))
+    print(table(summaries | protocol.published_rows(), protocol.columns, "method", protocol.decimals))
     for name, report in reports.items():
         if report.skipped:
             print(f"\n{name}: {len(report.skipped)} skipped")

@@ -22,7 +22,15 @@ from samplug.engine.build_errors import named_in
 from samplug.engine.runner import SamplugRunner
 from samplug.models.prompts import has_objects, objects_of
 from samplug.utils.errors import ConfigError, check_choice
-from samplug.visualization import add_caption, contact_sheet, draw_classes, draw_overlay, number_objects, write_picture
+from samplug.visualization import (
+    add_caption,
+    contact_sheet,
+    draw_classes,
+    draw_overlay,
+    number_objects,
+    region_masks,
+    write_picture,
+)
 
 Phase = Literal["train", "val", "test"]
 Mode = Literal["transformed", "original", "concat"]
@@ -172,7 +180,10 @@ def _shares(ground_truth: Any) -> Iterator[str]:
     if "gt_instances" in ground_truth:
         number = len(ground_truth.gt_instances)
         yield f"{number} object{'' if number == 1 else 's'}"
-    if "gt_sem_seg" in ground_truth:
+    if "no_region" in ground_truth:
+        number = len(region_masks(ground_truth.gt_sem_seg.data[0].numpy(), ground_truth.no_region))
+        yield f"{number} region{'' if number == 1 else 's'}"
+    elif "gt_sem_seg" in ground_truth:
         mask = ground_truth.gt_sem_seg.data[0].numpy()
         counted = mask != _IGNORED
         yield f"fg {100 * (mask[counted] > 0).mean() if counted.any() else 0:.1f}%"
@@ -188,9 +199,10 @@ def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
     ground_truth = sample["data_samples"]
     if not has_objects(ground_truth):
         return image
-    if "gt_sem_seg" not in ground_truth:
-        masks = objects_of(ground_truth)[:, 0].numpy()
-        numbers = number_objects(masks == 1, masks.shape[1:])
+    if "gt_sem_seg" not in ground_truth or "no_region" in ground_truth:
+        masks = _masks_of(ground_truth)
+        height, width = masks[0].shape if masks else image.shape[:2]
+        numbers = number_objects(masks, (height, width))
         labels = np.where(numbers == 0, _IGNORED, (numbers - 1) % _IGNORED).astype(np.uint8)
         classes: Any = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         return draw_classes(image, classes)
@@ -199,6 +211,12 @@ def _overlay(sample: dict[str, Any]) -> NDArray[np.uint8]:
     mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     ignored = mask == _IGNORED
     return draw_overlay(image, (mask > 0) & ~ignored, ignored=ignored)
+
+
+def _masks_of(ground_truth: Any) -> Sequence[NDArray[np.bool_]]:
+    if "no_region" in ground_truth:
+        return region_masks(ground_truth.gt_sem_seg.data[0].numpy(), ground_truth.no_region)
+    return list(objects_of(ground_truth)[:, 0].numpy() == 1)
 
 
 def _factor(shape: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ from samplug.converters.from_masks import EXPORTS, LabelledImage, SegmentedImage
 from samplug.converters.reading import FORMATS, read_annotations
 from samplug.converters.to_masks import to_masks
 from samplug.converters.to_sa1b import to_sa1b
+from samplug.converters.to_unified import to_unified
 from samplug.converters.to_videos import to_videos
 from samplug.converters.video_frames import extract_frames
 from samplug.utils.extensions import Extensions
@@ -19,6 +20,7 @@ CONVERTERS = Extensions(
         "to-sa1b": "samplug.converters.to_sa1b",
         "to-videos": "samplug.converters.to_videos",
         "frames": "samplug.converters.video_frames",
+        "ade20k": "samplug.converters.ade20k",
         "texture-augment": "samplug.converters.texture_augment",
     },
     "Turn data of other tools into folders that samplug reads.",
@@ -40,5 +42,6 @@ __all__ = [
     "read_annotations",
     "to_masks",
     "to_sa1b",
+    "to_unified",
     "to_videos",
 ]

@@ -22,7 +22,8 @@ def add_annotations(parser: argparse.ArgumentParser) -> None:
         "src",
         type=Path,
         help="COCO: the JSON file; labelme: the folder of JSON files; YOLO: the folder or its data.yaml; label-maps: "
-        "the folder of PNG files; instance-masks: the folder with a folder of PNG files for each image",
+        "the folder of PNG files; instance-masks: the folder with a folder of PNG files for each image; ade20k: see "
+        "prepare_data.py ade20k",
     )
     parser.add_argument("dst", type=Path, help="folder for the result")
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images, if the source does not name it")

@@ -6,12 +6,12 @@ from pathlib import Path
 from samplug.converters.annotations import Annotations
 from samplug.converters.coco import read_coco
 from samplug.converters.labelme import read_labelme
-from samplug.converters.mask_files import read_instance_masks, read_label_maps
+from samplug.converters.mask_files import read_ade20k, read_instance_masks, read_label_maps
 from samplug.converters.yolo import read_yolo
 from samplug.imaging.listing import walk
 from samplug.utils.errors import ConfigError, DataError
 
-_MASKS = {"label-maps": read_label_maps, "instance-masks": read_instance_masks}
+_MASKS = {"label-maps": read_label_maps, "instance-masks": read_instance_masks, "ade20k": read_ade20k}
 FORMATS = {"coco": read_coco, "labelme": read_labelme, "yolo": read_yolo, **_MASKS}
 _SOURCES = {
     "coco": "a JSON file",
@@ -19,6 +19,7 @@ _SOURCES = {
     "yolo": "a folder or a yaml file",
     "label-maps": "a folder of PNG or TIFF files",
     "instance-masks": "a folder of folders of masks",
+    "ade20k": "a folder of PNG files",
 }
 
 
@@ -28,8 +29,8 @@ def read_annotations(
     """Read annotations of any known format.
 
     Args:
-        source: COCO JSON file, folder of labelme JSON files, YOLO folder or data.yaml, folder of label maps, or folder
-            of subfolders of masks.
+        source: COCO JSON file, folder of labelme JSON files, YOLO folder or data.yaml, folder of label maps, folder of
+            subfolders of masks, or folder of ADE20K's masks.
         format: A key of ``FORMATS``, or ``'auto'`` to detect the format; folders of masks are not detected.
         images: Folder of images, if the source does not name it.
         mask_suffix: Ending of the names of label maps and instance masks, see :func:`read_label_maps`.

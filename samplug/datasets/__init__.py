@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from samplug.datasets.binary_seg import BinarySegDataset
     from samplug.datasets.camouflage import CamouflageSceneDataset
     from samplug.datasets.instance_seg import InstanceSegDataset
+    from samplug.datasets.paired import PairedDataset
     from samplug.datasets.sa1b import SA1BDataset
     from samplug.datasets.texture_scenes import TextureSceneDataset
+    from samplug.datasets.texture_seg import TextureSegDataset
     from samplug.datasets.video_folder import VideoFolderDataset
 
 _MODULES = {
     "BinarySegDataset": "binary_seg",
     "CamouflageSceneDataset": "camouflage",
     "InstanceSegDataset": "instance_seg",
+    "PairedDataset": "paired",
     "SA1BDataset": "sa1b",
     "TextureSceneDataset": "texture_scenes",
+    "TextureSegDataset": "texture_seg",
     "VideoFolderDataset": "video_folder",
 }
 
@@ -30,8 +34,10 @@ __all__ = [
     "CamouflageSceneDataset",
     "DataError",
     "InstanceSegDataset",
+    "PairedDataset",
     "SA1BDataset",
     "TextureSceneDataset",
+    "TextureSegDataset",
     "VideoFolderDataset",
 ]
 

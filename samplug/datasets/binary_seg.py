@@ -1,21 +1,18 @@
 """Dataset of images and binary masks, in folders or listed in a file."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-from samplug.datasets.base import CheckedDataset
 from samplug.datasets.mask_values import MaskSpec, MaskValues, decide_mask_values
-from samplug.datasets.pairing import Pair, Pairs, match_files, read_list, unread_subfolders
+from samplug.datasets.paired import PairedDataset
+from samplug.datasets.pairing import Pair
 from samplug.datasets.scan import PairFacts, by_suspicion, describe_pairs, scan_pairs
-from samplug.imaging.listing import list_files, walk
 from samplug.registry import DATASETS
-from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.text import printable
 
 
 @DATASETS.register_module()
-class BinarySegDataset(CheckedDataset):
+class BinarySegDataset(PairedDataset):
     """Dataset for binary segmentation: camouflaged objects, salient objects, shadows, polyps or any other foreground.
 
     Images and masks are paired by name, never by order. Before the run, all files without a partner and all broken
@@ -24,14 +21,8 @@ class BinarySegDataset(CheckedDataset):
 
     Args:
         data_root: Folder that contains images and masks.
-        image_dir: Folder of images under ``data_root``.
-        mask_dir: Folder of masks under ``data_root``; may equal ``image_dir`` if suffixes tell them apart.
-        img_suffix: Ending of image file names that is not part of the name (``'.jpg'``); None accepts any image suffix.
-        seg_map_suffix: The same for masks (``'_mask.png'``).
-        recursive: Search subfolders; their names become part of the name of a sample.
-        include: Shell pattern; only names that match belong to the dataset.
-        extra_masks: Accept masks without an image (they belong to another split).
-        ann_file: Text file that lists the pairs, see :func:`samplug.datasets.pairing.read_list`.
+        image_dir, mask_dir, img_suffix, seg_map_suffix, recursive, include, extra_masks, ann_file: See
+            :class:`~samplug.datasets.PairedDataset`.
         mask_values: Meaning of the mask values, see :class:`samplug.datasets.mask_values.MaskValues`. ``'auto'``
             decides once, from a sample of the masks, between 0/1 and 0/255; a mask of the other kind raises an error
             when it is read.
@@ -48,7 +39,6 @@ class BinarySegDataset(CheckedDataset):
     """
 
     METAINFO = dict(classes=("background", "foreground"), palette=[[0, 0, 0], [255, 255, 255]])
-    ITEMS = "pairs"
 
     def __init__(
         self,
@@ -72,25 +62,18 @@ class BinarySegDataset(CheckedDataset):
         **kwargs: Any,
     ) -> None:
         self._require("size_mismatch", size_mismatch, ("stop", "resize_mask"))
-        root = Path(data_root).expanduser()
-        self.image_dir, self.mask_dir = root / image_dir, root / mask_dir
-        if self.image_dir == self.mask_dir and img_suffix == seg_map_suffix and not kwargs.get("ann_file"):
-            raise ConfigError(
-                f"BinarySegDataset: images and masks are both in {self.image_dir}: set img_suffix and seg_map_suffix "
-                "to tell them apart"
-            )
-        if kwargs.get("ann_file") and (recursive or extra_masks or include != "*"):
-            raise ConfigError(
-                "BinarySegDataset: ann_file lists the pairs: leave out recursive, include and extra_masks"
-            )
-        self.img_suffix, self.seg_map_suffix = img_suffix, seg_map_suffix
-        self.recursive, self.include, self.extra_masks = recursive, include, extra_masks
         self.mask_values: MaskSpec | Literal["auto"]
         self.mask_values = "auto" if mask_values == "auto" else MaskValues.parse(mask_values).spec
         self.size_mismatch = size_mismatch
         super().__init__(
-            root,
-            (self.image_dir, self.mask_dir),
+            data_root,
+            image_dir,
+            mask_dir,
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            recursive=recursive,
+            include=include,
+            extra_masks=extra_masks,
             check=check,
             on_error=on_error,
             name=name,
@@ -125,51 +108,6 @@ class BinarySegDataset(CheckedDataset):
             size_mismatch=self.size_mismatch,
             dataset_name=self.name,
             seg_fields=[],
-        )
-
-    def _find(self) -> tuple[list[Pair], dict[str, str]]:
-        found = self._pairs()
-        return found.pairs, found.problems
-
-    def _pairs(self) -> Pairs:
-        if self.ann_file:
-            root = Path(self.data_root)
-            return read_list(
-                Path(self.ann_file), root, self.image_dir, self.mask_dir, self.img_suffix, self.seg_map_suffix
-            )
-        images, problems = list_files(self.image_dir, self.img_suffix, self.recursive)
-        masks, mask_problems = list_files(self.mask_dir, self.seg_map_suffix, self.recursive)
-        if self.image_dir == self.mask_dir and self.img_suffix is None:
-            # Images have no suffix of their own: they are the files that are no masks.
-            taken = set(masks.values())
-            images = {name: path for name, path in images.items() if path not in taken}
-        self._require_some(images, self.image_dir, "image_dir", "img_suffix")
-        self._require_some(masks, self.mask_dir, "mask_dir", "seg_map_suffix")
-        result = match_files(images, masks, self.include, self.extra_masks)
-        if not result.pairs and not result.problems:
-            raise DataError(
-                f"data: none of the {len(images)} images in {self.image_dir} matches include={self.include!r}: change "
-                "include"
-            )
-        result.problems |= problems | mask_problems
-        if not self.recursive and self.image_dir != self.mask_dir:
-            result.problems |= unread_subfolders(self.image_dir, self.mask_dir)
-        # If two files share a name, the pair is ambiguous: use neither.
-        result.pairs = [
-            pair for pair in result.pairs if result.problems.keys().isdisjoint((str(pair.image), str(pair.mask)))
-        ]
-        return result
-
-    def _require_some(self, files: Mapping[str, Path], folder: Path, *settings: str) -> None:
-        if files:
-            return
-        suffix = getattr(self, settings[1])
-        ways = [*(settings if suffix else settings[:1])]
-        if not self.recursive and any(entry.is_dir() for entry in walk(folder)):
-            ways.append("recursive=True to look into its subfolders")
-        raise DataError(
-            f"data: {folder} contains no images{f' that end in {suffix}' if suffix else ''}: add them, or set "
-            f"{' or '.join(ways)}"
         )
 
 

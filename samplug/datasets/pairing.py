@@ -1,6 +1,7 @@
 """Pair images with masks by name."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from samplug.imaging.files import IMAGE_SUFFIXES
 from samplug.imaging.listing import list_files, walk
 from samplug.utils.errors import DataError
 from samplug.utils.regular_files import read_bytes
+
+_LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,25 @@ def match_files(
 def _orphans(files: Mapping[str, Path], others: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """Yield each name with a hint at a file among the others, or beside them, that was perhaps meant.
 
-    Such a file has the name in capitals, with blanks, with more characters at its end, in another Unicode form, or with
-    a suffix that is not read.
+    Such a file has the name in capitals, with blanks, with more characters at its end, with other leading zeros, in
+    another Unicode form, or with a suffix that is not read.
     """
+    heads = _heads(others) if files else {}
+    for name, path in sorted(files.items()):
+        near = heads.get(_plain(Path(name).name))
+        yield name, _hint(Path(name).name, near) if near and near != path.name else ""
+
+
+def _heads(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return plain form -> name, for the names in the folders of files and the beginnings of these names."""
     heads: dict[str, str] = {}
-    for folder in sorted({path.parent for path in others.values()}) if files else ():
+    for folder in sorted({path.parent for path in files.values()}):
         for entry in walk(folder):
             plain = _plain(entry.name)
             for at in range(1, len(plain) + 1):
                 if not plain[at : at + 1].isalnum():
                     heads.setdefault(plain[:at], entry.name)
-    for name, path in sorted(files.items()):
-        near = heads.get(_plain(Path(name).name))
-        yield name, _hint(Path(name).name, near) if near and near != path.name else ""
+    return heads
 
 
 def _hint(name: str, near: str) -> str:
@@ -114,7 +123,8 @@ def _hint(name: str, near: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().casefold()
+    plain = unicodedata.normalize("NFC", name).strip().casefold()
+    return _LEADING_ZEROS.sub("", plain)
 
 
 def read_list(
@@ -138,6 +148,8 @@ def read_list(
     else:
         ambiguous = {}
     result = Pairs()
+    near_images: dict[str, str] = {}
+    near_masks: dict[str, str] = {}
     seen: set[str | Path] = set()  # names and files: a pair may be listed by either
     for number, line in enumerate(lines, start=1):
         where = f"{path}, entry {number}"
@@ -149,8 +161,8 @@ def read_list(
         elif len(fields) == 1:
             name = _bare(fields[0].lstrip("/"), img_suffix)
             missing = [
-                f"{name} in {folder}"
-                for files, folder in ((folders, image_dir), (mask_files, mask_dir))
+                f"{name} in {folder}{_near(name, files, near)}"
+                for files, folder, near in ((folders, image_dir, near_images), (mask_files, mask_dir, near_masks))
                 if name not in files
             ]
             image, mask = folders.get(name, image_dir), mask_files.get(name, mask_dir)
@@ -194,6 +206,14 @@ def read_lines(path: Path, item: str) -> list[str]:
     if not lines:
         raise DataError(f"data: the list {path} is empty: it needs a line for each {item}")
     return lines
+
+
+def _near(name: str, files: Mapping[str, Path], heads: dict[str, str]) -> str:
+    """Return a hint at a file that was perhaps meant; ``heads`` is filled at the first call."""
+    if not heads:
+        heads.update(_heads(files))
+    near = heads.get(_plain(Path(name).name))
+    return _hint(Path(name).name, near) if near else ""
 
 
 def _fields(line: str, root: Path) -> list[str]:

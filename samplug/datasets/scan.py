@@ -1,6 +1,6 @@
 """Check images and binary masks before the run: find broken files and suspicious masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,11 +102,7 @@ def describe_pairs(facts: Mapping[str, PairFacts]) -> str:
     valid = {name: fact for name, fact in facts.items() if not fact.error}
     if not valid:
         return "no valid pair"
-    smallest = min(valid.values(), key=lambda fact: fact.width * fact.height)
-    largest = max(valid.values(), key=lambda fact: fact.width * fact.height)
-    sizes = f"{smallest.width}x{smallest.height}"
-    if (smallest.width, smallest.height) != (largest.width, largest.height):
-        sizes += f" to {largest.width}x{largest.height}"
+    sizes = describe_sizes(valid.values())
     shares = [fact.foreground for fact in valid.values()]
     text = f"{sizes}, foreground {np.mean(shares):.1%} ({min(shares):.1%} to {max(shares):.1%})"
     if ignored := np.mean([fact.ignored for fact in valid.values()]):
@@ -115,6 +111,13 @@ def describe_pairs(facts: Mapping[str, PairFacts]) -> str:
         shown = f"{', '.join(map(printable, names[:3]))}{', ...' if len(names) > 3 else ''}"
         text += f"; {len(names)} of the masks {suspicion} ({shown})"
     return text
+
+
+def describe_sizes(facts: Iterable[Any]) -> str:
+    """Describe the smallest and the largest image of facts with ``width`` and ``height``, at least one."""
+    ordered = sorted(((fact.width, fact.height) for fact in facts), key=lambda size: size[0] * size[1])
+    smallest, largest = ("x".join(map(str, size)) for size in (ordered[0], ordered[-1]))
+    return smallest if smallest == largest else f"{smallest} to {largest}"
 
 
 def by_suspicion(facts: Mapping[str, PairFacts]) -> dict[str, list[str]]:

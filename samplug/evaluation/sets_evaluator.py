@@ -221,6 +221,8 @@ def _add_row(
         prefix = f"{metric.prefix}/" if metric.prefix else ""
         own = {key.removeprefix(prefix): value for key, value in scores.items()}
         rows.add(f"{label}, {metric.label}" if metric.label else label, own)
+        for source, published in protocol.published_rows().items():
+            rows.add(f"{label}, {source}", published)
     elif several:
         numbers = {key: float(value) for key, value in scores.items() if isinstance(value, int | float)}
         rows = tables.setdefault(type(metric).__name__, _Table([]))

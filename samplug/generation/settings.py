@@ -53,11 +53,12 @@ class GeneratorSettings:
     def __post_init__(self) -> None:
         for item in fields(self):
             value: Any = getattr(self, item.name)
+            allowed: Any
             allowed, kind = _KINDS[item.type]
             # bool is a kind of int in Python
             if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed) or value != value:
                 raise ConfigError(f"MaskGenerator: {item.name}={value!r} must be {kind}")
-            if (lowest := _LOWEST.get(item.name)) is not None and float(value) < lowest:
+            if (lowest := _LOWEST.get(item.name)) is not None and value < lowest:
                 raise ConfigError(f"MaskGenerator: {item.name}={value!r} must be a number of at least {lowest}")
 
     @classmethod

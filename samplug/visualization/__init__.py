@@ -9,6 +9,7 @@ from samplug.visualization.overlay import (
     draw_overlay,
     encode_picture,
     number_objects,
+    region_masks,
     write_picture,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "draw_overlay",
     "encode_picture",
     "number_objects",
+    "region_masks",
     "write_picture",
 ]

@@ -114,6 +114,16 @@ def number_objects(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -
     return numbers
 
 
+def region_masks(labels: NDArray[Any], no_region: int | None = None) -> list[NDArray[np.bool_]]:
+    """Return the masks, (H, W) bool, of the values of a map of regions in ascending order.
+
+    Args:
+        labels: (H, W), integers.
+        no_region: Value of pixels that belong to no region, which gets no mask.
+    """
+    return [labels == value for value in np.unique(labels).tolist() if value != no_region]
+
+
 def compare_sheet(rows: Sequence[Mapping[str, NDArray[np.uint8]]], height: int = 160) -> NDArray[np.uint8]:
     """Make a sheet with a row for each sample and a captioned column for each kind of image.
 

@@ -262,3 +262,26 @@ def test_unknown_mode(scenes, tmp_path):
 def test_models_without_prompts(scenes, tmp_path):
     with pytest.raises(ConfigError, match="TSSAM takes no prompts"):
         browse(scenes, tmp_path, prompts=True)
+
+
+def test_maps_of_regions_are_drawn(tmp_path, monkeypatch):
+    """As objects are, with their number; 0 and 255 are regions like others, or, in ADE20K's maps, 0 is none."""
+    captions = []
+    monkeypatch.setattr(module, "_wide_captioned", lambda picture, lines: captions.append(lines) or picture)
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 20:] = 255
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    cv2.imwrite(str(tmp_path / "images/7.jpg"), np.full((40, 60, 3), 120, np.uint8))
+    cv2.imwrite(str(tmp_path / "labels/7.png"), labels)
+    for layout, number in (("rwtd", "2 regions"), ("ade20k", "1 region")):
+        dataset = dict(layout=layout, data_root=str(tmp_path), image_dir="images", mask_dir="labels")
+        cfg = load_config(ROOT / "configs/texture/masks_sam2.1-hiera-s_rwtd-1024.py", dict(img_size=32, num_workers=0))
+        cfg.test_dataloader.dataset.datasets[0].update(dataset)
+        assert browse(cfg, tmp_path / layout, phase="test") == 1
+        (file,) = (tmp_path / layout).rglob("*.png")
+        picture = cv2.imread(str(file))
+        left, right = picture[50, 20].astype(int), picture[50, 200].astype(int)
+        assert np.abs(right - 120).max() > 20
+        assert (np.abs(left - 120).max() > 20) == (layout == "rwtd")
+        assert captions[-1][-1].endswith(number)

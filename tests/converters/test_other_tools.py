@@ -216,7 +216,9 @@ def test_a_label_map_with_an_unknown_ending(tmp_path):
     root = maps(tmp_path, "maps/a-seg.png", cells(3))
     with pytest.raises(DataError, match=r"a-seg\.png: has no image .*--mask-suffix names another ending"):
         to_sa1b(read_annotations(root / "maps", "label-maps", root / "images"), tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"mask_suffix='\.png' is for label-maps and instance-masks, not for coco"):
+    with pytest.raises(
+        ConfigError, match=r"mask_suffix='\.png' is for label-maps and instance-masks and ade20k, not for coco"
+    ):
         read_annotations(coco_json(tmp_path, []), mask_suffix=".png")
 
 

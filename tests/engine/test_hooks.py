@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections import deque
 from types import SimpleNamespace
 
 import cv2
@@ -11,12 +12,15 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.dataset import ConcatDataset
+from mmengine.fileio import LocalBackend
+from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
 from samplug.datasets import VideoFolderDataset
 from samplug.datasets.seeding import SeededDataset
 from samplug.engine import OverlayHook
+from samplug.engine.hooks import CheckpointHook, checkpoint
 from samplug.engine.hooks.overlay import _file_names, _inside
 from samplug.models.prompts import objects_of
 from samplug.utils.files import WriteError
@@ -173,3 +177,22 @@ def test_pictures_leave_their_inputs_alone():
     sheet = compare_sheet([dict(image=image, overlay=overlay), dict(image=image, overlay=image[..., 0])], height=50)
     assert sheet.shape[2] == 3
     assert sheet.shape[0] > 100
+
+
+def test_chosen_checkpoints_stay(tmp_path, monkeypatch):
+    """Besides the newest of the others, which they do not displace."""
+    monkeypatch.setattr(checkpoint, "training_state", lambda runner, within_epoch: {})
+    hook = CheckpointHook(interval=1, max_keep_ckpts=1, keep=[2, 4])
+    hook.out_dir, hook.file_backend, hook.keep_ckpt_ids = str(tmp_path), LocalBackend(), deque()
+    hook.filename_tmpl = "epoch_{}.pth"
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path),
+        message_hub=MessageHub("checkpoints"),
+        save_checkpoint=lambda folder, name, *args, **kwargs: (tmp_path / name).touch(),
+    )
+    found = []
+    for epoch in range(1, 7):
+        hook._save_checkpoint_with_step(runner, epoch, {})
+        found.append([int(path.stem.removeprefix("epoch_")) for path in sorted(tmp_path.glob("*.pth"))])
+    assert found == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [2, 4, 6]]
+    assert (tmp_path / "last_checkpoint").read_text().endswith("epoch_6.pth")

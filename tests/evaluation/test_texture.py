@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
+from samplug.commands.run import main
 from samplug.evaluation.folders import evaluate
+from samplug.evaluation.functional import texturesam
 from samplug.evaluation.functional.regions import (
     Overlaps,
     adjusted_rand_index,
@@ -246,3 +248,23 @@ def test_wrong_folders_and_files(folders, tmp_path):
     cv2.imwrite(str(tmp_path / "other" / "mask_0_a.png"), np.zeros((30, 40), np.uint8))
     with pytest.raises(DataError, match=r"no mask in .* belongs to a ground truth"):
         score(tmp_path / "other", truths)
+
+
+def test_published_scores_stand_below_ours(labels, tmp_path, capsys):
+    (tmp_path / "gt").mkdir()
+    (tmp_path / "pred").mkdir()
+    cv2.imwrite(str(tmp_path / "gt/1.png"), labels)
+    cv2.imwrite(str(tmp_path / "pred/mask_0_1.png"), (labels == 255) * np.uint8(255))
+    command = ["texture", "--pred", str(tmp_path / "pred"), "--gt", str(tmp_path / "gt"), "--workers", "0"]
+    assert main("evaluate", [*command, "--mode", "texturesam", "--dataset", "stmd", "--published"]) == 0
+    lines = [line.split("|")[1:5] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    cells = {name.strip(): [value.strip() for value in values] for name, *values in lines}
+    assert cells["published: SAM-2*"] == ["0.1700", "0.1600", "0.7800"]
+    assert [name for name in cells if name.startswith("published")] == [
+        f"published: {model}" for model in texturesam.PUBLISHED["stmd"]
+    ]
+    assert cells["pred"][0] == "1.0000"
+    assert main("evaluate", command) == 0
+    assert "published:" not in capsys.readouterr().out
+    assert main("evaluate", [*command, "--published"]) == 1
+    assert "published scores are those of mode='texturesam'" in capsys.readouterr().err

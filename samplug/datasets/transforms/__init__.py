@@ -1,13 +1,14 @@
 from samplug.datasets.transforms.colour import ColorJitter, RandomGaussianBlur
 from samplug.datasets.transforms.formatting import PackSegInputs
 from samplug.datasets.transforms.geometry import RandomRotateShear
-from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage
+from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage, LoadRegionMap
 from samplug.datasets.transforms.texture import TextureAugment
 
 __all__ = [
     "ColorJitter",
     "LoadBinaryMask",
     "LoadImage",
+    "LoadRegionMap",
     "PackSegInputs",
     "RandomGaussianBlur",
     "RandomRotateShear",

@@ -55,6 +55,56 @@ class LoadBinaryMask(BaseTransform):
         return results
 
 
+@TRANSFORMS.register_module()
+class LoadRegionMap(BaseTransform):
+    """Read ``seg_map_path``, a label map each value of which is a region, unless the dataset generated it.
+
+    Adds ``gt_seg_map`` (H, W) uint8 or uint16, the values of the file. The dataset may provide ``no_region``, the value
+    of pixels that belong to none.
+
+    Raises:
+        DataError: See :func:`load_regions`.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if "gt_seg_map" not in results:
+            results["gt_seg_map"] = load_regions(
+                results["seg_map_path"], results["ori_shape"], results["img_path"], results.get("no_region")
+            )
+        results.setdefault("seg_fields", []).append("gt_seg_map")
+        return results
+
+
+def load_regions(
+    map_path: str | Path, image_shape: tuple[int, int], image_path: str | Path, no_region: int | None = None
+) -> NDArray[Any]:
+    """Read a label map, each value of which is a region.
+
+    Args:
+        map_path: File of the label map.
+        image_shape: (H, W) of the image.
+        image_path: File of the image, for messages.
+        no_region: Value of pixels that belong to no region; None: all pixels belong to one.
+
+    Returns:
+        (H, W) uint8 or uint16, the values of the file; palette indexes if it has a palette of colours.
+
+    Raises:
+        DataError: The file cannot be read, has colours, another size than its image, or one value for all pixels
+            although ``no_region`` is None.
+    """
+    labels = read_mask(map_path)
+    if labels.ndim == 3:
+        raise DataError(f"data: {map_path} has colours: a label map is a grey image, one value a region")
+    check_size(labels, map_path, image_shape, image_path)
+    if no_region is None and (labels == labels.flat[0]).all():
+        raise DataError(
+            f"data: label map {map_path} has one value, {labels.flat[0]}: there is no second region to tell apart; "
+            "leave the image out, or name another folder"
+        )
+    return labels
+
+
 def load_labels(
     mask_path: str | Path,
     image_shape: tuple[int, int],
@@ -95,14 +145,24 @@ def labels_from_mask(
         raise ConfigError(f"size_mismatch={size_mismatch!r} is not 'stop' or 'resize_mask'")
     values = MaskValues.parse(spec)
     height, width = image_shape
-    if raw.shape[:2] != (height, width):
-        if size_mismatch == "stop":
-            rotated = ""
-            if raw.shape[:2] == (width, height):
-                rotated = ", or the image has an EXIF rotation that the mask lacks: save both upright"
-            raise DataError(
-                f"data: mask {mask_path} is {raw.shape[1]}x{raw.shape[0]}, its image {image_path} is {width}x{height}: "
-                f"masks must have the size of their images (size_mismatch='resize_mask' resizes them){rotated}"
-            )
+    if size_mismatch == "stop":
+        check_size(raw, mask_path, image_shape, image_path, " (size_mismatch='resize_mask' resizes them)")
+    elif raw.shape[:2] != (height, width):
         raw = cv2.resize(raw, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return values.labels(raw, mask_path)
+
+
+def check_size(
+    raw: NDArray[Any], mask_path: str | Path, image_shape: tuple[int, int], image_path: str | Path, remedy: str = ""
+) -> None:
+    """Raise a DataError if a mask ``raw``, (H, W) or (H, W, 3), has another size than its image."""
+    height, width = image_shape
+    if raw.shape[:2] == (height, width):
+        return
+    rotated = ""
+    if raw.shape[:2] == (width, height):
+        rotated = ", or the image has an EXIF rotation that the mask lacks: save both upright"
+    raise DataError(
+        f"data: mask {mask_path} is {raw.shape[1]}x{raw.shape[0]}, its image {image_path} is {width}x{height}: "
+        f"masks must have the size of their images{remedy}{rotated}"
+    )

@@ -1,5 +1,6 @@
 """Save checkpoints in an order that never leaves a run without one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ class CheckpointHook(_CheckpointHook):
     ``last_checkpoint`` is replaced in one step and always names a file that exists. Arguments as MMEngine's; a missing
     ``rule`` is looked up (:func:`samplug.evaluation.directions.rule_of`).
 
+    Args:
+        keep: Epochs (iterations without ``by_epoch``) whose checkpoints stay, besides the ``max_keep_ckpts`` newest of
+            the others.
+
     Raises:
         ConfigError: Validation has no metric ``save_best``.
     """
@@ -28,13 +33,21 @@ class CheckpointHook(_CheckpointHook):
     best_ckpt_path: str | None
     best_ckpt_path_dict: dict[str, str | None]
 
-    def __init__(self, *args: Any, save_best: str | list[str] | None = None, rule: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        save_best: str | list[str] | None = None,
+        rule: Any = None,
+        keep: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> None:
         if rule is None and save_best not in (None, "auto"):
             rules = [rule_of(metric) for metric in ([save_best] if isinstance(save_best, str) else save_best or [])]
             rule = rules if None not in rules else None  # MMEngine has rules for others
         super().__init__(*args, save_best=save_best, rule=rule, **kwargs)
         if self.args:  # MMEngine passes them on and fails at the first checkpoint
             raise TypeError(f"CheckpointHook got an unexpected keyword argument '{next(iter(self.args))}'")
+        self.keep = frozenset(keep)
 
     def _init_rule(self, rules: Any, key_indicators: list[str]) -> None:
         if rules == [None]:  # save_best='auto': the first metric
@@ -56,7 +69,8 @@ class CheckpointHook(_CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Copy of MMEngine's method in another order, with samplug's training state (tests/engine/test_upstream.py)."""
         outdated = None
-        if self.max_keep_ckpts > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
+        counts = self.max_keep_ckpts > 0 and step not in self.keep
+        if counts and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
                 outdated = self.keep_ckpt_ids.popleft()
             self.keep_ckpt_ids.append(step)

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from samplug.evaluation.sets_evaluator import named_sets
 from samplug.imaging.files import read_image
-from samplug.models.prompts import objects_of
+from samplug.models.prompts import has_objects, objects_of
 from samplug.registry import HOOKS
 from samplug.utils.files import Attempts
 from samplug.utils.model_outputs import Outputs, as_logits, outputs_of
 from samplug.utils.rle import decode_rle
-from samplug.visualization import draw_classes, draw_overlay, number_objects, write_picture
+from samplug.visualization import draw_classes, draw_overlay, number_objects, region_masks, write_picture
 
 
 @HOOKS.register_module()
@@ -142,7 +142,13 @@ def _classes(sample: Any, outputs: Outputs = "logits") -> _Shown:
 def _objects(sample: Any) -> _Shown:
     """Return the pictures of ``pred_instances``."""
     found = [decode_rle(mask) for mask in sample.pred_instances.masks]
-    known = objects_of(sample)[:, 0].numpy() == 1
+    known: Any
+    if "no_region" in sample:
+        known = region_masks(sample.gt_sem_seg.data[0].cpu().numpy(), sample.no_region)
+    elif has_objects(sample):
+        known = objects_of(sample)[:, 0].numpy() == 1
+    else:  # masks of everything need no ground truth
+        known = np.zeros((0, *sample.ori_shape), bool)
     decision, ground_truth = (number_objects(masks, tuple(sample.ori_shape)) for masks in (found, known))
     return _Shown(decision, _colours(decision), _colours(ground_truth), False)
 

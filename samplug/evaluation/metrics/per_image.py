@@ -108,7 +108,7 @@ class PerImageMetric(BaseMetric):
         """Sum up the samples; print a table and write ``out_file`` unless an evaluator does."""
         self.report = Report.of(self.protocol, dict(results))
         if self.publishes:
-            summary = {self.label or "test set": self.report.summary}
+            summary = {self.label or "test set": self.report.summary, **self.protocol.published_rows()}
             title, columns, decimals = self.protocol.name, self.protocol.columns, self.protocol.decimals
             print_log("\n" + table(summary, columns, title, decimals), "current")
             self.write_report()

@@ -93,6 +93,10 @@ class Protocol(ABC, Generic[Pred, Truth]):
             name: float(np.mean([result.scores[name] for result in results if name in result.scores])) for name in names
         }
 
+    def published_rows(self) -> dict[str, Scores]:
+        """Return scores of the literature to print below one's own: label of the row -> metric -> value."""
+        return {}
+
     def _require(self, name: str, holds: bool, wanted: str) -> None:
         if not holds:
             raise ConfigError(f"{self.name}: {name}={getattr(self, name)!r} is not {wanted}")

@@ -64,6 +64,8 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
             ``mIoU`` and ``ARI`` as ``eval_no_agg_masks*.py`` prints them, ``mIoU_agg`` the mean of the file that
             ``eval_agg_masks*.py`` writes. Images without masks, or without a touched region, are left out as there.
         row_empty: See :func:`samplug.evaluation.functional.texturesam.row_iou`; for ``mode='texturesam'``.
+        published: Print the scores of TextureSAM's repository, which have two decimals, below one's own; for
+            ``mode='texturesam'``. The repository does not say which images of a set they cover.
         images: Folder of the images, for baselines. ``baseline:texture-kmeans`` is told the number of regions.
     """
 
@@ -73,12 +75,18 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
     dataset: Literal["rwtd", "stmd", "ade20k"] = "rwtd"
     mode: Literal["strict", "texturesam"] = "strict"
     row_empty: texturesam.RowEmpty = "zero"
+    published: bool = False
     images: str | Path | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.name, "dataset", self.dataset, ("rwtd", "stmd", "ade20k"))
         check_choice(self.name, "mode", self.mode, ("strict", "texturesam"))
         check_choice(self.name, "row_empty", self.row_empty, ("zero", "drop"))
+        if self.published and self.mode != "texturesam":
+            raise ConfigError(
+                "texture: published scores are those of mode='texturesam', which the strict ones do not compare with: "
+                "set the mode, or leave published out"
+            )
 
     def score(self, pred: Sequence[Rle], ground_truth: RegionLabels) -> ImageResult:
         """Score one image.
@@ -153,6 +161,13 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
             "regions_all": sum(result.extra["regions_all"] for result in results),
         }
 
+    def published_rows(self) -> dict[str, Scores]:
+        if not self.published:
+            return {}
+        names = ("mIoU", "ARI", "mIoU_agg")
+        rows = texturesam.PUBLISHED[self.dataset]
+        return {f"published: {model}": dict(zip(names, row, strict=True)) for model, row in rows.items()}
+
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -171,6 +186,11 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         parser.add_argument(
             "--row-empty", choices=["zero", "drop"], default="zero",
             help="rows without labels in texturesam's mIoU_agg: torchmetrics 1.6.1 counts them 0, 1.9.0 drops them",
+        )  # fmt: skip
+
+        parser.add_argument(
+            "--published", action="store_true",
+            help="print the published scores of the data set below, with --mode texturesam",
         )  # fmt: skip
 
     def conditions(self) -> str:

@@ -1,0 +1,6 @@
+# As texturesam-mild_sam2.1-hiera-s_1xb1-40e_ade20k-1024, with SAM 2.1 Hiera-L.
+# Published result: none. Memory: not measured.
+_base_ = './texturesam-mild_sam2.1-hiera-s_1xb1-40e_ade20k-1024.py'
+
+arch = 'hiera_l'
+sam_checkpoint = 'https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_large.pt'
