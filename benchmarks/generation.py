@@ -123,10 +123,9 @@ def _model(arch: str, img_size: int, region: int) -> Any:
 
 
 def _regions(logits: Tensor, cells: int) -> Tensor:
-    """Average logits (1, P, M, h, w) over squares of cells, keep their range, and interpolate."""
+    """Average logits (1, P, M, h, w) over squares of cells, as if neighbours were independent, and interpolate."""
     flat = logits.flatten(0, 2)[:, None]
-    coarse = F.avg_pool2d(flat, cells)
-    coarse = coarse * (flat.std() / coarse.std())
+    coarse = F.avg_pool2d(flat, cells) * cells
     return F.interpolate(coarse, flat.shape[-2:], mode="bilinear").reshape(logits.shape)
 
 

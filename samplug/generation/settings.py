@@ -55,8 +55,8 @@ class GeneratorSettings:
             value: Any = getattr(self, item.name)
             allowed: Any
             allowed, kind = _KINDS[item.type]
-            # bool is a kind of int in Python
-            if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed) or value != value:
+            fits = isinstance(value, allowed) and (not isinstance(value, bool) or bool in allowed)  # bool is an int too
+            if not fits or value != value:
                 raise ConfigError(f"MaskGenerator: {item.name}={value!r} must be {kind}")
             if (lowest := _LOWEST.get(item.name)) is not None and value < lowest:
                 raise ConfigError(f"MaskGenerator: {item.name}={value!r} must be a number of at least {lowest}")
