@@ -20,16 +20,17 @@ def chosen(cases):
 
 
 def run(target, folder, seed, first, end):
-    """Read mutated files in a process of its own; return its output, and the case at which it died, if it did."""
+    """Read mutated files in a process of its own; return the faults, and the case at which it died, if it did."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "SAMPLUG_MAX_PIXELS": "2000000"}
     done = run_python(
-        "-m", "tests.fuzz.run", target, seed, first, end, folder, cwd=ROOT, env=environment, timeout=240 + end - first
+        "-m", "tests.fuzz.run", target, seed, first, end, folder, cwd=ROOT, env=environment, timeout=300 + end - first
     )  # fmt: skip
+    record, faults = folder / "case", folder / "faults"
+    found = faults.read_text() if faults.exists() else ""
     if done.returncode == 0:
-        return done.stdout
-    record = folder / "case"
-    case = f"case {int(record.read_bytes())}" if record.exists() else "before the first case"
-    return f"{done.stdout}the process ended with {done.returncode} at {case}: {done.stderr[-3000:]}"
+        return found
+    case = f"case {int(record.read_bytes())}" if record.exists() else "the sound files"
+    return f"{found}the process ended with {done.returncode} at {case}: {done.stderr[-3000:]}"
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is measured as Linux shows it")

@@ -18,7 +18,6 @@ from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
 from samplug.utils.text import gib, one_line
 
-
 _ZIP = b"PK\3\4"  # by which torch tells its zip files from older ones
 
 

@@ -1,5 +1,6 @@
 """Ways to damage a file: bytes of any format, and values at places that a format gives a meaning."""
 
+import contextlib
 import io
 import json
 import pickletools
@@ -147,10 +148,9 @@ SAFETENSORS: list[Mutator] = [*[safetensors_header] * 6, *BYTES]
 def opcodes(rng: Random, data: bytes) -> bytes:
     """Drop, repeat, exchange or replace the operations of a pickle, which stay whole."""
     starts = []
-    try:
-        starts = [at for _, _, at in pickletools.genops(data)]
-    except Exception:  # cut by an earlier change: the ones before it
-        pass
+    with contextlib.suppress(Exception):  # cut by an earlier change: the ones before it
+        for _, _, at in pickletools.genops(data):
+            starts.append(at)
     if len(starts) < 3:
         return flip(rng, data)
     parts = [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
@@ -242,7 +242,9 @@ def png_chunks(rng: Random, data: bytes) -> bytes:
         case 2:
             chunks.insert(other, chunks[one])
         case 3:
-            new = rng.choice((b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"iCCP", b"zTXt", b"acTL", b"fdAT", b"gAMA", b"sBIT", b"CgBI"))
+            new = rng.choice(
+                (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"iCCP", b"zTXt", b"acTL", b"fdAT", b"gAMA", b"sBIT", b"CgBI")
+            )
             chunks.insert(one, (new, rng.randbytes(rng.choice((0, 1, 13, 26, 300)))))
         case 4 if name == b"IDAT":
             try:
@@ -331,5 +333,7 @@ def _odd(rng: Random, found: Any, tensors: type) -> Any:
             tensor.float() * float("nan"), -tensor.float() - 1, tensor.cfloat(), tensor.half(), tensor.tolist(),
         ))  # fmt: skip
     if isinstance(found, int | float) and rng.random() < 0.6:
-        return rng.choice((found + 1, found - 1, -found, found / 3, found * 10**9, int(found), float(found), rng.choice(_EXTREME)))
+        return rng.choice(
+            (found + 1, found - 1, -found, found / 3, found * 10**9, int(found), float(found), rng.choice(_EXTREME))
+        )
     return rng.choice([*_VALUES, nested(rng)])

@@ -1,11 +1,11 @@
 """Read mutated files, one after the other, in limited memory and time: ``python -m tests.fuzz.run TARGET SEED FIRST END FOLDER``.
 
-Each line of the output is a fault. Before a case its number is written to ``FOLDER/case``, which names it if this process dies.
+Each line of ``FOLDER/faults`` is a fault. Before a case its number is written to ``FOLDER/case``, which names it if this process
+dies.
 """
 
 import contextlib
 import faulthandler
-import io
 import os
 import random
 import resource
@@ -99,14 +99,12 @@ def main(name: str, seed: int, first: int, end: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESS_SPACE,) * 2)
     faulthandler.enable()
     faulthandler.register(signal.SIGPROF, chain=True)  # prints where it is, and ends
-    with open(folder / "case", "wb", buffering=0) as record:
+    with open(folder / "case", "wb", buffering=0) as record, open(folder / "faults", "w", buffering=1) as faults:
         for case in range(first, end):
             record.seek(0)
             record.write(b"%020d" % case)
-            with contextlib.redirect_stdout(io.StringIO()):
-                fault = read_case(target, folder, seed, case)
-            if fault:
-                print(f"case {case}: {fault!a}", flush=True)
+            if fault := read_case(target, folder, seed, case):
+                faults.write(f"case {case}: {fault!a}\n")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,11 @@ def pairs(folder: Path) -> Target:
     for name in ("images", "masks"):
         (folder / name).mkdir()
         (folder / name / "sound.png").write_bytes(made["grey.png"][0])
-    sound = [("images/odd.jpg", *made["colour.jpg"]), ("masks/odd.png", *made["palette.png"]), ("masks/odd.png", *made["grey.png"])]
+    sound = [
+        ("images/odd.jpg", *made["colour.jpg"]),
+        ("masks/odd.png", *made["palette.png"]),
+        ("masks/odd.png", *made["grey.png"]),
+    ]
     listed = b"# pairs\nimages/odd.jpg\tmasks/odd.png\nimages/sound.png masks/sound.png\n"
     pipeline = [dict(type="LoadImage"), dict(type="LoadBinaryMask")]
 
@@ -223,7 +227,9 @@ def annotations(folder: Path) -> Target:
 
 def texts(folder: Path) -> Target:
     """JSON of any content."""
-    return Target([("any.json", json.dumps(dict(a=[1, 2.5, None, "é"], b={"c": "\ud83d\ude00"})).encode(), JSON)], read_json)
+    return Target(
+        [("any.json", json.dumps(dict(a=[1, 2.5, None, "é"], b={"c": "\ud83d\ude00"})).encode(), JSON)], read_json
+    )
 
 
 def _checkpoint() -> dict[str, Any]:
@@ -344,13 +350,13 @@ def resuming(folder: Path) -> Target:
 
 
 TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
-    "pictures": (pictures, 4000),
+    "pictures": (pictures, 2500),
     "pairs": (pairs, 300),
     "sa1b": (sa1b, 300),
-    "annotations": (annotations, 700),
+    "annotations": (annotations, 600),
     "texts": (texts, 1000),
-    "weights": (weights, 500),
+    "weights": (weights, 400),
     "features": (features, 1500),
-    "resuming": (resuming, 200),
+    "resuming": (resuming, 60),
 }
 """Name -> function that makes the files in a folder, and number of cases in the suite."""
