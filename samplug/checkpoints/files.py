@@ -3,7 +3,6 @@
 import pickle
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,9 @@ from samplug.checkpoints.numpy_values import STAND_INS
 from samplug.checkpoints.stored_configs import refuse_code_in_config
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
-from samplug.utils.text import gib
+from samplug.utils.text import gib, one_line
+
+_ZIP = b"PK\3\4"  # by which torch tells its zip files from older ones
 
 
 def _statistic(owner: Any, name: str) -> Any:
@@ -126,22 +127,29 @@ def _compare_checksums(path: Path) -> None:
 
     torch.save does not compress, so a file that would decompress to more than its own size is refused first.
     """
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # torch.load tells what is wrong
-        unfolded, size = sum(part.file_size for part in archive.infolist()), path.stat().st_size
-        if unfolded > size:
-            raise WeightsError(
-                f"weights: {path} ({gib(size)}) would decompress to {gib(unfolded)}: it is a compressed or crafted zip "
-                "file, and torch.save does not compress: save the weights again"
-            )
-        try:
-            damaged = archive.testzip()
-        except (zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise WeightsError(f"weights: {path} is damaged: {error}; copy or download it again") from error
-        if damaged is not None:
-            raise WeightsError(
-                f"weights: {path} is damaged: the checksum of {damaged} in it differs from its content; copy or "
-                "download it again"
-            )
+    with suppress(OSError), path.open("rb") as file:  # torch.load tells what is wrong
+        if file.read(len(_ZIP)) != _ZIP:
+            return
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unfolded = sum(part.file_size for part in archive.infolist())
+            damaged = archive.testzip() if unfolded <= size else None
+    except Exception as error:  # damaged tables of a zip file may fail in any way
+        raise WeightsError(
+            f"weights: {path} ({size:,} bytes) is damaged, perhaps a broken download: {first_line(error)}; copy or "
+            "download it again"
+        ) from error
+    if unfolded > size:
+        raise WeightsError(
+            f"weights: {path} ({gib(size)}) would decompress to {gib(unfolded)}: it is a compressed or crafted zip "
+            "file, and torch.save does not compress: save the weights again"
+        )
+    if damaged is not None:
+        raise WeightsError(
+            f"weights: {path} is damaged: the checksum of {one_line(damaged)} in it differs from its content; copy or "
+            "download it again"
+        )
 
 
 def first_line(error: BaseException) -> str:
@@ -174,7 +182,11 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _read_shards(index: Path) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for shard in shard_names(index):
-        state.update(_read_safetensors(local_file(index.parent / shard)))
+        try:
+            path = local_file(index.parent / shard)
+        except WeightsError as error:
+            raise WeightsError(f"{error}; {index} names it") from error
+        state.update(_read_safetensors(path))
     return state
 
 

@@ -500,6 +500,16 @@ def test_weights_alone_start_a_run_with_averaging(half, tmp_path):
     assert all(torch.equal(value, half["state_dict"][key]) for key, value in runner.model.state_dict().items())
 
 
+def test_the_stored_config_is_not_taken_over(half, waiting):
+    """Its text and name would otherwise be in the checkpoints of the resumed run."""
+    content = copied(half)
+    content["meta"] |= dict(cfg="theirs = 1\n", experiment_name="theirs")
+    content["message_hub"]["runtime_info"] |= dict(cfg="theirs = 1\n", experiment_name="theirs")
+    resume(waiting, content)
+    assert "theirs" not in str(waiting.message_hub.runtime_info)
+    assert "theirs" not in waiting.cfg.pretty_text
+
+
 def test_best_checkpoint_of_a_copied_folder(half, tmp_path):
     """The best checkpoint of the original is not deleted when the copy finds a better one."""
     original, own = tmp_path / "original", tmp_path / "own"

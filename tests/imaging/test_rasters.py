@@ -84,6 +84,24 @@ def test_bands_that_cannot_be_taken(tmp_path):
         open_raster(tmp_path / "d.tif")
 
 
+def test_a_tiff_leads_to_no_other_file(tmp_path):
+    """GDAL's virtual format, recognised by its content, names files and addresses."""
+    tiff(tmp_path / "secret.tif", values(3, height=8, width=8))
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename relativeToVRT="1">secret.tif'
+        f"</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band in (1, 2, 3)
+    )
+    path = tmp_path / "a.tif"
+    path.write_text(f'<VRTDataset rasterXSize="8" rasterYSize="8">{bands}</VRTDataset>')
+    with rasterio.open(path) as file:
+        assert file.count == 3  # GDAL alone would follow it
+    for options in ((), ((1, 2, 3),)):
+        with pytest.raises(DataError, match=r"a\.tif"):
+            open_raster(path, *options)
+    assert georeference(path) is None
+
+
 def test_of_several_pages_none_is_chosen(tmp_path):
     pages = [Image.fromarray(page) for page in values(2)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
