@@ -56,6 +56,7 @@ class Rewriter:
         read: Names of variables that other statements read.
         reads: Config -> names that it reads.
         late: Config -> variables whose values its bases do not get, by name, see :meth:`_check_late`.
+        plain: Config -> names that it sets to plain values or dicts of these.
     """
 
     def __init__(self, options: Mapping[str, Any], folder: Path) -> None:
@@ -66,6 +67,7 @@ class Rewriter:
         self.read: set[str] = set()
         self.reads: dict[Path, set[str]] = {}
         self.late: dict[Path, dict[str, _Variable]] = {}
+        self.plain: dict[Path, set[str]] = {}
 
     def rewrite(
         self,
@@ -104,8 +106,9 @@ class Rewriter:
         self.reads[path] = _names_read(tree)
         self.read |= self.reads[path]
         values = {**derived, **self.options}
-        self._check_late({variable.name for variable in variables}, chain)
+        self._check_late({variable.name: variable.value for variable in variables}, chain)
         own, own_hidden = _plain_values(variables, source, path)
+        self.plain[path] = set(own)
         self.late[path] = {
             variable.name: variable
             for variable in variables
@@ -131,23 +134,25 @@ class Rewriter:
                 )
         return "".join(lines)
 
-    def _check_late(self, declared: set[str], chain: tuple[Path, ...]) -> None:
+    def _check_late(self, declared: Mapping[str, ast.expr | None], chain: tuple[Path, ...]) -> None:
         """Find variables of derived configs that would change nothing: dicts, and values that are computed.
 
         A base has built its parts from its own value by then. They are fine if a derived config reads them itself.
 
         Args:
-            declared: Variables of a config.
+            declared: Variables of a config, with the values that it sets.
             chain: The configs derived from it, and the config itself.
         """
         base = chain[-1]
         for number, path in enumerate(chain[:-1]):
             by_itself = set().union(*(self.reads[derived] for derived in chain[: number + 1]))
             by_bases = set().union(*(self.reads[file] for file in chain[number + 1 :]))
-            for name in sorted((declared & by_bases & self.late[path].keys()) - by_itself):
+            for name in sorted((declared.keys() & by_bases & self.late[path].keys()) - by_itself):
                 variable = self.late[path][name]
                 if variable.nested:
                     continue  # has an error of its own
+                if variable.is_dict and name in self.plain[path] and _can_replace({}, declared[name]):
+                    continue  # replaces a plain value of the base, as mask_values = dict(...)
                 what, remedy = "a computed value", "write a plain value"
                 if variable.is_dict:
                     what, remedy = "a dict", f"set what {name} is made of as variables, such as mask_values = ..."

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def mask_prompt(masks: Tensor, size: tuple[int, int], logit: float = 10.0) -> Tensor:
-    """Convert ground truth to mask prompts: ``logit`` on the object, ``-logit`` elsewhere (SAM 2).
+    """Convert ground truth to mask prompts: ``logit`` on the object, its negative elsewhere (SAM 2).
 
     Args:
         masks: (B, 1, H, W) bool.
