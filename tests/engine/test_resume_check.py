@@ -317,6 +317,17 @@ def test_sound_content_is_taken_after_all_refusals(half, waiting):
     assert waiting.param_schedulers[0].last_step == 4
 
 
+def test_after_an_error_another_file_is_read(half, waiting, tmp_path):
+    odd = copied(half)
+    odd["meta"]["iter"] = -1
+    for name, content in (("odd.pth", odd), ("sound.pth", half)):
+        torch.save(content, tmp_path / name)
+    with pytest.raises(WeightsError, match=r"odd\.pth: meta.iter is -1"):
+        waiting.resume(str(tmp_path / "odd.pth"))
+    waiting.resume(str(tmp_path / "sound.pth"))
+    assert waiting.iter == 4
+
+
 def test_newest_file_with_odd_content_stops_the_run(half, tmp_path):
     """A damaged file is passed over; one that is whole but does not fit the run would hide a mistake in the config."""
     odd = copied(half)
