@@ -228,6 +228,8 @@ ODD = [
     # averaged weights
     ("ema_state_dict is 3", put("ema_state_dict", value=3)),
     ("ema_state_dict is a dict with the key 3", put("ema_state_dict", value={3: torch.zeros(1)})),
+    (f"ema_state_dict is a dict without it, expected an entry '{EMA}'", drop("ema_state_dict", EMA)),
+    ("ema_state_dict is a dict without it, expected an entry 'steps'", drop("ema_state_dict", "steps")),
     ("ema_state_dict is a dict with 'module.other'", put("ema_state_dict", "module.other", value=torch.zeros(1))),
     ("ema_state_dict.*is 'x'", put("ema_state_dict", EMA, value="x")),
     ("ema_state_dict.*of the shape", put("ema_state_dict", EMA, value=torch.zeros(1))),
