@@ -12,6 +12,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from samplug.checkpoints import pretrained_names
 from samplug.engine.resume_entry import Entry
 from samplug.engine.resume_optimizer import check_groups, check_scaler, check_settings, check_states, wrappers_of
 from samplug.engine.resume_schedule import ADVICE as SCHEDULE_ADVICE
@@ -153,10 +154,12 @@ def _check_ema(runner: Runner, whole: Entry) -> None:
             30,
         )
         return
-    own, entries = hooks[0].ema_model.state_dict(), averaged.named()
+    model, entries = hooks[0].ema_model, averaged.named()
+    own = model.state_dict()
     averaged["steps"].tensor()
-    for key in own.keys() - entries.keys() if hooks[0].strict_load else ():
-        averaged.fail(f"an entry {key!r}", found="a dict without it")
+    optional = () if hooks[0].strict_load else (f"module.{name}" for name in pretrained_names(model.module))
+    if missing := own.keys() - entries.keys() - set(optional):
+        averaged.fail(f"an entry {min(missing)!r}", found="a dict without it")
     state, omitted = whole["state_dict"].named(), set(omitted_from(whole.value, whole.file)[0])
     for key, entry in entries.items():
         if key not in own:

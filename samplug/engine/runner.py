@@ -281,8 +281,9 @@ class SamplugRunner(Runner):
                 changed.
             ConfigError: The checkpoint has more iterations than the config.
         """
-        self._opened = checkpoint = self._opened or read_checkpoint(fetch(filename))
+        checkpoint, self._opened = self._opened or read_checkpoint(fetch(filename)), None  # refused, it is not kept
         resumption = Resumption(self, checkpoint, filename, resume_optimizer, resume_param_scheduler)
+        self._opened = checkpoint
         super().resume(filename, resume_optimizer and self._strategy is None, resumption.loads_schedule, map_location)
         if self._strategy:  # the optimiser's state follows its parameters
             self._shard()

@@ -61,5 +61,5 @@ def test_a_run_with_the_hook_resumes_with_both_sets(cfg, tmp_path):  # noqa: F81
         assert all(torch.equal(weights[f"module.{key}"], value) for key, value in model.state_dict().items())
     content["ema_state_dict"]["steps"] = "two"
     torch.save(content, path)
-    with pytest.raises(WeightsError, match=r"ema_state_dict\.steps is 'two', expected a tensor"):
+    with pytest.raises(WeightsError, match=r"iter_2\.pth: ema_state_dict\.steps is 'two', expected a tensor"):
         build_runner(cfg(resume=True, load_from=path, custom_hooks=[EMA])).train()

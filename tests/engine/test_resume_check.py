@@ -228,6 +228,8 @@ ODD = [
     # averaged weights
     ("ema_state_dict is 3", put("ema_state_dict", value=3)),
     ("ema_state_dict is a dict with the key 3", put("ema_state_dict", value={3: torch.zeros(1)})),
+    (f"ema_state_dict is a dict without it, expected an entry '{EMA}'", drop("ema_state_dict", EMA)),
+    ("ema_state_dict is a dict without it, expected an entry 'steps'", drop("ema_state_dict", "steps")),
     ("ema_state_dict is a dict with 'module.other'", put("ema_state_dict", "module.other", value=torch.zeros(1))),
     ("ema_state_dict.*is 'x'", put("ema_state_dict", EMA, value="x")),
     ("ema_state_dict.*of the shape", put("ema_state_dict", EMA, value=torch.zeros(1))),
@@ -316,6 +318,17 @@ def test_sound_content_is_taken_after_all_refusals(half, waiting):
     assert (waiting.iter, waiting.epoch, waiting.train_loop.samples_seen) == (4, 0, 8)
     assert len(waiting.optim_wrapper.optimizer.state) == len(half["optimizer"]["state"])
     assert waiting.param_schedulers[0].last_step == 4
+
+
+def test_after_an_error_another_file_is_read(half, waiting, tmp_path):
+    odd = copied(half)
+    odd["meta"]["iter"] = -1
+    for name, content in (("odd.pth", odd), ("sound.pth", half)):
+        torch.save(content, tmp_path / name)
+    with pytest.raises(WeightsError, match=r"odd\.pth: meta.iter is -1"):
+        waiting.resume(str(tmp_path / "odd.pth"))
+    waiting.resume(str(tmp_path / "sound.pth"))
+    assert waiting.iter == 4
 
 
 def test_newest_file_with_odd_content_stops_the_run(half, tmp_path):

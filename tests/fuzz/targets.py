@@ -357,6 +357,6 @@ TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
     "texts": (texts, 1000),
     "weights": (weights, 400),
     "features": (features, 1500),
-    "resuming": (resuming, 60),
+    "resuming": (resuming, 30),
 }
 """Name -> function that makes the files in a folder, and number of cases in the suite."""
