@@ -350,13 +350,13 @@ def resuming(folder: Path) -> Target:
 
 
 TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
-    "pictures": (pictures, 2500),
-    "pairs": (pairs, 300),
-    "sa1b": (sa1b, 300),
-    "annotations": (annotations, 600),
+    "pictures": (pictures, 6000),
+    "pairs": (pairs, 600),
+    "sa1b": (sa1b, 600),
+    "annotations": (annotations, 1500),
     "texts": (texts, 1000),
     "weights": (weights, 400),
-    "features": (features, 1500),
-    "resuming": (resuming, 30),
+    "features": (features, 3000),
+    "resuming": (resuming, 40),
 }
 """Name -> function that makes the files in a folder, and number of cases in the suite."""
