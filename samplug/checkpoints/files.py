@@ -16,7 +16,7 @@ from samplug.checkpoints.numpy_values import STAND_INS
 from samplug.checkpoints.stored_configs import refuse_code_in_config
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
-from samplug.utils.text import gib, one_line
+from samplug.utils.text import gib, one_line, printable
 
 _ZIP = b"PK\3\4"  # by which torch tells its zip files from older ones
 
@@ -96,7 +96,7 @@ def local_file(path: str | Path) -> Path:
     except (OSError, RuntimeError) as error:  # no permission, name too long, unknown user
         kind = f"cannot be accessed ({first_line(error)})"
     raise WeightsError(
-        f"weights: {str(path)[:200]} {kind} (expected a file, an https:// address or hf://OWNER/REPO[/FILE][@REVISION])"
+        f"weights: {printable(str(path)[:200])} {kind} (expected a file, an https:// address or hf://OWNER/REPO[/FILE][@REVISION])"
     )
 
 

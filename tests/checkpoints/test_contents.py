@@ -339,6 +339,7 @@ def test_only_regular_files_are_read(tmp_path):
         ({"a": ["b"]}, "not an index"),
         ({"a": "../other.safetensors"}, r"names '\.\./other\.safetensors'"),
         ({"a": "w.pth"}, r"names 'w\.pth'"),
+        ({"a": "\ud800.safetensors"}, r"\\ud800\.safetensors (does not exist|cannot be looked at)"),
         ({"a": "absent.safetensors"}, r"absent.safetensors does not exist .*index\.json names it"),
     ],
 )

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
-from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 
 from samplug.apis import init_model
@@ -33,10 +31,8 @@ from tests.checkpoints.test_loading import official_sam, randomised
 from tests.engine.test_interruption import config as run_config
 from tests.engine.test_resume_check import ready
 from tests.fuzz import mutations
-from tests.fuzz.mutations import JPEG, JSON, LEGACY, PNG, SAFETENSORS, TEXT, TIFF, ZIP, Mutator
-
-SIZE = (20, 30)  # height, width of all images
-BMP = GIF = WEBP = mutations.BYTES
+from tests.fuzz.images import BMP, SIZE, encoded, picture_files
+from tests.fuzz.mutations import JSON, LEGACY, PNG, SAFETENSORS, TEXT, ZIP, Mutator
 
 
 @dataclass
@@ -50,50 +46,6 @@ class Target:
 
     seeds: list[tuple[str, bytes, list[Mutator]]]
     read: Callable[[Path], Any]
-
-
-def _pixels(*channels: int, dtype: Any = np.uint8) -> Any:
-    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (*SIZE, *channels), dtype)
-
-
-def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def _encoded(ending: str, pixels: Any, *options: int) -> bytes:
-    return cv2.imencode(ending, pixels, options)[1].tobytes()
-
-
-def picture_files() -> dict[str, tuple[bytes, list[Mutator]]]:
-    """A file of each format and kind that is read."""
-    colour, grey = Image.fromarray(_pixels(3)), Image.fromarray(_pixels())
-    exif = Image.Exif()
-    exif[274] = 6
-    palette, turned = colour.quantize(16), dict(exif=exif.tobytes())
-    tiff_tile = _pixels(dtype=np.uint16)
-    return {
-        "grey.png": (_encoded(".png", _pixels()), PNG),
-        "colour16.png": (_encoded(".png", _pixels(3, dtype=np.uint16)), PNG),
-        "alpha.png": (_encoded(".png", _pixels(4)), PNG),
-        "palette.png": (_saved(palette, "PNG", transparency=3, **turned), PNG),
-        "bits.png": (_saved(grey.convert("1"), "PNG"), PNG),
-        "colour.jpg": (_saved(colour, "JPEG", **turned), JPEG),
-        "progressive.jpg": (_saved(grey, "JPEG", progressive=True, icc_profile=b"x" * 300), JPEG),
-        "cmyk.jpg": (_saved(colour.convert("CMYK"), "JPEG"), JPEG),
-        "colour.tif": (_saved(colour, "TIFF", compression="tiff_lzw"), TIFF),
-        "grey16.tif": (_encoded(".tif", tiff_tile, 259, 1), TIFF),
-        "palette.tif": (_saved(palette, "TIFF", compression="packbits"), TIFF),
-        "bits.tif": (_saved(grey.convert("1"), "TIFF", compression="group4"), TIFF),
-        "jpeg.tif": (_saved(colour, "TIFF", compression="jpeg"), TIFF),
-        "colour16.tif": (_encoded(".tif", _pixels(3, dtype=np.uint16), 259, 5), TIFF),
-        "colour.webp": (_encoded(".webp", _pixels(3), 64, 80), WEBP),
-        "lossless.webp": (_saved(colour, "WEBP", lossless=True, **turned), WEBP),
-        "colour.bmp": (_encoded(".bmp", _pixels(3)), BMP),
-        "palette.bmp": (_saved(palette, "BMP"), BMP),
-        "palette.gif": (_saved(palette, "GIF", transparency=2), GIF),
-    }
 
 
 def pictures(folder: Path) -> Target:
@@ -182,7 +134,7 @@ def annotations(folder: Path) -> Target:
             dict(id=3, image_id=1, category_id=7, segmentation=from_runs([100, 40, 460], SIZE)),
         ],
     )  # fmt: skip
-    bitmap = base64.b64encode(_encoded(".png", np.ones((3, 4), np.uint8))).decode()
+    bitmap = base64.b64encode(encoded(".png", np.ones((3, 4), np.uint8))).decode()
     shapes = [
         dict(label="cat", points=[[1, 1], [9, 1], [9.5, 7]], shape_type="polygon", group_id=1),
         dict(label="cat", points=[[12, 2], [20, 9]], shape_type="rectangle", group_id=1),
@@ -195,7 +147,7 @@ def annotations(folder: Path) -> Target:
     label = b"0 .1 .1 .5 .1 .5 .5\n1 .6 .6 .9 .6 .9 .9 .6 .9\n"
     (folder / "yolo/labels/sound.txt").write_bytes(label)
     data = b"path: .\ntrain: images\nval: [images/sound.bmp]\nnc: 2\nnames:\n  0: cat\n  1: dog\n"
-    maps = _encoded(".png", np.repeat(np.arange(20, dtype=np.uint8)[:, None], 30, 1))
+    maps = encoded(".png", np.repeat(np.arange(20, dtype=np.uint8)[:, None], 30, 1))
     (folder / "maps/sound.png").write_bytes(maps)
 
     def read(path: Path) -> None:
@@ -350,13 +302,13 @@ def resuming(folder: Path) -> Target:
 
 
 TARGETS: dict[str, tuple[Callable[[Path], Target], int]] = {
-    "pictures": (pictures, 2500),
-    "pairs": (pairs, 300),
-    "sa1b": (sa1b, 300),
-    "annotations": (annotations, 600),
+    "pictures": (pictures, 6000),
+    "pairs": (pairs, 600),
+    "sa1b": (sa1b, 600),
+    "annotations": (annotations, 1500),
     "texts": (texts, 1000),
     "weights": (weights, 400),
-    "features": (features, 1500),
-    "resuming": (resuming, 30),
+    "features": (features, 3000),
+    "resuming": (resuming, 40),
 }
 """Name -> function that makes the files in a folder, and number of cases in the suite."""
