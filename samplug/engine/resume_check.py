@@ -156,10 +156,10 @@ def _check_ema(runner: Runner, whole: Entry) -> None:
         return
     model, entries = hooks[0].ema_model, averaged.named()
     own = model.state_dict()
-    averaged["steps"].tensor()
     optional = () if hooks[0].strict_load else (f"module.{name}" for name in pretrained_names(model.module))
     if missing := own.keys() - entries.keys() - set(optional):
         averaged.fail(f"an entry {min(missing)!r}", found="a dict without it")
+    averaged["steps"].tensor()
     state, omitted = whole["state_dict"].named(), set(omitted_from(whole.value, whole.file)[0])
     for key, entry in entries.items():
         if key not in own:

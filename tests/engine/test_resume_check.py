@@ -234,7 +234,6 @@ ODD = [
     ("ema_state_dict.*is 'x'", put("ema_state_dict", EMA, value="x")),
     ("ema_state_dict.*of the shape", put("ema_state_dict", EMA, value=torch.zeros(1))),
     ("ema_state_dict.*with NaN", put("ema_state_dict", EMA, value=torch.full((1, 128, 1, 1), NAN))),
-    ("ema_state_dict is a dict without 'steps'", drop("ema_state_dict", "steps")),
     ("ema_state_dict.steps is a tensor of -1", put("ema_state_dict", "steps", value=torch.tensor(-1))),
     ("state_dict is.*'decode_head.conv1_1.weight'", drop("state_dict", EMA.removeprefix("module."))),
     ("state_dict is a list", put("state_dict", value=[1])),
