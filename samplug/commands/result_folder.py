@@ -12,6 +12,7 @@ from samplug.commands.prediction_records import PredictionRecords
 from samplug.imaging.sources import Source, find_sources
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.files import read_json, write_text
+from samplug.utils.text import listed
 
 _LONGEST_NAME = 255
 
@@ -45,8 +46,11 @@ class ResultFolder:
             DataError: No images, two whose results would have one name, or a name that is too long for a file system.
             ConfigError: The folder lies in a folder of images.
         """
-        for path in map(Path, images):
-            place = path.expanduser().resolve()
+        paths = [Path(path).expanduser() for path in images]
+        if paths and not any(path.exists() for path in paths):  # before a model is built
+            raise DataError(f"{self.command}: {listed(map(str, paths), 3)} does not exist: name image files or folders")
+        for path in paths:
+            place = path.resolve()
             if recursive and place in (self.path.resolve() / "x").parents:
                 raise ConfigError(
                     f"{self.command}: {self.path} lies in {path}, a later run would predict masks: choose another "
