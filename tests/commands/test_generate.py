@@ -223,6 +223,8 @@ def test_inputs_that_cannot_be_used(home, settings, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"data: .*empty holds no images"):
         generate(settings, [tmp_path / "empty"], tmp_path / "out")
+    with pytest.raises(DataError, match="missing does not exist: name image files or folders"):
+        generate(replace(settings, checkpoint="no_such.pth"), [tmp_path / "missing"], tmp_path / "out")
     with pytest.raises(DataError, match="would both be written as a:"):
         generate(settings, [home / "images/a.png", home / "images/deep/a.png"], tmp_path / "out")
     with pytest.raises(ConfigError, match="did you mean points_per_side"):
