@@ -58,6 +58,17 @@ def outputs(processes: Sequence[subprocess.Popen[str] | PythonProcess]) -> list[
     return printed
 
 
+def shell(script: str, *arguments: object, ok: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of ``tools/``, and check whether it succeeds."""
+    run = subprocess.run(
+        ["bash", f"tools/{script}", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PORT": str(free_port()), **environment},
+    )  # fmt: skip
+    assert (run.returncode == 0) == ok, run.stdout[-2000:] + run.stderr[-4000:]
+    return run
+
+
 def run_ranks(module: str, *arguments: object, ranks: int = 2) -> list[str]:
     """Run ``module`` once for each rank; what each printed.
 

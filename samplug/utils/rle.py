@@ -34,9 +34,9 @@ def rle_box(rle: Mapping[str, Any]) -> list[int]:
     return [int(value) for value in coco_mask.toBbox(dict(rle))]
 
 
-def union(masks: Sequence[RLE]) -> RLE:
+def union(masks: Sequence[Mapping[str, Any]]) -> RLE:
     """Return the pixels of any of several masks of one size; there must be at least one."""
-    return as_text(coco_mask.merge(list(masks)))
+    return as_text(coco_mask.merge([dict(mask) for mask in masks]))
 
 
 def from_runs(counts: list[int], size: tuple[int, int]) -> RLE:

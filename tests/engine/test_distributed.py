@@ -17,22 +17,12 @@ from samplug.utils.errors import ConfigError
 from samplug.utils.imports import quiet_optional_operators
 from tests.builders import tiny_tssam_cfg
 from tests.conftest import ROOT
-from tests.ranks import end, free_port, outputs, run_ranks, start
+from tests.ranks import end, free_port, outputs, run_ranks, shell, start
 
 with quiet_optional_operators():
     from mmseg.structures import SegDataSample
 
 TINY = ["data_size=48", "img_size=32", "train_length=8", "test_length=5", "max_iters=2", "num_workers=0"]
-
-
-def shell(script, *arguments, ok=True, **environment):
-    run = subprocess.run(
-        ["bash", f"tools/{script}", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=240,
-        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "PORT": str(free_port()), **environment},
-    )  # fmt: skip
-    assert (run.returncode == 0) == ok, run.stdout[-2000:] + run.stderr[-4000:]
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from samplug.commands.run import main
 from samplug.evaluation.folders import evaluate
-from samplug.evaluation.functional import texturesam
+from samplug.evaluation.functional import regions, texturesam
 from samplug.evaluation.functional.regions import (
     Overlaps,
     adjusted_rand_index,
@@ -21,7 +21,7 @@ from samplug.evaluation.functional.regions import (
 )
 from samplug.evaluation.protocols import Texture
 from samplug.utils.errors import DataError
-from samplug.utils.rle import encode_rle
+from samplug.utils.rle import decode_rle, encode_rle
 
 RWTD = ["good", "noisy", "oversegmented", "missing", "overlapping", "zero_one"]
 ADE = ["good", "noisy", "missing", "overlapping", "zero_one"]
@@ -237,8 +237,13 @@ def test_wrong_folders_and_files(folders, tmp_path):
     with pytest.raises(DataError, match=r"mask_3_8\.png is 41x30 \(width x height\), the ground truth 40x30"):
         score(masks, truths)
     cv2.imwrite(str(masks / "mask_3_8.png"), np.arange(1200, dtype=np.uint8).reshape(30, 40))
-    with pytest.raises(DataError, match=r"mask_3_8\.png has more than two values"):
+    with pytest.raises(DataError, match=r"mask_3_8\.png has the values 1 and 255: a mask is 0 and one other"):
         score(masks, truths)
+    cv2.imwrite(str(masks / "mask_3_8.png"), np.full((30, 40), 3, np.uint8))
+    cv2.imwrite(str(masks / "mask_4_8.png"), np.eye(30, 40, dtype=np.uint8) + 1)
+    with pytest.raises(DataError, match=r"mask_4_8\.png has the values 1 and 2"):
+        score(masks, truths)
+    (masks / "mask_4_8.png").unlink()
     (tmp_path / "out").mkdir()
     masks.rename(tmp_path / "out" / "masks_output")
     cv2.imwrite(str(tmp_path / "out" / "masked_8.jpg"), np.zeros((30, 40), np.uint8))
@@ -248,6 +253,16 @@ def test_wrong_folders_and_files(folders, tmp_path):
     cv2.imwrite(str(tmp_path / "other" / "mask_0_a.png"), np.zeros((30, 40), np.uint8))
     with pytest.raises(DataError, match=r"no mask in .* belongs to a ground truth"):
         score(tmp_path / "other", truths)
+
+
+@pytest.mark.parametrize(("mode", "most"), [("strict", 2), ("texturesam", 3)])
+def test_masks_are_decoded_a_few_times(labels, monkeypatch, mode, most):
+    """Most of the time of a json is spent on it: 60 masks of an image, however many regions and scores there are."""
+    calls = []
+    monkeypatch.setattr(regions, "decode_rle", lambda mask: calls.append(mask) or decode_rle(mask))
+    rng = np.random.default_rng(0)
+    Texture(mode=mode).score(rles(rng.random((60, *labels.shape)) < 0.3), labels)
+    assert len(calls) <= most * 60 + 3  # and the merged masks of each region
 
 
 def test_published_scores_stand_below_ours(labels, tmp_path, capsys):

@@ -12,7 +12,7 @@ from samplug.utils.rle import decode_rle
 from tests.conftest import ROOT
 from tests.generation.test_models import SAM, SAM2, build
 from tests.processes import run_python
-from tests.ranks import run_ranks
+from tests.ranks import shell
 
 CONFIG = """
 _base_ = {base!r}
@@ -46,11 +46,12 @@ def command(home, name):
     return [path, home / "model.pth", "--device", "cpu", "--work-dir", home / f"work_{name}"]
 
 
-def test_two_processes_equal_one(home):
+def test_two_processes_of_the_script_equal_one(home):
+    """Masks and scores of five images over two ranks, of which one is padded."""
     options = ["--cfg-options", *TINY, *GENERATOR]
     run = run_python("tools/test.py", *command(home, "one"), *options, cwd=ROOT)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
-    run_ranks("samplug", "test", *command(home, "two"), "--launcher", "pytorch", *options)
+    shell("dist_test.sh", *command(home, "two")[:2], 2, *command(home, "two")[2:], *options)
     one, two = (json.loads((home / f"{name}.json").read_text()) for name in ("one", "two"))
     assert one["images"].keys() == two["images"].keys()
     assert len(one["images"]) == 5
@@ -63,7 +64,8 @@ def test_two_processes_equal_one(home):
         found, same = first["pred_instances"], second["pred_instances"]
         assert found["masks"] == same["masks"]
         assert len(found["masks"]) > 0
-        assert torch.equal(found["points"], same["points"])
+        for name in ("points", "bboxes", "scores", "stability_scores"):
+            assert torch.equal(found[name], same[name])
         assert found["scores"].shape == found["stability_scores"].shape == (len(found["masks"]),)
         for mask, (x0, y0, x1, y1) in zip(found["masks"], found["bboxes"].long().tolist(), strict=True):
             rows, columns = decode_rle(mask).nonzero()

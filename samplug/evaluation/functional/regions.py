@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from samplug.utils.rle import decode_rle
+from samplug.utils.rle import decode_rle, union
 
 Counts = NDArray[np.int64]
 Rle = Mapping[str, Any]
@@ -60,8 +60,12 @@ class Overlaps:
 
     def ious(self) -> NDArray[np.float64]:
         """Return the IoU of each mask with each region, (K, V)."""
-        union = self.areas[:, None] + self.sizes - self.common
-        return self.common / union
+        return self.common / (self.areas[:, None] + self.sizes - self.common)
+
+    def inverted(self) -> "Overlaps":
+        """Return the counts for the labels 255 - labels."""
+        last = len(self.values) - 1
+        return Overlaps(last - self.labels, 255 - self.values[::-1], self.sizes[::-1], self.areas, self.common[:, ::-1])
 
 
 def paint(masks: Sequence[Rle], order: Sequence[int], colours: Sequence[int], size: tuple[int, ...]) -> Counts:
@@ -91,10 +95,14 @@ def partition(masks: Sequence[Rle], overlaps: Overlaps) -> Counts:
 
 
 def contingency(first: NDArray[Any], second: NDArray[Any]) -> Counts:
-    """Return the contingency table of two label maps of equal size; rows and columns are ascending labels."""
-    (rows, a), (columns, b) = (np.unique(labels, return_inverse=True) for labels in (first, second))
-    joint = a.ravel() * len(columns) + b.ravel()
-    return np.bincount(joint, minlength=len(rows) * len(columns)).reshape(len(rows), len(columns))
+    """Return the contingency table of two label maps of equal size; rows and columns are the ascending labels in use.
+
+    Labels are counted from 0, with few gaps: the memory of a table up to the largest labels is needed.
+    """
+    rows, columns = int(first.max()) + 1, int(second.max()) + 1
+    joint = first.ravel() * columns + second.ravel()
+    table = np.bincount(joint, minlength=rows * columns).reshape(rows, columns)
+    return table[table.any(axis=1)][:, table.any(axis=0)]
 
 
 def adjusted_rand_index(table: Counts) -> float:
@@ -156,10 +164,7 @@ def merged_ious(masks: Sequence[Rle], overlaps: Overlaps) -> NDArray[np.float64]
     owners = overlaps.common.argmax(axis=1) if len(masks) else ()
     result = np.zeros(len(overlaps.values))
     for region in set(owners):
-        union = np.zeros(overlaps.labels.shape, bool)
-        for mask, owner in zip(masks, owners, strict=True):
-            if owner == region:
-                union |= decode_rle(mask)
-        common = np.count_nonzero(union & (overlaps.labels == region))
-        result[region] = common / (np.count_nonzero(union) + int(overlaps.sizes[region]) - common)
+        merged = decode_rle(union([mask for mask, owner in zip(masks, owners, strict=True) if owner == region]))
+        common = np.count_nonzero(merged & (overlaps.labels == region))
+        result[region] = common / (np.count_nonzero(merged) + int(overlaps.sizes[region]) - common)
     return result

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samplug.evaluation.functional.regions import Counts, Overlaps, Rle, binary_rand_index, largest_first, paint
 
@@ -54,7 +53,7 @@ def row_iou(predicted: Counts, labels: Counts, row_empty: RowEmpty) -> float:
     return float(ious.mean()) if len(ious) else 0.0
 
 
-def aggregated(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEmpty, both_ways: bool) -> float:
+def aggregated(masks: Sequence[Rle], overlaps: Overlaps, row_empty: RowEmpty, both_ways: bool) -> float:
     """Return the row of ``eval_agg_masks.py`` (RWTD, STMD).
 
     Each mask gets the label with which it shares most pixels; ties go to the smaller label. Masks of label 0 are left
@@ -62,21 +61,21 @@ def aggregated(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEm
 
     Args:
         masks: COCO RLE of the map's size.
-        labels: (H, W) uint8.
+        overlaps: Pixel counts of the masks, in labels 0..255.
         row_empty: See :func:`row_iou`.
         both_ways: Average the scores with the labels and with inverted labels, as the script does for RWTD.
     """
     scores = []
-    for truth in (labels, 255 - labels) if both_ways else (labels,):
-        overlaps = Overlaps.of(masks, truth)
-        owners = [int(overlaps.values[row.argmax()]) if row.any() else 0 for row in overlaps.common]
-        painted_areas = np.array([area if owner else 0 for area, owner in zip(overlaps.areas, owners, strict=True)])
+    for truth in (overlaps, overlaps.inverted()) if both_ways else (overlaps,):
+        owners = [int(truth.values[row.argmax()]) if row.any() else 0 for row in truth.common]
+        painted_areas = np.array([area if owner else 0 for area, owner in zip(truth.areas, owners, strict=True)])
         order = [index for index in largest_first(painted_areas) if owners[index]]
-        scores.append(row_iou(paint(masks, order, owners, truth.shape), truth.astype(np.int64), row_empty))
+        labels = truth.values.astype(np.int64)[truth.labels]
+        scores.append(row_iou(paint(masks, order, owners, labels.shape), labels, row_empty))
     return float(np.mean(scores))
 
 
-def aggregated_instances(masks: Sequence[Rle], labels: NDArray[np.uint8], row_empty: RowEmpty) -> float | None:
+def aggregated_instances(masks: Sequence[Rle], overlaps: Overlaps, row_empty: RowEmpty) -> float | None:
     """Return the row of ``eval_agg_masks_ADE20K.py``; None for a label map of one value, which the script skips.
 
     Masks are first merged into a label map, smaller masks over larger masks; each of its regions gets the instance with
@@ -84,12 +83,13 @@ def aggregated_instances(masks: Sequence[Rle], labels: NDArray[np.uint8], row_em
 
     Args:
         masks: COCO RLE of the map's size.
-        labels: (H, W) uint8, 0 = no instance.
+        overlaps: Pixel counts of the masks, in labels 0..255, 0 = no instance.
         row_empty: See :func:`row_iou`.
     """
-    if (labels == labels.flat[0]).all():
+    if len(overlaps.values) == 1:
         return None
-    order = largest_first(Overlaps.of(masks, labels).areas)
+    labels = overlaps.values.astype(np.int64)[overlaps.labels]
+    order = largest_first(overlaps.areas)
     painted = paint(masks, order, [order.index(index) + 1 for index in range(len(masks))], labels.shape)
     result = np.zeros(labels.shape, np.int64)
     for region in np.unique(painted):
@@ -97,19 +97,14 @@ def aggregated_instances(masks: Sequence[Rle], labels: NDArray[np.uint8], row_em
         counts[0] = 0
         if region and counts.any():
             result[painted == region] = counts.argmax()
-    return row_iou(result, labels.astype(np.int64), row_empty)
+    return row_iou(result, labels, row_empty)
 
 
-def touching_pairs(masks: Sequence[Rle], labels: NDArray[np.uint8]) -> list[tuple[list[float], list[float]]]:
+def touching_pairs(overlaps: Overlaps) -> list[tuple[list[float], list[float]]]:
     """Return IoUs and adjusted Rand indices of the masks that touch each region, including label 0.
 
     They are the rows of ``eval_no_agg_masks.py`` and, joined, the rows of ``eval_no_agg_masks_ADE20K.py``.
-
-    Args:
-        masks: COCO RLE of the map's size.
-        labels: (H, W) uint8.
     """
-    overlaps = Overlaps.of(masks, labels)
     ious = overlaps.ious()
     rows = []
     for region, size in enumerate(overlaps.sizes):

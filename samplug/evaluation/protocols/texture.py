@@ -107,7 +107,7 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
             "regions_all": int(counted.sum()),
         }
         if self.mode == "texturesam":
-            return self._published(pred, ground_truth, extra)
+            return self._published(pred, overlaps, extra)
         if not counted.any():
             return ImageResult({}, extra, skipped="the ground truth has no region")
         if not pred:
@@ -125,11 +125,10 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         """Return which regions are part of the means, (V,)."""
         return overlaps.values != 0 if self.dataset == "ade20k" else np.ones(len(overlaps.values), np.bool_)
 
-    def _published(self, pred: Sequence[Rle], labels: RegionLabels, extra: dict[str, Any]) -> ImageResult:
-        if labels.max(initial=0) > 255:
-            raise ValueError(f"label {labels.max()}: mode='texturesam' knows 0..255, as the scripts do")
-        labels = labels.astype(np.uint8)
-        pairs = texturesam.touching_pairs(pred, labels)
+    def _published(self, pred: Sequence[Rle], overlaps: Overlaps, extra: dict[str, Any]) -> ImageResult:
+        if (largest := overlaps.values.max(initial=0)) > 255:
+            raise ValueError(f"label {largest}: mode='texturesam' knows 0..255, as the scripts do")
+        pairs = texturesam.touching_pairs(overlaps)
         if self.dataset == "ade20k":
             pairs = [([iou for ious, _ in pairs for iou in ious], [ari for _, rand in pairs for ari in rand])]
         means = [(float(np.mean(ious)), float(np.mean(rand))) for ious, rand in pairs if ious]
@@ -140,9 +139,9 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
             scores = {name: float(np.mean([mean[k] for mean in means])) for k, name in enumerate(("mIoU", "ARI"))}
         if pred:
             if self.dataset == "ade20k":
-                aggregated = texturesam.aggregated_instances(pred, labels, self.row_empty)
+                aggregated = texturesam.aggregated_instances(pred, overlaps, self.row_empty)
             else:
-                aggregated = texturesam.aggregated(pred, labels, self.row_empty, self.dataset == "rwtd")
+                aggregated = texturesam.aggregated(pred, overlaps, self.row_empty, self.dataset == "rwtd")
             if aggregated is not None:
                 scores["mIoU_agg"] = aggregated
         return ImageResult(scores, {**extra, "pairs": means})
@@ -289,7 +288,7 @@ def _read_masks(files: Files, ground_truth: RegionLabels, exact: bool = False) -
         exact: Only 255 is the mask, as in TextureSAM's scripts for RWTD and STMD.
 
     Raises:
-        DataError: A file is broken, has another size or more than two values.
+        DataError: A file is broken, has another size, or more than one value beside 0.
     """
     if len(files) == 1 and files[0].suffix == ".json":
         return _read_annotations(files[0])
@@ -300,8 +299,10 @@ def _read_masks(files: Files, ground_truth: RegionLabels, exact: bool = False) -
             (height, width), (rows, columns) = ground_truth.shape, values.shape[:2]
             raise DataError(f"data: {path} is {columns}x{rows} (width x height), the ground truth {width}x{height}")
         mask = values == 255 if exact else values != 0
-        if not exact and len(np.unique(values)) > 2:
-            raise DataError(f"data: {path} has more than two values: a mask is 0 and one other value")
+        if not exact and (values[mask] != (largest := values.max())).any():
+            raise DataError(
+                f"data: {path} has the values {values[mask].min()} and {largest}: a mask is 0 and one other value"
+            )
         masks.append(encode_rle(mask))
     return masks
 
