@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
@@ -17,6 +18,7 @@ from samplug.apis.model import init_model
 from samplug.apis.prediction import Prediction
 from samplug.datasets.configs import pipelines_of, step_name
 from samplug.engine.build_errors import named_in
+from samplug.generation import GeneratedMasks, MaskGenerator
 from samplug.imaging.rasters import Bands, Raster
 from samplug.imaging.sources import Source, find_sources
 from samplug.imaging.tiles import Canvas, Tile, cut
@@ -153,6 +155,26 @@ class Inferencer:
                 f"(on_error='skip'):\n{indented(failures.values())}"
             )
 
+    def generate(self, image: Any, preset: str | None = None, **settings: Any) -> GeneratedMasks:
+        """Find masks of everything in one image, with a promptable model.
+
+        Args:
+            image: A file or an array, as for :meth:`stream`.
+            preset: See :meth:`samplug.generation.MaskGenerator.of`.
+            **settings: Changes to the preset, see :class:`samplug.generation.GeneratorSettings`.
+
+        Raises:
+            DataError: The image cannot be read.
+            ConfigError: The model predicts no masks for clicks; or see :class:`samplug.generation.MaskGenerator`.
+        """
+        generator = MaskGenerator.of(self.model, preset, **settings)
+        source = image if isinstance(image, Source) else Source("0", Path(image) if isinstance(image, str) else image)
+        raster = source.open(self.bands)
+        height, width = raster.shape
+        pixels = raster.crop(slice(0, height), slice(0, width))
+        with autocast(enabled=self.mixed_precision):
+            return generator.generate(self.model, np.ascontiguousarray(pixels[..., ::-1]))
+
     def _prepare(self, job: _Job, tile: Tile) -> dict[str, Any]:
         path = str(job.source.path or job.source.name)
         image = job.raster.crop(tile.rows, tile.columns)
@@ -175,6 +197,11 @@ class Inferencer:
         complete = []
         for (job, tile, _), sample in zip(items, samples, strict=True):
             sample = sample.cpu()
+            if "seg_logits" not in sample:
+                raise ConfigError(
+                    f"predict: {type(self.model).__name__} predicts masks of single objects, no map of the image: find "
+                    "masks of everything by generate(image) or tools/generate_masks.py, or click with Predictor"
+                )
             sample.seg_logits.data = as_logits(sample.seg_logits.data, outputs_of(self.model))
             job.done += 1
             if len(job.tiles) > 1:

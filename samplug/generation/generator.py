@@ -25,6 +25,7 @@ from samplug.utils.errors import ConfigError
 from samplug.utils.rle import RLE, decode_rle, encode_rle, from_runs, rle_area
 
 _BYTES_PER_PIXEL = 8  # a float, its decisions, and room for one intermediate result
+_CPU_PIXELS = 2**21  # a CPU's allocator reuses results up to about this size, which takes a third of the time
 _MOST_LOGIT = 32.0  # SAM 2 limits logits that become a prompt
 
 
@@ -268,7 +269,8 @@ class _Store:
     def parts(self, logits: Tensor) -> tuple[Tensor, ...]:
         """Split masks (K, 4g, 4g) into parts that fit into memory at the image's size."""
         pixels = max(self.size[0] * self.size[1], self.geometry.size**2)
-        return logits.split(max(1, int(self.limit / (pixels * _BYTES_PER_PIXEL)))) if len(logits) else ()
+        most = self.limit // _BYTES_PER_PIXEL if logits.is_cuda else min(self.limit // _BYTES_PER_PIXEL, _CPU_PIXELS)
+        return logits.split(max(1, int(most // pixels))) if len(logits) else ()
 
     def enlarged(self, logits: Tensor) -> Tensor:
         """Resize masks (K, 4g, 4g) to the crop's size."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from samplug.apis import Inferencer, init_model
+from samplug.apis import Inferencer, Predictor, init_model
 from samplug.checkpoints import WeightsError
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
@@ -17,6 +17,7 @@ from samplug.datasets.synthetic import camouflage_scene
 from samplug.imaging.files import read_mask
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
+from tests.builders import TINY_HIERA
 from tests.conftest import ROOT
 from tests.shrink import SIZE, shrink
 
@@ -311,3 +312,28 @@ def test_real_photos(inferencer, test_data):
     paths = sorted(folder.iterdir())[:2]
     for path, prediction in zip(paths, inferencer(paths), strict=True):
         assert prediction.mask.shape == cv2.imread(str(path)).shape[:2]
+
+
+def test_masks_of_everything(tmp_path):
+    """The masks of a promptable model, from a file or an array; it has no map of the image."""
+    cfg = load_config("masks_sam2.1-hiera-s_rwtd-1024", dict(img_size=64))
+    cfg.model.backbone.update(arch=TINY_HIERA, init_cfg=None)
+    cfg.model.decode_head.pop("init_cfg")
+    inferencer = Inferencer(cfg, "untrained", "cpu")
+    image = camouflage_scene(0, 0, 64)[0][:40]
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    settings = dict(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    expected = Predictor(inferencer.model).generate(image, "BGR", **settings)
+    assert len(expected)
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), image):
+        found = inferencer.generate(source, **settings)
+        assert found.masks == expected.masks
+        assert torch.equal(found.scores, expected.scores)
+    assert len(inferencer.generate(image, "sam2", points_per_side=2, pred_iou_thresh=1e6)) == 0
+    with pytest.raises(ConfigError, match=r"no map of the image: .*generate\(image\)"):
+        inferencer(image)
+
+
+def test_masks_of_everything_need_a_promptable_model(inferencer):
+    with pytest.raises(ConfigError, match="predicts no masks for clicks"):
+        inferencer.generate(np.zeros((9, 9, 3), np.uint8))

@@ -99,7 +99,7 @@ def test_scores_read_both_kinds_of_files(home, whole, tmp_path):
         path = tmp_path / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         height, width = cv2.imread(str(whole / f"overlays/{name}.jpg")).shape[:2]
-        cv2.imwrite(str(path), np.zeros((height, width), np.uint8))
+        cv2.imwrite(str(path), np.eye(height, width, dtype=np.uint8))
     texture = Texture()
     truths = texture.find_ground_truths(tmp_path, None, True)
     for name, files in truths.files.items():
@@ -191,6 +191,24 @@ def test_a_killed_run_goes_on(home, settings, tmp_path):
     assert all(broken[name] == unbroken[name] for name in compared)
     left = broken.keys() - unbroken.keys()
     assert all(name.endswith(".partial") for name in left), left
+
+
+def test_two_runs_at_once_into_one_folder(home, settings, tmp_path, whole, monkeypatch):
+    """The second starts and ends while the first reads its second image."""
+    read, numbers = module._read, iter(range(9))
+
+    def interrupted(*arguments):
+        if next(numbers) == 1:
+            generate(settings, [home / "images"], tmp_path, recursive=True)
+        return read(*arguments)
+
+    monkeypatch.setattr(module, "_read", interrupted)
+    assert generate(settings, [home / "images"], tmp_path, recursive=True).present == 0
+    found, expected = contents(tmp_path), contents(whole)
+    assert found.keys() == expected.keys()
+    assert all(found[name] == expected[name] for name in expected if not name.startswith("generate"))
+    monkeypatch.undo()
+    assert generate(settings, [home / "images"], tmp_path, recursive=True).present == 3
 
 
 def test_images_without_masks(home, tmp_path, capsys):

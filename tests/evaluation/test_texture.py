@@ -216,6 +216,33 @@ def test_json_equals_pictures(folders, tmp_path, labels):
         score(tmp_path / "json", truths)
 
 
+def test_masks_of_zeros_and_ones_are_empty_in_the_scripts(folders):
+    """Their numbers are kept, and the command says why."""
+    truths, masks = folders
+    found = Texture(mode="texturesam").find_ground_truths(truths)
+    note = Texture(mode="texturesam").find_predictions(str(masks), found).note
+    assert "mask_0_007.png has the values 0 and 1, and only 255 counts" in note
+    assert not Texture().find_predictions(str(masks), found).note
+    for index in range(3):
+        (masks / f"mask_{index}_007.png").unlink()
+    note = Texture(mode="texturesam").find_predictions(str(masks), found).note
+    assert note == "1 images of 2 have no masks, '007' for example"
+    images = score(masks, truths, mode="texturesam").images
+    assert images["8"]["mIoU"] == 1
+    assert "mIoU" not in images["007"]
+
+
+def test_labels_of_one_value(folders):
+    """An error, as in a test run, but for the protocols of the scripts, which score them."""
+    truths, masks = folders
+    cv2.imwrite(str(truths / "8.png"), np.full((30, 40), 7, np.uint8))
+    with pytest.raises(DataError, match=r"8\.png has one value, 7: there is nothing to tell apart"):
+        score(masks, truths)
+    assert score(masks, truths, on_error="skip").skipped.keys() == {"8"}
+    assert set(score(masks, truths, mode="texturesam").images) == {"007", "8"}
+    assert score(masks, truths, dataset="ade20k").images["8"]["mIoU"] < 1  # one instance that fills the image
+
+
 def test_images_without_files_are_said(folders):
     truths, masks = folders
     for mask in masks.glob("*_8.png"):

@@ -228,7 +228,12 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         missing = sorted(known - files.keys())
         note = f"{len(missing)} images of {len(known)} have no masks, {missing[0]!r} for example" if missing else ""
         files = {**files, **dict.fromkeys(missing, ())}
-        read = partial(_read_masks, exact=self.mode == "texturesam" and self.dataset != "ade20k")
+        exact = self.mode == "texturesam" and self.dataset != "ade20k"
+        example = next((paths[0] for _, paths in sorted(files.items()) if paths), None)
+        if exact and example and example.suffix != ".json" and 0 < (largest := read_mask(example).max()) < 255:
+            note += f"{'; ' if note else ''}{example.name} has the values 0 and {largest}, and only 255 counts, as in "
+            note += "the scripts: such masks are empty"
+        read = partial(_read_masks, exact=exact)
         return Predictions(source, name or folder.resolve().name, files, read, note)
 
     def _find_baseline(
@@ -248,6 +253,10 @@ class Texture(FileProtocol[Sequence[Rle], RegionLabels]):
         labels = read_mask(path)
         if labels.ndim != 2:
             raise DataError(f"data: {path} is a picture with colours: labels are a grey image, one value a region")
+        if self.mode == "strict" and self.dataset != "ade20k" and (labels == labels.flat[0]).all():
+            raise DataError(
+                f"data: {path} has one value, {labels.flat[0]}: there is nothing to tell apart; correct or remove it"
+            )
         return labels
 
     def read_prediction(self, files: Files, ground_truth: RegionLabels) -> Sequence[Rle]:
