@@ -177,7 +177,7 @@ class MaskGenerator:
             if own.use_m2m:
                 logits, iou = self._refined(model, embedding, clicks, logits, dynamic)
             if own.pred_iou_thresh > 0:
-                kept = iou > own.pred_iou_thresh
+                kept = (iou > own.pred_iou_thresh).nonzero()[:, 0]  # selecting by a bool would wait for a GPU each time
                 clicks, logits, iou = clicks[kept], logits[kept], iou[kept]
             yield PointAnswers(clicks, logits, iou)
 
@@ -206,27 +206,29 @@ class MaskGenerator:
         own = self.settings
         if own.stability_score_thresh > 0:
             bound = stability_bound(answers.logits, embedding.geometry, own.mask_threshold, own.stability_score_offset)
-            answers = PointAnswers(*(values[bound >= own.stability_score_thresh] for values in answers))
-        boxes, scores, kept = [], [], []
+            possible = (bound >= own.stability_score_thresh).nonzero()[:, 0]
+            answers = PointAnswers(*(values[possible] for values in answers))
+        boxes, scores, kept, start = [], [], [], 0
         for part in store.parts(answers.logits):
             enlarged = store.enlarged(part)
             stable = stability(enlarged, own.mask_threshold, own.stability_score_offset)
-            good = (
-                stable >= own.stability_score_thresh
-                if own.stability_score_thresh > 0
-                else torch.ones_like(stable).bool()
-            )
-            if not good.all():
-                enlarged = enlarged[good]
+            if own.stability_score_thresh > 0:
+                good = (stable >= own.stability_score_thresh).nonzero()[:, 0]
+                if len(good) < len(part):
+                    enlarged = enlarged[good]
+            else:
+                good = torch.arange(len(part), device=part.device)
             box = inclusive_boxes(enlarged > own.mask_threshold)
-            whole = ~near_crop_edge(box, crop.box, size)
-            good[good.clone()] = whole
-            kept.append(good)
+            if crop.layer:
+                whole = (~near_crop_edge(box, crop.box, size)).nonzero()[:, 0]
+                good, box = good[whole], box[whole]
+            kept.append(start + good)
             scores.append(stable[good])
-            boxes.append(box[whole])
+            boxes.append(box)
+            start += len(part)
         if not kept:
             none = answers.iou.new_zeros(0)
-            boxes, scores, kept = [none.new_zeros(0, 4, dtype=torch.int64)], [none], [none.bool()]
+            boxes, scores, kept = [none.new_zeros(0, 4, dtype=torch.int64)], [none], [none.long()]
         good = torch.cat(kept)
         store.add(answers.logits[good])
         x0, y0, *_ = crop.box
@@ -236,7 +238,7 @@ class MaskGenerator:
             answers.iou[good],
             torch.cat(scores),
             answers.points[good] + shift[:2],
-            shift.new_tensor(crop.box).expand(int(good.sum()), 4),
+            shift.new_tensor(crop.box).expand(len(good), 4),
         )
 
     def _without_small_regions(self, scores: _Scores, masks: list[RLE]) -> tuple[_Scores, list[RLE]]:

@@ -1,6 +1,7 @@
 """Upper bound of the stability of masks, from their logits before these are enlarged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ def stability_bound(logits: Tensor, geometry: InputGeometry, threshold: float, o
     slack = _SLACK * logits.abs().amax(dim=(1, 2), keepdim=True)
     possible = (logits > threshold + offset - slack).to(torch.uint8)
     certain = (logits > threshold - offset + slack).to(torch.uint8)
-    rows, columns = (_windows(geometry, axis, logits) for axis in (0, 1))
+    rows, columns = (_windows(geometry, axis, logits.shape[1 + axis], logits.device) for axis in (0, 1))
     inner, outer = torch.zeros(2, len(logits), device=logits.device)
     for height, row_pixels in rows.items():
         for width, column_pixels in columns.items():
@@ -51,15 +52,15 @@ def _pooled(cells: Tensor, dim: int, size: int, pick: Callable[[Tensor, Tensor],
     return pooled
 
 
-def _windows(geometry: InputGeometry, axis: int, logits: Tensor) -> dict[int, Tensor]:
+@lru_cache(maxsize=8)  # each batch of an image asks again
+def _windows(geometry: InputGeometry, axis: int, cells: int, device: torch.device) -> Mapping[int, Tensor]:
     """Return for each size of a window of cells how many lines of pixels are made from the window at each start."""
-    cells = logits.shape[1 + axis]
     first, last = _sources(geometry, axis, cells)
     sizes = (last - first + 1).clamp(min=min(2, cells))
     windows = {}
     for size in sizes.unique().tolist():
         starts = first[sizes == size].clamp(max=cells - size)
-        windows[size] = torch.bincount(starts, minlength=cells - size + 1).float().to(logits.device)
+        windows[size] = torch.bincount(starts, minlength=cells - size + 1).float().to(device)
     return windows
 
 

@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from samplug.apis.predictor import Predictor
-from samplug.generation import MaskGenerator, point_answers
+from samplug.generation import MaskGenerator, generator, point_answers
 from samplug.generation.binary import run_lengths
-from samplug.generation.grids import point_grid
+from samplug.generation.grids import Crop, point_grid
 from samplug.models import Prompts
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
@@ -157,3 +158,39 @@ def test_settings_of_no_generator():
 def test_training_mode(image):
     with pytest.raises(ConfigError, match="training mode"):
         MaskGenerator().generate(build(SAM).train(), image)
+
+
+class _Waits(TorchDispatchMode):
+    """Counts the operations for whose result a program waits for a GPU."""
+
+    number = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name
+        by_bool = "index" in name and any(
+            index is not None and index.dtype in (torch.bool, torch.uint8)
+            for index in (args[1] if len(args) > 1 and isinstance(args[1], list) else [])
+        )
+        self.number += by_bool or name in (
+            "aten::nonzero",
+            "aten::_local_scalar_dense",
+            "aten::equal",
+            "aten::is_nonzero",
+        )
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [OPEN, {**OPEN, "pred_iou_thresh": 0.01}, {**OPEN, "stability_score_thresh": 0.0}])
+def test_few_waits_for_a_gpu(model, image, settings, monkeypatch):
+    """A batch of points costs four at most: for points and masks above the predicted IoU, and twice for stable ones."""
+    waits = []
+    monkeypatch.setattr(generator._Store, "masks", lambda store, chosen: [])  # once an image
+    with torch.inference_mode():
+        embedding = model.embed(image)
+        for size in (36, 3):  # one batch of points, or twelve
+            own = MaskGenerator(**{**settings, "points_per_batch": size, "dynamic_multimask": False})
+            own._search(model, embedding, Crop((0, 0, 56, 40), 0), (40, 56))  # what is computed once for all images
+            with _Waits() as counted:
+                own._search(model, embedding, Crop((0, 0, 56, 40), 0), (40, 56))
+            waits.append(counted.number)
+    assert 0 < (waits[1] - waits[0]) / 11 <= 4, waits
