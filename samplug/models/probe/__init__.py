@@ -1,0 +1,3 @@
+from samplug.models.probe.readout import Readout
+
+__all__ = ["Readout"]
