@@ -212,6 +212,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("CLIP", r"^visual\.conv1|^vision_model\.|\bclass_embedding$", None),
     Family("DINOv2", r"(^|\.)(cls_token|mask_token)$", None),
     Family("samplug", r"^(backbone|adapter|decode_head)\.", lambda key: key),
+    Family("a linear head (such as DINOv2's)", r"^weight$", lambda key: f"head.linears.0.{key}"),
 )
 _TORCH_WRAPPERS = re.compile(r"(^|\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 _COUNTERS = frozenset({"steps", "n_averaged"})

@@ -214,7 +214,8 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
         )
     if report.misshaped and not report.missing and not report.unexpected:
         return (
-            "build the module with the file's sizes (arch, side_channels, num_classes), or take the file of this size"
+            "build the module with the file's sizes (arch, side_channels, num_classes, poolings), or take the file of "
+            "this size"
         )
     if family is not None and family.rename is None:
         return f"this module cannot take {family.name} weights; choose a file made for it"

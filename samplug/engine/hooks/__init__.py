@@ -3,6 +3,7 @@ from samplug.engine.hooks.deferred_losses import RuntimeInfoHook
 from samplug.engine.hooks.early_stopping import EarlyStoppingHook
 from samplug.engine.hooks.ema import EMAHook
 from samplug.engine.hooks.features import FeatureReaderHook
+from samplug.engine.hooks.head_selection import HeadSelectionHook
 from samplug.engine.hooks.memory import MemoryHook
 from samplug.engine.hooks.non_finite import NonFiniteHook
 from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
@@ -19,6 +20,7 @@ __all__ = [
     "EMAHook",
     "EarlyStoppingHook",
     "FeatureReaderHook",
+    "HeadSelectionHook",
     "MemoryHook",
     "NonFiniteHook",
     "OmitFrozenHook",

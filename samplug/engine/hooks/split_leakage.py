@@ -55,13 +55,13 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
                 "that it is scored on. Take a part of the training set (part='train' and part='val' of "
                 "BinarySegDataset)"
             )
-        elif any(_overlap(dataset, other) for other in test):
+        elif any(overlap(dataset, other) for other in test):
             warnings.append(
                 f"data: validation and test use the same images ({name}): the score of the best checkpoint is too good"
             )
     for dataset in train:
         for role, others in (("test", test), ("validation", val)):
-            shared = [_name(other) for other in others if _overlap(dataset, other)]
+            shared = [_name(other) for other in others if overlap(dataset, other)]
             if shared:
                 warnings.append(f"data: {_name(dataset)} is trained on and is also a {role} set ({', '.join(shared)})")
         if _is_published_test(dataset):
@@ -73,7 +73,7 @@ def _is_published_test(dataset: Mapping[str, Any]) -> bool:
     return (dataset.get("published") or {}).get("split") == "test"
 
 
-def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+def overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Return True if two datasets may read the same samples, judged by their settings."""
     if _source(first) != _source(second):
         return False

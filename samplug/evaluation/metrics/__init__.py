@@ -1,4 +1,5 @@
 from samplug.evaluation.metrics.clicks import ClickMetric
+from samplug.evaluation.metrics.heads import HeadAccuracy
 from samplug.evaluation.metrics.per_image import (
     BERMetric,
     ForegroundMetric,
@@ -12,6 +13,7 @@ __all__ = [
     "BERMetric",
     "ClickMetric",
     "ForegroundMetric",
+    "HeadAccuracy",
     "OverlapMetric",
     "PerImageMetric",
     "SaliencyMetric",
