@@ -2,6 +2,7 @@ from samplug.datasets.transforms.colour import ColorJitter, RandomGaussianBlur
 from samplug.datasets.transforms.formatting import PackSegInputs
 from samplug.datasets.transforms.geometry import RandomRotateShear
 from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage, LoadRegionMap
+from samplug.datasets.transforms.resizing import RandomResizedCrop, ResizeShortSide
 from samplug.datasets.transforms.texture import TextureAugment
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "LoadRegionMap",
     "PackSegInputs",
     "RandomGaussianBlur",
+    "RandomResizedCrop",
     "RandomRotateShear",
+    "ResizeShortSide",
     "TextureAugment",
 ]

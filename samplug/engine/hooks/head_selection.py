@@ -8,8 +8,7 @@ import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from samplug.datasets.configs import datasets_of
-from samplug.engine.hooks.split_leakage import overlap
+from samplug.engine.hooks.split_leakage import validates_on_test_images
 from samplug.evaluation.metrics.heads import HEADS_KEY
 from samplug.models.probe import ProbeHeads
 from samplug.registry import HOOKS
@@ -76,7 +75,7 @@ class HeadSelectionHook(Hook):
             "images held out from the tests" if self.select == "held_out" else "the validation images (select='val')"
         )
         runner.logger.info(
-            f"probe: head {head.names[index]} is the best of {len(head)} on {where}: top1 {metrics['top1']:.4f}"
+            f"probe: head {head.names[index]} is the best of {len(head)} on {where}: top1 {metrics['top1']:.2f} %"
         )
         if index != before:
             _save_again(runner)
@@ -109,12 +108,7 @@ class HeadSelectionHook(Hook):
 
     def _check_images(self, cfg: Mapping[str, Any]) -> None:
         """Raise a ConfigError if heads would be chosen on test images without ``select='val'``."""
-        if self.select == "val":
-            return
-        val, test = (
-            list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("val", "test")
-        )
-        if any(overlap(one, other) for one in val for other in test):
+        if self.select == "held_out" and validates_on_test_images(cfg):
             raise ConfigError(
                 "HeadSelectionHook: validation has the test images, so the best head would be chosen by the images "
                 "that it is scored on: validate on a part of the training set, or set select='val', as DINOv2 published"

@@ -55,13 +55,13 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
                 "that it is scored on. Take a part of the training set (part='train' and part='val' of "
                 "BinarySegDataset)"
             )
-        elif any(overlap(dataset, other) for other in test):
+        elif any(_overlap(dataset, other) for other in test):
             warnings.append(
                 f"data: validation and test use the same images ({name}): the score of the best checkpoint is too good"
             )
     for dataset in train:
         for role, others in (("test", test), ("validation", val)):
-            shared = [_name(other) for other in others if overlap(dataset, other)]
+            shared = [_name(other) for other in others if _overlap(dataset, other)]
             if shared:
                 warnings.append(f"data: {_name(dataset)} is trained on and is also a {role} set ({', '.join(shared)})")
         if _is_published_test(dataset):
@@ -69,11 +69,17 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(warnings))
 
 
+def validates_on_test_images(cfg: Mapping[str, Any]) -> bool:
+    """Return True if validation may read samples of the config's test set, judged by their settings."""
+    val, test = (list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("val", "test"))
+    return any(_is_published_test(one) or any(_overlap(one, other) for other in test) for one in val)
+
+
 def _is_published_test(dataset: Mapping[str, Any]) -> bool:
     return (dataset.get("published") or {}).get("split") == "test"
 
 
-def overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Return True if two datasets may read the same samples, judged by their settings."""
     if _source(first) != _source(second):
         return False

@@ -20,8 +20,9 @@ HEADS_KEY = "probe_heads"
 class HeadAccuracy(BaseMetric):
     """``top1``, ``top5`` and ``val_loss`` of one head of a :class:`LinearProbe`, and a table of all heads.
 
-    Scores are fractions of the images; ``val_loss`` is the mean cross-entropy. With several heads there is also
-    ``head``, the index of the head. :class:`HeadSelectionHook` makes it the model's.
+    ``top1`` and ``top5`` are percent of the images, ``top5`` only with more than five classes; ``val_loss`` is the mean
+    cross-entropy. With several heads there is also ``head``, the index of the head. :class:`HeadSelectionHook` makes it
+    the model's.
 
     Args:
         choose: True: the head with the largest ``top1``, the first of several (DINOv2's rule). False: the head that
@@ -39,6 +40,7 @@ class HeadAccuracy(BaseMetric):
         self.choose = choose
         self.heads: tuple[str, ...] = ()
         self.chosen: int | None = None
+        self.num_classes = 0
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         for sample in data_samples:
@@ -47,6 +49,7 @@ class HeadAccuracy(BaseMetric):
                     "HeadAccuracy: the samples have no head_ranks: use it with a LinearProbe and labelled images"
                 )
             self.heads, self.chosen = tuple(sample["heads"]), sample.get("head")
+            self.num_classes = sample["num_classes"]
             self.results.append((sample["head_ranks"].cpu(), sample["head_losses"].cpu()))
 
     def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
@@ -56,11 +59,9 @@ class HeadAccuracy(BaseMetric):
             ConfigError: ``choose=False``, and the model has chosen no head.
         """
         ranks, losses = (torch.stack(column) for column in zip(*results, strict=True))
-        top1, top5 = ((ranks < k).double().mean(0).tolist() for k in (1, 5))
-        rows = [
-            dict(zip(self.columns, row, strict=True))
-            for row in zip(top1, top5, losses.double().mean(0).tolist(), strict=True)
-        ]
+        columns = {f"top{k}": 100 * (ranks < k).double().mean(0) for k in (1, 5) if k == 1 or k < self.num_classes}
+        columns["val_loss"] = losses.double().mean(0)
+        rows = [{name: float(values[place]) for name, values in columns.items()} for place in range(len(self.heads))]
         index = max(range(len(rows)), key=lambda place: rows[place]["top1"]) if self.choose else self.chosen
         if index is None:
             raise ConfigError("HeadAccuracy: choose=False, and the model has chosen no head: validate with choose=True")

@@ -69,10 +69,11 @@ class ProbeHeads(SamplugModule):
             raise ConfigError(f"probe: lr_mults={lr_mults!r} must be one or more different positive numbers")
         self.num_classes = num_classes
         self.init_std = init_std
+        grid = [(pooling, lr_mult) for pooling in dims for lr_mult in lr_mults]
         self.linears: Any = nn.ModuleList(
-            ProbeHead(pooling, dim, num_classes, lr_mult) for pooling, dim in dims.items() for lr_mult in lr_mults
+            ProbeHead(pooling, dims[pooling], num_classes, lr_mult) for pooling, lr_mult in grid
         )
-        self.names: list[str] = [head_name(head.pooling, head.lr_mult) for head in self.linears]
+        self.names = [head_name(pooling, lr_mult) for pooling, lr_mult in grid]
         self.register_buffer("chosen", torch.empty(0, dtype=torch.int64))
 
     def __len__(self) -> int:

@@ -139,7 +139,7 @@ class LinearProbe(StrictInit, BaseModel):
             head; both are missing in validations before the first choice. ``pred_feature`` (D,): the pooling
             ``feature``, before the norm. Samples with ``gt_label`` also have ``head_ranks`` (heads,) int64, the number
             of classes that each head scores above the true one, ``head_losses`` (heads,) float32, ``heads``, the heads'
-            names, and ``head``, the index of the chosen head or None.
+            names, ``head``, the index of the chosen head or None, and ``num_classes``.
 
         Raises:
             EmptyStateError: No head was chosen, and the samples have no labels to choose with.
@@ -173,9 +173,10 @@ class LinearProbe(StrictInit, BaseModel):
         for logits in self.head(features):
             ranks.append(true_class_rank(logits, labels))
             losses.append(F.cross_entropy(logits, labels, reduction="none"))
+        record = dict(heads=self.head.names, head=self.head.chosen_index(), num_classes=self.num_classes)
         for sample, rank, loss in zip(samples, torch.stack(ranks, 1), torch.stack(losses, 1), strict=True):
             sample.head_ranks, sample.head_losses = rank, loss
-            sample.set_metainfo(dict(heads=self.head.names, head=self.head.chosen_index()))
+            sample.set_metainfo(record)
 
 
 def true_class_rank(logits: Tensor, labels: Tensor) -> Tensor:
