@@ -30,7 +30,7 @@ SAM2 = dict(backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(t
 class ClassTokenViT(Encoder):
     """An encoder as DINOv2 and CLIP have them: a class token, a final norm, any multiple of the patch size."""
 
-    patch_size, embed_dims, out_channels, depth, has_final_norm = 16, 8, 8, 3, True
+    patch_size, embed_dims, out_channels, depth, has_final_norm, has_class_token = 16, 8, 8, 3, True, True
     no_taps = "they are a sequence"
 
     def __init__(self, **kwargs):
@@ -125,6 +125,8 @@ def test_every_component_is_covered():
     MODELS.import_from_location()
     parts = {
         "LetterboxPreProcessor",
+        "LinearProbe",  # tests/models/test_probe.py
+        "ProbePreProcessor",
         "SegTTAModel",  # tests/models/test_test_time.py
         "TSSAMSideNetwork",
         "SAMAdapter",
@@ -195,7 +197,8 @@ def test_tokens(name, tmp_path):
     every = model.tokens(images, range(model.depth))
     assert [(each.patches.shape[-1], each.patches.shape[1]) for each in every] == TOKENS[name]
     assert all(each.patches.shape[:1] + each.patches.shape[-2:-1] == (2, each.patches.shape[-1]) for each in every)
-    assert all((each.class_token is None) == (name != "outside") for each in every)
+    assert all((each.class_token is not None) == model.has_class_token for each in every)
+    assert model.block_dims == tuple(each.patches.shape[1] for each in every)
     runs = getattr(model, "_loaded", [model])[0]  # of a CachedEncoder it is not the model itself
     runs.run_block = lambda index, tokens: run.append(index) or type(runs).run_block(runs, index, tokens)
     first, negative = model.tokens(images, (1, -model.depth))

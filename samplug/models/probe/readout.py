@@ -12,7 +12,7 @@ from torch import Tensor
 from samplug.models.backbones import BlockTokens, Encoder
 from samplug.utils.errors import ConfigError, check_choice, did_you_mean
 
-_DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Vector(NamedTuple):
@@ -55,9 +55,9 @@ class Readout:
         source: See above.
         poolings: Names of the poolings, each once; also their names in :meth:`split`.
         norm: Apply the encoder's final norm to tokens of the trunk. None: if it has one.
-        dtype: Precision in which the encoder computes: ``'bfloat16'`` or ``'float16'`` (autocast), None: that of its
-            weights. The run's own mixed precision does not reach it, so records do not depend on it. Pooling and
-            record are float32.
+        dtype: Precision in which the encoder computes: ``'bfloat16'`` or ``'float16'`` (autocast); None: that of its
+            weights; ``'auto'``: float16 if there is a GPU, else None. The run's own mixed precision does not reach it,
+            so records do not depend on it. Pooling and record are float32.
 
     Attributes:
         vectors: Slices of the basic vectors in a record.
@@ -81,11 +81,12 @@ class Readout:
         self.encoder = encoder
         self.source = source
         owner = type(encoder).__name__
-        check_choice("probe", "dtype", dtype, tuple(_DTYPES))
+        check_choice("probe", "dtype", dtype, (None, "auto", *_DTYPES))
+        if dtype == "auto":
+            dtype = "float16" if torch.cuda.is_available() else None
         if source not in (known := sources(encoder)):
-            raise ConfigError(
-                f"probe: {owner} has no source {source!r}{did_you_mean(source, known)}: use {', '.join(known)}"
-            )
+            hint = " (CLIPViT has one with project=True)" if source == "projection" else did_you_mean(source, known)
+            raise ConfigError(f"probe: {owner} has no source {source!r}{hint}: use {', '.join(known)}")
         if norm is not None and source != "trunk":
             raise ConfigError(f"probe: norm={norm} is for source='trunk', and the source is {source!r}: leave it out")
         if norm and not encoder.has_final_norm:
@@ -94,7 +95,7 @@ class Readout:
             raise ConfigError(f"probe: poolings={poolings!r} must be a list of one or more different names")
         self._parts = {pooling: _parse(encoder, source, pooling) for pooling in poolings}
         self._norm = encoder.has_final_norm if norm is None else norm
-        self._dtype = _DTYPES[dtype]
+        self._dtype = _DTYPES[dtype] if dtype else None
 
         order = {"cls": 0, "mean": 1}
         needed = sorted(set().union(*self._parts.values()), key=lambda one: (order[one.kind], one.block))
