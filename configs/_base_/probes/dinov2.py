@@ -54,7 +54,6 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, momentum=0.9, weight_decay=0))
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=0, by_epoch=False)]
-default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1), visualization=None)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1))
 custom_hooks = [dict(type='HeadSelectionHook', select=select), dict(type='OmitFrozenHook')]
 log_processor = dict(by_epoch=False)

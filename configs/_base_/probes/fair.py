@@ -53,5 +53,5 @@ param_scheduler = [
 ]
 # The batch norm's statistics are averaged over GPUs after each epoch, so that all of them validate the saved model.
 default_hooks = dict(
-    checkpoint=dict(save_best='top1', max_keep_ckpts=1), sync_buffers=dict(type='SyncBuffersHook'), visualization=None)
+    checkpoint=dict(save_best='top1', max_keep_ckpts=1), sync_buffers=dict(type='SyncBuffersHook'))
 custom_hooks = [dict(type='HeadSelectionHook'), dict(type='OmitFrozenHook')]

@@ -49,7 +49,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=lr), clip_grad=dict(max_norm=1.0))
 param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='val_loss', rule='less', factor=0.5, patience=5)]
-default_hooks = dict(checkpoint=dict(save_best='top1', max_keep_ckpts=1), visualization=None)
+default_hooks = dict(checkpoint=dict(save_best='top1', max_keep_ckpts=1))
 custom_hooks = [
     dict(type='EarlyStoppingHook', monitor='val_loss', rule='less', patience=7),
     dict(type='HeadSelectionHook'),

@@ -65,7 +65,7 @@ class HeadSelectionHook(Hook):
                 f"HeadSelectionHook: no metric 'head'; validation has {', '.join(metrics)}: add "
                 "dict(type='HeadAccuracy') to val_evaluator, and validate on one set"
             )
-        before, index = head.chosen_index(), int(metrics["head"])
+        index = int(metrics["head"])
         head.choose(index)
         scores = runner.message_hub.runtime_info.get(HEADS_KEY)  # on the main process
         self._record = dict(
@@ -77,8 +77,7 @@ class HeadSelectionHook(Hook):
         runner.logger.info(
             f"probe: head {head.names[index]} is the best of {len(head)} on {where}: top1 {metrics['top1']:.2f} %"
         )
-        if index != before:
-            _save_again(runner)
+        _save_again(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint["meta"][META_KEY] = self._record or dict(names=list(_heads(runner).names))
