@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from samplug.checkpoints import dinov2_names
 from samplug.checkpoints.contents import check_values, is_finite, state_dict_of
 from samplug.checkpoints.errors import WeightsError
 from samplug.checkpoints.families import describe, readings, recognise, unwrapped
@@ -38,9 +39,9 @@ class LoadReport:
 def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: str | None = None) -> LoadReport:
     """Load a weight file into a module.
 
-    Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their
-    keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores the others. Entries
-    of a SAM 2 file that only video needs are ignored too. Position tables of another input size are resized, see
+    Files of SAM, SAM 2 and 2.1, DINOv2 (official and Hugging Face), TS-SAM as released, and samplug are recognised by
+    their keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores the others.
+    Entries of a SAM 2 file that only video needs are ignored too, as are those of DINOv2's training. Position tables of another input size are resized, see
     :meth:`SAMViT.adapt_state`. Buffers that are filled from data may be missing or have another first dimension, see
     :mod:`samplug.checkpoints.filled`.
 
@@ -212,6 +213,8 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
             "a SAM file has no adapter, and no decoder but SAM's own: set it as init_cfg of model.backbone (and of a "
             "SAMMaskDecoder or SAM2MaskDecoder), not of the whole model"
         )
+    if family is not None and family.name.startswith("DINOv2"):
+        return dinov2_names.advice(unwrapped(state), module.state_dict(), report.missing, report.unexpected)
     if report.misshaped and not report.missing and not report.unexpected:
         return (
             "build the module with the file's sizes (arch, side_channels, num_classes), or take the file of this size"
