@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samplug.checkpoints import dinov2_names
+from samplug.checkpoints import clip_names, dinov2_names
 from samplug.checkpoints.errors import WeightsError
-from samplug.checkpoints.renaming import Place, Rows, substituted
+from samplug.checkpoints.renaming import Place, Rows, Transposed, substituted
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Family:
         name: Name in messages.
         marker: Regular expression; a file has this layout if a key matches.
         rename: Function from the file's key to samplug's key; to a tuple of keys, one for each row of the tensor; to
-            :class:`Rows` of a key; or to ``()`` for an entry that samplug's models do not use. None: the layout is
-            only recognised for messages.
+            :class:`Rows` of a key; to a key whose matrix is :class:`Transposed`; or to ``()`` for an entry that
+            samplug's models do not use. None: the layout is only recognised for messages.
         parts: Pairs of prefixes in the file and in samplug, for layouts that differ in the prefix only.
     """
 
@@ -52,6 +52,8 @@ class Family:
                 converted[place] = value
             elif isinstance(place, Rows):
                 split.setdefault(place.name, {})[key] = place
+            elif isinstance(place, Transposed):
+                converted[place.name] = value.T.contiguous() if value.ndim == 2 else value
             elif place and (value.ndim == 0 or len(value) != len(place)):
                 converted[key] = value
             else:
@@ -94,7 +96,7 @@ class Family:
 
 
 def _names(place: Place) -> tuple[str, ...]:
-    if isinstance(place, Rows):
+    if isinstance(place, Rows | Transposed):
         return (place.name,)
     return (place,) if isinstance(place, str) else place
 
@@ -102,6 +104,8 @@ def _names(place: Place) -> tuple[str, ...]:
 def _entry(state: Mapping[str, Tensor], place: Place) -> Tensor:
     if isinstance(place, Rows):
         return state[place.name].chunk(place.count)[place.index]
+    if isinstance(place, Transposed):
+        return state[place.name].T
     names = _names(place)
     return torch.cat([state[name] for name in names]) if len(names) > 1 else state[names[0]]
 
@@ -225,7 +229,10 @@ FAMILIES: tuple[Family, ...] = (
     Family("SAM 2 (Hugging Face)", r"^vision_encoder\.backbone\.", _sam2_hf),
     Family("SAM (official)", r"^image_encoder\.(blocks\.|pos_embed)", _sam, _SAM_PARTS),
     Family("SAM (Hugging Face)", r"^vision_encoder\.(layers\.|pos_embed)", _sam_hf),
-    Family("CLIP", r"^visual\.conv1|^vision_model\.|\bclass_embedding$", None),
+    Family("CLIP with another image encoder (ResNet or timm's)", r"^visual\.(attnpool|trunk)\.", None),
+    Family("CLIP", r"^visual\.class_embedding$", clip_names.official_name),
+    Family("CLIP (image encoder)", r"^class_embedding$", clip_names.encoder_name),
+    Family("CLIP (Hugging Face)", r"^(vision_model\.)?embeddings\.class_embedding$", clip_names.hub_name),
     Family("DINOv2", dinov2_names.OFFICIAL_MARKER, dinov2_names.official_name),
     Family("DINOv2 (Hugging Face)", dinov2_names.HUB_MARKER, dinov2_names.hub_name),
     Family("samplug", r"^(backbone|adapter|decode_head)\.", lambda key: key),
@@ -303,6 +310,8 @@ def describe(state: Mapping[str, Tensor]) -> str:
     family = recognise(state)
     if family is None:
         return f"no layout that samplug knows (first keys: {', '.join(list(state)[:3]) or 'none'})"
+    if family.name.startswith("CLIP"):
+        return f"{family.name} {clip_names.describe_encoder(family.convert(state))}".rstrip()
     if family.name.startswith("DINOv2"):
         return _describe_dinov2(family.name, state)
     positions = next((value for key, value in state.items() if key.endswith("pos_embed") and value.ndim == 4), None)

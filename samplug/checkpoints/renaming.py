@@ -20,8 +20,15 @@ class Rows:
     count: int
 
 
-# One key, one key for each row of the tensor (none: the entry is not used), or rows of a key.
-Place = str | tuple[str, ...] | Rows
+@dataclass(frozen=True)
+class Transposed:
+    """Place of a matrix that the file holds transposed, under samplug's key ``name``."""
+
+    name: str
+
+
+# One key, one key for each row of the tensor (none: the entry is not used), rows of a key, or a key of the transpose.
+Place = str | tuple[str, ...] | Rows | Transposed
 
 
 def substituted(key: str, names: Iterable[tuple[str, str]]) -> str:
