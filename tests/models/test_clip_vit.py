@@ -149,11 +149,11 @@ def test_checkpointing_changes_nothing_but_memory():
     saving.load_state_dict(plain.state_dict())
     images, found, runs = torch.randn(2, 3, 64, 32), [], [0]
     for block in saving.transformer.resblocks:
-        block.register_forward_hook(lambda *_: runs.__setitem__(0, runs[0] + 1))
+        block.register_forward_pre_hook(lambda *_: runs.__setitem__(0, runs[0] + 1))
     for model in (plain, saving):
         model.train()(images)[0].square().mean().backward()
         found.append({name: parameter.grad for name, parameter in model.named_parameters()})
-    assert runs == [6]  # each block once more in the backward pass
+    assert runs == [6]  # each block starts once more in the backward pass
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-4, atol=1e-6)
 
