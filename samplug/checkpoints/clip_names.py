@@ -42,7 +42,7 @@ def encoder_name(key: str) -> Place:
 
 
 def hub_name(key: str) -> Place:
-    """Return samplug's key of a Hugging Face file's; the text part is not used, a classifier's entries keep their names."""
+    """Return samplug's key of a Hugging Face file's; the text part is not used, a classifier keeps its keys."""
     if _HF_TEXT.search(key):
         return ()
     if key == "visual_projection.weight":
@@ -56,7 +56,7 @@ def hub_name(key: str) -> Place:
 
 
 def describe_encoder(state: Mapping[str, Tensor]) -> str:
-    """Describe an image encoder under samplug's keys, such as ``'ViT-B/32 for 224 px'``; empty if entries are missing."""
+    """Describe an image encoder under samplug's keys, such as ``'ViT-B/32 for 224 px'``; empty without its tables."""
     patches, positions = state.get("backbone.conv1.weight"), state.get("backbone.positional_embedding")
     if patches is None or positions is None or patches.ndim != 4 or positions.ndim != 2:
         return ""

@@ -39,11 +39,11 @@ class LoadReport:
 def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: str | None = None) -> LoadReport:
     """Load a weight file into a module.
 
-    Files of SAM, SAM 2 and 2.1, DINOv2, CLIP (official and Hugging Face), TS-SAM as released, and samplug are recognised
-    by their keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores the others.
-    Entries of a SAM 2 file that only video needs are ignored too, as are those of DINOv2's training and of CLIP's text
-    part. Position tables of another input size are resized, see :meth:`SAMViT.adapt_state`. Buffers that are filled from data may be missing or have another first dimension, see
-    :mod:`samplug.checkpoints.filled`.
+    Files of SAM, SAM 2 and 2.1, DINOv2 and CLIP (official and Hugging Face), TS-SAM as released, and samplug are
+    recognised by their keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores
+    the others. Entries of a SAM 2 file that only video needs are ignored too, as are those of DINOv2's training and of
+    CLIP's text part. Position tables of another input size are resized, see :meth:`SAMViT.adapt_state`. Buffers that
+    are filled from data may be missing or have another first dimension, see :mod:`samplug.checkpoints.filled`.
 
     A prefix that all entries share (DataParallel's ``module.``, Lightning's ``model.``) is removed if the entries fit
     without it; the prefix of ``torch.compile`` (``_orig_mod.``) is always removed.
@@ -237,10 +237,11 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
 
 
 def _part_that_fits(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
-    """Return a prefix whose entries alone are all that the module needs."""
-    own = set(module.state_dict()) - filled_names(module)
+    """Return a prefix whose entries alone are all that the module needs, and no more."""
+    own, filled = set(module.state_dict()), filled_names(module)
     heads = dict.fromkeys(key.partition(".")[0] for key in state if "." in key)
-    return next((head for head in heads if own <= set(_to_module_names(module, state, own, head)[1])), None)
+    names = {head: set(_to_module_names(module, state, own - filled, head)[1]) for head in heads}
+    return next((head for head in heads if own - filled <= names[head] <= own), None)
 
 
 def _parts(names: Iterable[str]) -> set[str]:

@@ -90,5 +90,5 @@ def _walk(module: ScriptedModule, head: str, seen: set[int]) -> Iterator[tuple[s
 
 
 def _is_data(name: str) -> bool:
-    folder, _, record = name.partition("/")
+    record = name.partition("/")[2]
     return record in ("data.pkl", "version", "byteorder") or record.startswith("data/")

@@ -171,7 +171,9 @@ def test_lora(with_cp):
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.1)
     updates = adapter.updates()
-    assert set(updates) == {f"transformer.resblocks.{i}.attn.{part}_proj.weight" for i in range(3) for part in ("in", "out")}
+    assert set(updates) == {
+        f"transformer.resblocks.{i}.attn.{part}_proj.weight" for i in range(3) for part in ("in", "out")
+    }
     plain.load_state_dict({name: value + updates.get(name, 0) for name, value in encoder.state_dict().items()})
     features = encoder(images)[0]
     torch.testing.assert_close(features, plain(images)[0], rtol=1e-4, atol=1e-4)

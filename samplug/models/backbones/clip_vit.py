@@ -95,7 +95,7 @@ class CLIPViT(Encoder):
             for _ in range(sizes["depth"])
         )
         self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Parameter(scale * torch.randn(width, self.projection_dims)) if project else None
+        self.proj = nn.Parameter(scale * torch.randn(width, sizes["projection_dims"])) if project else None
         self.apply_frozen()
 
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -155,7 +155,7 @@ class CLIPViT(Encoder):
         """Raise a ConfigError unless height and width are multiples of the patch size."""
         if height % self.patch_size or width % self.patch_size or not height * width:
             raise ConfigError(
-                f"CLIPViT takes multiples of {self.patch_size} pixels and got {height}x{width}: resize or pad the images"
+                f"CLIPViT takes multiples of {self.patch_size} pixels and got {height}x{width}: resize or pad images"
             )
 
     def _positions(self, height: int, width: int) -> Tensor:
