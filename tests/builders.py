@@ -17,6 +17,8 @@ TINY_ARCH = dict(embed_dims=48, depth=3, num_heads=3, global_attn_indexes=[1], w
 
 TINY_HIERA = dict(embed_dims=16, num_heads=1, stages=[1, 2, 2, 1], global_attn_blocks=[4])
 
+TINY_CLIP = dict(embed_dims=32, depth=3, num_heads=4, patch_size=16, projection_dims=24, pretrain_img_size=64)
+
 
 def tiny_vit(**kwargs: Any):
     return MODELS.build(dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **kwargs}))
@@ -24,6 +26,10 @@ def tiny_vit(**kwargs: Any):
 
 def tiny_hiera(**kwargs: Any):
     return MODELS.build(dict(type="SAM2Hiera", **{"arch": TINY_HIERA, "img_size": 64, **kwargs}))
+
+
+def tiny_clip(**kwargs: Any):
+    return MODELS.build(dict(type="CLIPViT", **{"arch": TINY_CLIP, "img_size": 64, **kwargs}))
 
 
 def write_sa1b(folder: Path, images: int = 12) -> None:

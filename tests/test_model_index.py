@@ -43,6 +43,16 @@ def test_encoders_of_sam2():
         assert model.metadata["File Size"] == pytest.approx(4 * model.metadata["Parameters"], rel=2e-3)
 
 
+def test_encoders_of_clip():
+    """Each is what the base config of its name starts from; of a whole model with the text part in float32."""
+    for size in ("b32", "b16", "l14"):
+        model = resolve(f"clip-vit-{size}")
+        config = load_config(str(ROOT / f"configs/_base_/models/clip-vit-{size}.py"))
+        assert model.weights == config.model.backbone.init_cfg.checkpoint
+        assert config.model.backbone.arch == f"vit_{size}"
+        assert model.metadata["File Size"] == 4 * model.metadata["Parameters"]
+
+
 def test_a_name_is_a_config():
     assert load_config(COD, {"img_size": 512}).filename == str(ROOT / f"configs/tssam/{COD}.py")
 

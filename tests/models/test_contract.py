@@ -16,6 +16,7 @@ from tests.builders import (
     TINY_ARCH,
     TINY_HIERA,
     save_encoder,
+    tiny_clip,
     tiny_hiera,
     tiny_promptable,
     tiny_segmentor,
@@ -74,6 +75,7 @@ def cached_vit(tmp_path, **kwargs):
 BACKBONES = {
     "SAMViT": lambda tmp_path, **kwargs: tiny_vit(**kwargs),
     "SAM2Hiera": lambda tmp_path, **kwargs: tiny_hiera(**kwargs),
+    "CLIPViT": lambda tmp_path, **kwargs: tiny_clip(**kwargs),
     "CachedEncoder": cached_vit,
     "outside": lambda tmp_path, **kwargs: ClassTokenViT(**kwargs),
 }
@@ -81,6 +83,7 @@ BACKBONES = {
 TOKENS = {
     "SAMViT": [(4, 48)] * 3,
     "SAM2Hiera": [(16, 16), (8, 32), (8, 32), (4, 64), (4, 64), (2, 128)],
+    "CLIPViT": [(4, 32)] * 3,
     "CachedEncoder": [(4, 48)] * 3,
     "outside": [(4, 8)] * 3,
 }
