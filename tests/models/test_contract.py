@@ -16,6 +16,7 @@ from tests.builders import (
     TINY_ARCH,
     TINY_HIERA,
     save_encoder,
+    tiny_dinov2,
     tiny_hiera,
     tiny_promptable,
     tiny_segmentor,
@@ -28,7 +29,7 @@ SAM2 = dict(backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(t
 
 
 class ClassTokenViT(Encoder):
-    """An encoder as DINOv2 and CLIP have them: a class token, a final norm, any multiple of the patch size."""
+    """An encoder of another package: a class token, a final norm, any multiple of the patch size."""
 
     patch_size, embed_dims, out_channels, depth, has_final_norm = 16, 8, 8, 3, True
     no_taps = "they are a sequence"
@@ -74,6 +75,7 @@ def cached_vit(tmp_path, **kwargs):
 BACKBONES = {
     "SAMViT": lambda tmp_path, **kwargs: tiny_vit(**kwargs),
     "SAM2Hiera": lambda tmp_path, **kwargs: tiny_hiera(**kwargs),
+    "DINOv2ViT": lambda tmp_path, **kwargs: tiny_dinov2(**kwargs),
     "CachedEncoder": cached_vit,
     "outside": lambda tmp_path, **kwargs: ClassTokenViT(**kwargs),
 }
@@ -81,9 +83,11 @@ BACKBONES = {
 TOKENS = {
     "SAMViT": [(4, 48)] * 3,
     "SAM2Hiera": [(16, 16), (8, 32), (8, 32), (4, 64), (4, 64), (2, 128)],
+    "DINOv2ViT": [(4, 48)] * 3,
     "CachedEncoder": [(4, 48)] * 3,
     "outside": [(4, 8)] * 3,
 }
+WITH_CLASS_TOKEN = {"DINOv2ViT", "outside"}
 MODEL_VARIANTS = {
     "TSSAM": dict(),
     "TSSAM-side-network": dict(adapter=dict(feedback=False)),
@@ -195,7 +199,7 @@ def test_tokens(name, tmp_path):
     every = model.tokens(images, range(model.depth))
     assert [(each.patches.shape[-1], each.patches.shape[1]) for each in every] == TOKENS[name]
     assert all(each.patches.shape[:1] + each.patches.shape[-2:-1] == (2, each.patches.shape[-1]) for each in every)
-    assert all((each.class_token is None) == (name != "outside") for each in every)
+    assert all((each.class_token is None) == (name not in WITH_CLASS_TOKEN) for each in every)
     runs = getattr(model, "_loaded", [model])[0]  # of a CachedEncoder it is not the model itself
     runs.run_block = lambda index, tokens: run.append(index) or type(runs).run_block(runs, index, tokens)
     first, negative = model.tokens(images, (1, -model.depth))
