@@ -41,9 +41,9 @@ def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: st
 
     Files of SAM, SAM 2 and 2.1, DINOv2 (official and Hugging Face), TS-SAM as released, and samplug are recognised by
     their keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores the others.
-    Entries of a SAM 2 file that only video needs are ignored too, as are those of DINOv2's training. Position tables of another input size are resized, see
-    :meth:`SAMViT.adapt_state`. Buffers that are filled from data may be missing or have another first dimension, see
-    :mod:`samplug.checkpoints.filled`.
+    Entries that only SAM 2's video model or DINOv2's training needs are ignored too. Position tables of another input
+    size are resized, see :meth:`SAMViT.adapt_state`. Buffers that are filled from data may be missing or have another
+    first dimension, see :mod:`samplug.checkpoints.filled`.
 
     A prefix that all entries share (DataParallel's ``module.``, Lightning's ``model.``) is removed if the entries fit
     without it; the prefix of ``torch.compile`` (``_orig_mod.``) is always removed.

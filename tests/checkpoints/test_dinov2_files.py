@@ -134,7 +134,7 @@ def test_files_for_another_model_are_explained():
     with pytest.raises(WeightsError, match=r"(?s)3 blocks.*1 of another shape: register_tokens.*num_registers\)"):
         load_state(tiny_dinov2(arch=dict(TINY_DINOV2, num_registers=4)), state, "dinov2.pth")
     whole = tiny_segmentor(backbone=dict(type="DINOv2ViT", arch=dict(TINY_DINOV2, embed_dims=256, num_heads=4)))
-    with pytest.raises(WeightsError, match="holds the encoder alone: set it as init_cfg of model.backbone"):
+    with pytest.raises(WeightsError, match=r"holds the encoder alone: set it as init_cfg of model\.backbone"):
         load_state(whole, official(whole.backbone), "dinov2.pth")
 
 
@@ -145,7 +145,7 @@ def test_every_entry_must_be_there_and_be_known():
         del state[key]
         with pytest.raises(WeightsError, match=f"1 missing in the file: {key}"):
             load_state(model, state, "dinov2.pth")
-    with pytest.raises(WeightsError, match="1 unexpected in the file: local_cls_norm.weight"):
+    with pytest.raises(WeightsError, match=r"1 unexpected in the file: local_cls_norm\.weight"):
         load_state(model, official(model) | {"local_cls_norm.weight": torch.zeros(48)}, "dinov2.pth")
 
 

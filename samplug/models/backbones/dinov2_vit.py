@@ -39,13 +39,13 @@ class DINOv2ViT(Encoder):
 
     Args:
         arch: ``'vits14'``, ``'vitb14'``, ``'vitl14'``, ``'vitg14'``, each also with ``'_reg4'`` for the models with
-            four registers, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and optionally ``num_registers`` (0),
-            ``ffn`` (``'mlp'`` or ``'swiglu'``), ``mlp_ratio`` (4), ``patch_size`` (14) and ``pos_grid`` (37, the side of
-            the table of positions).
+            four registers, or a dict with ``embed_dims``, ``depth``, ``num_heads`` and optionally ``num_registers``
+            (0), ``ffn`` (``'mlp'`` or ``'swiglu'``), ``mlp_ratio`` (4), ``patch_size`` (14) and ``pos_grid`` (37, the
+            side of the table of positions).
         img_size: Side in pixels of the square to which :meth:`preprocessor` pads, a multiple of the patch size. 224 is
             that of the published evaluations; at 518 no position is interpolated.
-        pos_interp: Interpolation of positions. ``'official'``: as in DINOv2's code. ``'hf'``: as in transformers 5, which
-            gives other features at sizes other than 518x518. Equal for models with registers.
+        pos_interp: Interpolation of positions. ``'official'``: as in DINOv2's code. ``'hf'``: as in transformers 5,
+            with other features at all sizes but 518x518. Both are equal for models with registers.
         frozen: No gradients for any parameter; the encoder stays in eval mode, also after ``train()``.
             Models of samplug set it unless the config says ``frozen=False``.
         with_cp: Activation checkpointing of the blocks: less memory in training for about a third more time.
@@ -147,7 +147,8 @@ class DINOv2ViT(Encoder):
         """Encode images.
 
         Args:
-            images: (N, 3, H, W) float, RGB, normalised with ``mean`` and ``std``; H and W are multiples of the patch size.
+            images: (N, 3, H, W) float, RGB, normalised with ``mean`` and ``std``; H and W are multiples of
+                ``patch_size``.
             tap: None; the tokens cannot be tapped.
 
         Returns:
