@@ -322,7 +322,7 @@ def describe(state: Mapping[str, Tensor]) -> str:
 
 
 def _describe_dinov2(name: str, state: Mapping[str, Tensor]) -> str:
-    sizes = dinov2_names.file_sizes(state)
+    sizes = dinov2_names.encoder_sizes(state)
     if sizes is None:
         return name
     width, depth, registers = sizes

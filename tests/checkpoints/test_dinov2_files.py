@@ -133,6 +133,8 @@ def test_files_for_another_model_are_explained():
         load_state(tiny_vit(), state, "dinov2.pth")
     with pytest.raises(WeightsError, match=r"(?s)3 blocks.*1 of another shape: register_tokens.*num_registers\)"):
         load_state(tiny_dinov2(arch=dict(TINY_DINOV2, num_registers=4)), state, "dinov2.pth")
+    with pytest.raises(WeightsError, match=r"of another shape: pos_embed: (?s:.*)pos_grid of arch"):
+        load_state(tiny_dinov2(arch=dict(TINY_DINOV2, pos_grid=4)), state, "dinov2.pth")
     whole = tiny_segmentor(backbone=dict(type="DINOv2ViT", arch=dict(TINY_DINOV2, embed_dims=256, num_heads=4)))
     with pytest.raises(WeightsError, match=r"holds the encoder alone: set it as init_cfg of model\.backbone"):
         load_state(whole, official(whole.backbone), "dinov2.pth")

@@ -14,6 +14,7 @@ from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.builders import (
     TINY_ARCH,
+    TINY_DINOV2,
     TINY_HIERA,
     save_encoder,
     tiny_dinov2,
@@ -112,6 +113,10 @@ MODEL_VARIANTS = {
     "SAMSegmentor-sam2-from-scratch": dict(SAM2, backbone=dict(SAM2["backbone"], frozen=False, drop_path_rate=0.1)),
     "SAMSegmentor-sam2-lora-checkpointing": dict(
         SAM2, adapter=dict(type="LoRAAdapter"), backbone=dict(SAM2["backbone"], with_cp=True)
+    ),
+    "SAMSegmentor-dinov2-lora-checkpointing": dict(
+        adapter=dict(type="LoRAAdapter", target_modules=["qkv", "proj", "fc1", "fc2"]),
+        backbone=dict(type="DINOv2ViT", arch=dict(TINY_DINOV2, embed_dims=256, num_heads=4), with_cp=True),
     ),
     "PromptableSAM": dict(CLICK),
     "PromptableSAM-from-scratch": dict(CLICK, backbone=dict(frozen=False)),
