@@ -101,7 +101,9 @@ def read_labelled(
             problems[where] = f"{line!r} has no label, and the image is in no folder of a class: write PATH LABEL"
         elif classes is not None and label not in classes:
             near = did_you_mean(label, order)
-            problems[where] = f"the label {label!r} is none of the {len(order)} classes{near}: correct it or set classes"
+            problems[where] = (
+                f"the label {label!r} is none of the {len(order)} classes{near}: correct it or set classes"
+            )
         elif name in images:
             problems[where] = f"{name} is listed twice: remove one line"
         else:

@@ -27,6 +27,8 @@ def draw_shots(labels: Tensor, shots: int, seed: int) -> Tensor:
     for label in labels.unique():
         places = (labels == label).nonzero()[:, 0]
         if len(places) < shots:
-            raise DataError(f"data: class {int(label)} has {len(places)} samples, fewer than shots={shots}: lower shots")
+            raise DataError(
+                f"data: class {int(label)} has {len(places)} samples, fewer than shots={shots}: lower shots"
+            )
         drawn.append(places[torch.randperm(len(places), generator=generator)[:shots]])
     return torch.cat(drawn)

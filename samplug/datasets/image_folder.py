@@ -134,6 +134,8 @@ class ImageFolderDataset(CheckedDataset):
             self._check_level(folders)
             names = names or dict.fromkeys(folders, "")
             images, problems = self._in_folders(names)
+        if problems and self.on_error == "stop":
+            self._stop(problems)  # classes that lack images may be among them
         order = names or dict.fromkeys(sorted({image.label for image in images}), "")
         if len(order) < 2:
             found = f"one class, {printable(next(iter(order)))}" if order else "no folders of classes"
@@ -172,8 +174,8 @@ class ImageFolderDataset(CheckedDataset):
         """Stop if the folders are parts of a dataset instead of classes."""
         if folders and {folder.lower() for folder in folders} <= _PARTS and any(map(self._has_folders, folders)):
             raise DataError(
-                f"data: {self.image_dir} contains the folders {listed(folders, 5)}, which are parts and no classes: set "
-                f"image_dir={folders[0]!r}"
+                f"data: {self.image_dir} contains the folders {listed(folders, 5)}, which are parts and no classes: "
+                f"set image_dir={folders[0]!r}"
             )
 
     def _has_folders(self, folder: str) -> bool:
@@ -190,10 +192,10 @@ class ImageFolderDataset(CheckedDataset):
                 f"data: {wanted} names none of the folders in {self.image_dir} ({listed(map(printable, unknown), 3)}): "
                 "write the folders, or a file with FOLDER and NAME in each line"
             )
-        problems = {
-            name: f"is no class in {wanted}: add it there, remove the folder, or leave it out by extra_classes=True"
-            for name in unknown
-        } | {name: "has no images: add some, remove the class, or set missing_classes=True" for name in empty}
+        remedy = "add it there, remove the folder, or set extra_classes=True to leave it out"
+        problems = dict.fromkeys(unknown, f"is no class in {wanted}: {remedy}") | dict.fromkeys(
+            empty, "has no images: add some, remove the class, or set missing_classes=True"
+        )
         if problems:
             raise DataError(
                 f"data: {len(problems)} classes of {self.ann_file or self.image_dir} cannot be used:\n"
@@ -209,8 +211,8 @@ class ImageFolderDataset(CheckedDataset):
         chosen = {label: self.split.select(images, self._group) for label, images in of_class.items()}
         if lacking := [printable(label) for label, images in chosen.items() if not images]:
             raise DataError(
-                f"data: part={self.part!r} of {self.image_dir} has no image of {listed(lacking, 5)}: each part needs one "
-                "of each class: add images, or use a separate folder for each part"
+                f"data: part={self.part!r} of {self.image_dir} has no image of {listed(lacking, 5)}: add images, or "
+                "use a separate folder for each part"
             )
         return [image for images in chosen.values() for image in images]
 
@@ -218,8 +220,8 @@ class ImageFolderDataset(CheckedDataset):
         lost = sorted(self._present - {item.label for item in items})
         if lost and not self.missing_classes:
             raise DataError(
-                f"data: no image of {listed(map(printable, lost), 5)} in {self.image_dir} can be read: mend them, or set "
-                "missing_classes=True"
+                f"data: no image of {listed(map(printable, lost), 5)} in {self.image_dir} can be read: mend them, or "
+                "set missing_classes=True"
             )
         if self.shots is not None:
             labels = torch.tensor([self.classes[item.label] for item in items])

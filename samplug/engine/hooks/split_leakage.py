@@ -44,7 +44,8 @@ class SplitLeakageHook(Hook):
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
     """Return warnings about the sets of a config, from its settings alone: no dataset is built."""
     train, val, test = (
-        list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
+        [data for data in datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset")) if not data.get("bank")]
+        for part in ("train", "val", "test")  # the bank of a metric is not scored
     )
     warnings = []
     for dataset in val:

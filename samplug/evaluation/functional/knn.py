@@ -1,7 +1,7 @@
 """Weighted k-nearest-neighbour classification of features by cosine similarity, as DINOv2 evaluates it.
 
 Neighbours are 64-bit integers, whose order is that of similarity, then of the place in the bank. So equal similarities
-have a defined order, and neighbours found in parts of the bank merge to those of the whole bank, bit for bit.
+have a defined order, and neighbours found in parts of the bank merge to those of the whole bank.
 """
 
 from collections.abc import Sequence
