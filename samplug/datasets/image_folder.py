@@ -62,7 +62,7 @@ class ImageFolderDataset(CheckedDataset):
         shots: Use only so many images of each class, drawn by :func:`samplug.datasets.few_shot.draw_shots`.
         seed: Seed of ``shots``.
         bank: The samples are the bank in which :class:`samplug.evaluation.metrics.KNNMetric` looks for neighbours; they
-            are not scored.
+            are not scored. The default ``name`` then ends in " bank".
         check, on_error, name, published, part, val_fraction, test_fraction: See
             :class:`~samplug.datasets.base.CheckedDataset`.
         **kwargs: ``pipeline`` and the other arguments of MMEngine's ``BaseDataset``.
@@ -105,6 +105,8 @@ class ImageFolderDataset(CheckedDataset):
         self.shots, self.seed, self.bank = shots, seed, bank
         self.classes: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
+        if bank and not kwargs.get("name"):
+            kwargs["name"] = f"{printable(root.resolve().name)} bank"  # not that of the set that is scored
         super().__init__(root, (self.image_dir,), ann_file=ann_file, metainfo=metainfo, **kwargs)
 
     def get_gt_labels(self) -> list[int]:

@@ -2,20 +2,29 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
 from sklearn.metrics import top_k_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from samplug.commands.common import build_runner
+from samplug.datasets import ImageFolderDataset
+from samplug.engine.hooks.split_leakage import selection_warnings
+from samplug.evaluation.class_baselines import class_baselines, colour_histogram
 from samplug.evaluation.directions import rule_of
 from samplug.evaluation.functional import knn_scores
 from samplug.evaluation.functional.knn import merge, nearest
 from samplug.evaluation.metrics import KNNMetric, TopKAccuracy
 from samplug.evaluation.protocols.classification import place_of
 from samplug.evaluation.sets_evaluator import SetsEvaluator
+from samplug.registry import MODELS
 from samplug.structures import ClassDataSample
 from samplug.utils.errors import ConfigError, DataError
+from tests.conftest import ROOT
 
 CLASSES = 7
 
@@ -52,7 +61,7 @@ def test_top_k_equals_scikit_learn(tmp_path):
     labels = torch.randint(CLASSES, (60,), generator=generator).tolist()
     scores = torch.randn(60, CLASSES, generator=generator)
     metric = TopKAccuracy(topk=(1, 3, 5), out_file=str(tmp_path / "scores.json"))
-    metric.dataset_meta = dict(classes=tuple("abcdefg"))
+    metric.dataset_meta = dict(classes=tuple("abcdefg"), class_names=("crane", "crane", *"CDEFG"))
     samples = [scored(f"{i}.png", s, label) for i, (s, label) in enumerate(zip(scores, labels, strict=True))]
     metric.process(None, [*samples, samples[0], scored("bank.png", scores[0], 0, bank=True)])
     found = metric.evaluate(60)
@@ -71,14 +80,15 @@ def test_top_k_equals_scikit_learn(tmp_path):
         "label": labels[3],
         "predicted": int(predicted[3]),
     }
-    assert [report["classes"][c]["top1"] for c in "abcdefg"] == pytest.approx([100 * share for share in right])
-    assert [report["classes"][c]["images"] for c in "abcdefg"] == [labels.count(c) for c in range(CLASSES)]
+    names = ["a crane", "b crane", "c C", "d D", "e E", "f F", "g G"]
+    assert [report["classes"][c]["top1"] for c in names] == pytest.approx([100 * share for share in right])
+    assert [report["classes"][c]["images"] for c in names] == [labels.count(c) for c in range(CLASSES)]
     assert sum(number for *_, number in report["confusions"]) == 60 - round(0.6 * found["top1"])
     truth, guess, number = report["confusions"][0]
     pairs = list(zip(labels, predicted.tolist(), strict=True))
     assert (
         number
-        == pairs.count(("abcdefg".index(truth), "abcdefg".index(guess)))
+        == pairs.count((names.index(truth), names.index(guess)))
         == max(pairs.count(pair) for pair in pairs if pair[0] != pair[1])
     )
 
@@ -260,3 +270,84 @@ def test_sets_share_one_bank_which_no_other_metric_sees(tmp_path, monkeypatch):
     evaluator.process([*bank, *sets["A"]])
     assert evaluator.evaluate(110)["knn_top1@5"] == found["A/knn_top1@5"]
     assert not [text for text in logged if "different" in text]
+
+
+class MeanColour(BaseModel):
+    """The mean colour of an image as its feature and its scores."""
+
+    def __init__(self, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs, data_samples=None, mode="predict"):
+        for sample, colour in zip(data_samples, inputs.mean(dim=(2, 3)) * self.scale, strict=True):
+            sample.pred_feature = colour
+            sample.set_pred_score(colour)
+        return data_samples
+
+
+def test_a_test_run_with_a_bank(tmp_path, monkeypatch):
+    """Blue, green and red images: the loader holds the training images as the bank, and the images to score."""
+    monkeypatch.setitem(MODELS.module_dict, "MeanColour", MeanColour)
+    for part, number in (("train", 4), ("val", 3)):
+        for channel, name in enumerate(("1-blue", "2-green", "3-red")):
+            for index in range(number):
+                colour = np.full((8, 8, 3), 20 * index, np.uint8)
+                colour[..., channel] = 250
+                (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(tmp_path / part / name / f"{index}.png"), colour)
+    dataset = dict(
+        type="ImageFolderDataset",
+        data_root=str(tmp_path),
+        classes_from="train",
+        pipeline=[dict(type="LoadImage"), dict(type="PackClassInputs")],
+    )
+    bank, val = dict(dataset, image_dir="train", bank=True), dict(dataset, image_dir="val", name="colours")
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        dataset=dict(type="ConcatDataset", datasets=[bank, val]),
+    )
+    train = dict(dataset=dict(dataset, image_dir="train"))
+    assert selection_warnings(dict(train_dataloader=train, val_dataloader=loader, test_dataloader=loader)) == [
+        "data: validation and test use the same images (colours): the score of the best checkpoint is too good"
+    ]
+    cfg = Config.fromfile(ROOT / "configs/_base_/default_runtime.py")
+    cfg.update(
+        model=dict(type="MeanColour", data_preprocessor=dict(type="ImgDataPreprocessor")),
+        test_dataloader=loader,
+        test_cfg=dict(type="TestLoop"),
+        test_evaluator=[
+            dict(type="TopKAccuracy", out_file=str(tmp_path / "topk.json")),
+            dict(type="KNNMetric", ks=(3,)),
+        ],
+        work_dir=str(tmp_path / "work"),
+        load_from="untrained",
+        launcher="none",
+    )
+    cfg.default_hooks.pop("visualization", None)
+    metrics = build_runner(cfg).test()
+    assert metrics == dict.fromkeys(["top1", "mean_per_class", "knn_top1@3"], 100.0)
+    report = json.loads((tmp_path / "topk.json").read_text())
+    assert len(report["images"]) == 9
+    assert report["classes"].keys() == {"1-blue", "2-green", "3-red"}
+
+
+def test_colour_histogram():
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[:2] = (255, 0, 31)
+    histogram = colour_histogram(image)
+    assert (histogram.shape, histogram.dtype) == ((512,), np.float32)
+    assert np.linalg.norm(histogram) == pytest.approx(1)
+    assert histogram[[0, 7 * 64]] == pytest.approx(np.sqrt([0.5, 0.5]))
+
+
+def test_baselines_of_imagenette(test_data):
+    root = str(test_data / "data" / "imagenette_224")
+    train, val = ImageFolderDataset(root, "train"), ImageFolderDataset(root, "val", classes_from="train")
+    found = class_baselines(train, val)
+    assert found["chance"] == dict(top1=10.0, top5=50.0, mean_per_class=10.0)
+    for name in ("colour histogram, 20-NN", "colour histogram, logistic regression"):
+        assert 20 < found[name]["top1"] < 60  # colours tell something, and not all
+        assert found[name]["top1"] == pytest.approx(found[name]["mean_per_class"])  # classes of one size

@@ -103,8 +103,6 @@ class KNNMetric(ClassMetric):
             )
         self.ks, self.shots, self.tries = sorted(set(ks)), sorted(set(shots)), tries
         self.temperature = temperature
-        few = [f"{k}_shots{n}" for n in self.shots for k in self._few_shot_ks(n)]
-        self.protocol = replace(self.protocol, settings=(*map(str, self.ks), *few))
         self.bank, self.queries = FeatureList(), FeatureList()
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
@@ -144,6 +142,8 @@ class KNNMetric(ClassMetric):
         kept = own >= 0
         part = self.bank.features(dim)[kept], own[kept]
         banks = list(self._banks(labels))
+        settings_of = dict.fromkeys(f"{k}{suffix}" for _, ks, suffix in banks for k in ks)
+        self.protocol = replace(self.protocol, settings=tuple(settings_of))
         for chunk, names, own_labels in self._chunks(dim, [len(queries) for *_, queries in parts]):
             found = [
                 {k: scores.numpy() for k, scores in self._scores(part, labels, chunk, chosen, ks, classes).items()}

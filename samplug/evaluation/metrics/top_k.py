@@ -29,13 +29,17 @@ class ClassMetric(PerImageMetric):
 
     @property
     def dataset_meta(self) -> dict[str, Any] | None:
-        """Metainfo of the tested dataset; its ``classes`` name the labels."""
+        """Metainfo of the tested dataset; its ``classes``, and ``class_names`` if it has them, name the labels."""
         return self._dataset_meta
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict[str, Any] | None) -> None:
         self._dataset_meta = dataset_meta
-        self.protocol = replace(self.protocol, classes=tuple((dataset_meta or {}).get("classes") or ()))
+        meta = dataset_meta or {}
+        classes = tuple(meta.get("classes") or ())
+        if len(names := meta.get("class_names") or ()) == len(classes):  # two classes may share a readable name
+            classes = tuple(f"{folder} {name}" for folder, name in zip(classes, names, strict=True))
+        self.protocol = replace(self.protocol, classes=classes)
 
     def _label(self, sample: Mapping[str, Any]) -> int:
         """Return the index of a sample's class."""
