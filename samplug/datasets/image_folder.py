@@ -47,7 +47,7 @@ class ImageFolderDataset(CheckedDataset):
     all classes.
 
     Samples have ``img_path``, ``img_id`` (CLASS/NAME.JPEG), ``gt_label`` (int), ``dataset_name``, and ``bank=True`` if
-    set. The metainfo has ``classes``, and ``class_names`` if a class list gives readable names.
+    set. The metainfo has ``task`` ('classification'), ``classes``, and ``class_names`` if a class list gives them.
 
     Args:
         data_root: Folder of the dataset.
@@ -72,6 +72,8 @@ class ImageFolderDataset(CheckedDataset):
         DataError: Folders are missing or empty, there is one class only, a class has no images or is unknown, or a file
             is broken.
     """
+
+    METAINFO = dict(task="classification")
 
     def __init__(
         self,

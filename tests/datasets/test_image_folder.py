@@ -1,6 +1,7 @@
 """Images in class folders: labels, class lists, parts, few shots, and all that can be wrong with them."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 
 from samplug.datasets import ImageFolderDataset
 from samplug.datasets.few_shot import draw_shots
+from samplug.datasets.seeding import SeededDataset
+from samplug.engine.hooks.split_leakage import SplitLeakageHook, check_classes
 from samplug.models import LetterboxPreProcessor
 from samplug.registry import DATASETS
 from samplug.structures import ClassDataSample
@@ -58,7 +61,7 @@ def test_folders_are_classes(tmp_path):
     dataset = build(tmp_path, "train", name="pets")
     cats = ("0.JPEG", "0.png", "1.JPEG", "more/deep.png")
     assert labels(dataset) == {"ant/0.JPEG": 0} | {f"{c}/{n}": i for i, c in ((1, "cat"), (2, "dog")) for n in cats}
-    assert dataset.metainfo == {"classes": ("ant", "cat", "dog")}
+    assert dataset.metainfo == {"task": "classification", "classes": ("ant", "cat", "dog")}
     assert dataset.summary() == "9 images, 3 classes, 1 to 4 images each, 16x12"
     assert dataset.get_data_info(0)["dataset_name"] == "pets"
     assert dataset.get_gt_labels() == [0, *[1] * 4, *[2] * 4]
@@ -122,6 +125,22 @@ def test_a_validation_set_has_the_classes_of_its_training_set(tmp_path):
     assert "d: is no class" in error(tmp_path, "val", classes_from="train", on_error="skip")
     together = ConcatDataset([build(tmp_path, "train", bank=True), build(tmp_path, "train")])
     assert [together.get_data_info(i).get("bank", False) for i in (0, 6)] == [True, False]
+
+
+def test_training_stops_if_labels_have_two_meanings(tmp_path):
+    """Without classes_from, a folder that validation lacks would move the labels of all after it."""
+    write(tmp_path / "train", a=1, b=1, c=1)
+    write(tmp_path / "val", a=1, c=1, d=1)
+    train, val = build(tmp_path, "train"), build(tmp_path, "val")
+    with pytest.raises(ConfigError, match=r"only in training: b; only in validation: d\): set classes_from"):
+        check_classes(SeededDataset(train, 0), SeededDataset(ConcatDataset([val, val]), 0))
+    other = build(tmp_path, "train", classes=["c", "b", "a"])
+    with pytest.raises(ConfigError, match="in another order"):
+        check_classes(train, other)
+    check_classes(train, build(tmp_path, "val", classes_from="train", missing_classes=True, extra_classes=True))
+    hook, loops = SplitLeakageHook(), [SimpleNamespace(dataloader=SimpleNamespace(dataset=d)) for d in (train, val)]
+    with pytest.raises(ConfigError, match="different classes"):
+        hook.before_train(SimpleNamespace(train_loop=loops[0], val_loop=loops[1]))
 
 
 def test_annotation_lists(tmp_path):

@@ -1,13 +1,14 @@
 """Metric of features: k-nearest-neighbour classification."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather, all_gather_object, broadcast, get_comm_device, get_rank, get_world_size
 from mmengine.logging import print_log
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samplug.datasets.few_shot import draw_shots
@@ -139,21 +140,19 @@ class KNNMetric(ClassMetric):
             )
         self._say_left_out(classes)
         own = places[get_rank()]
-        kept = own >= 0
-        part = self.bank.features(dim)[kept], own[kept]
-        banks = list(self._banks(labels))
-        settings_of = dict.fromkeys(f"{k}{suffix}" for _, ks, suffix in banks for k in ks)
+        features, kept = self.bank.features(dim), own >= 0
+        if not kept.all():
+            features, own = features[kept], own[kept]
+        banks = [_Bank.of(features, own, *bank) for bank in self._banks(labels)]
+        settings_of = dict.fromkeys(f"{k}{bank.suffix}" for bank in banks for k in bank.ks)
         self.protocol = replace(self.protocol, settings=tuple(settings_of))
         for chunk, names, own_labels in self._chunks(dim, [len(queries) for *_, queries in parts]):
-            found = [
-                {k: scores.numpy() for k, scores in self._scores(part, labels, chunk, chosen, ks, classes).items()}
-                for chosen, ks, _ in banks
-            ]
+            found = [self._scores(bank, labels, chunk, classes) for bank in banks]
             for row, (name, label) in enumerate(zip(names, own_labels, strict=True)):
                 settings: dict[str, list[Any]] = {}
-                for scores, (_, _, suffix) in zip(found, banks, strict=True):
+                for scores, bank in zip(found, banks, strict=True):
                     for k, of_class in scores.items():
-                        settings.setdefault(f"{k}{suffix}", []).append(of_class[row])
+                        settings.setdefault(f"{k}{bank.suffix}", []).append(of_class[row])
                 self.submit(name, {setting: np.stack(draws) for setting, draws in settings.items()}, label)
         return super().evaluate(size)
 
@@ -186,22 +185,37 @@ class KNNMetric(ClassMetric):
                 broadcast(chunk, rank)
                 yield chunk, names, labels
 
-    def _scores(
-        self,
-        part: tuple[Tensor, Tensor],
-        labels: Tensor,
-        queries: Tensor,
-        chosen: Tensor | None,
-        ks: Sequence[int],
-        classes: int,
-    ) -> dict[int, Tensor]:
-        """Score queries (Q, D), the same on all ranks, by the bank of all ranks: k -> (Q, classes) on the CPU."""
-        features, places = part
+    def _scores(self, bank: "_Bank", labels: Tensor, queries: Tensor, classes: int) -> dict[int, NDArray[np.float64]]:
+        """Score queries (Q, D), the same on all ranks, by the bank of all ranks: k -> (Q, classes)."""
+        most = max(bank.ks)
+        found = merge(all_gather(nearest(bank.features, bank.places, queries, most)), most)
+        scores = vote(found, labels, classes, bank.ks, self.temperature)
+        return {k: of_class.cpu().numpy() for k, of_class in scores.items()}
+
+
+@dataclass(frozen=True)
+class _Bank:
+    """This rank's part of a bank.
+
+    Attributes:
+        features: (n, D) float.
+        places: (n,) int64, their places in the whole bank.
+        ks: Numbers of neighbours.
+        suffix: End of the names of its scores.
+    """
+
+    features: Tensor
+    places: Tensor
+    ks: Sequence[int]
+    suffix: str
+
+    @classmethod
+    def of(cls, features: Tensor, places: Tensor, chosen: Tensor | None, ks: Sequence[int], suffix: str) -> "_Bank":
+        """Take the chosen places of a bank; None: all."""
         if chosen is not None:
             rows = torch.isin(places, chosen)
             features, places = features[rows], places[rows]
-        found = merge(all_gather(nearest(features, places, queries, max(ks))), max(ks))
-        return {k: scores.cpu() for k, scores in vote(found, labels, classes, ks, self.temperature).items()}
+        return cls(features, places, ks, suffix)
 
 
 def _bank_of(parts: Sequence[tuple[list[str], list[int], int, list[str]]]) -> tuple[list[Tensor], Tensor]:
