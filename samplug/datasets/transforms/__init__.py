@@ -1,5 +1,5 @@
 from samplug.datasets.transforms.colour import ColorJitter, RandomGaussianBlur
-from samplug.datasets.transforms.formatting import PackSegInputs
+from samplug.datasets.transforms.formatting import PackClassInputs, PackSegInputs
 from samplug.datasets.transforms.geometry import RandomRotateShear
 from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage, LoadRegionMap
 from samplug.datasets.transforms.resizing import RandomResizedCrop, ResizeShortSide
@@ -10,6 +10,7 @@ __all__ = [
     "LoadBinaryMask",
     "LoadImage",
     "LoadRegionMap",
+    "PackClassInputs",
     "PackSegInputs",
     "RandomGaussianBlur",
     "RandomResizedCrop",
