@@ -208,7 +208,7 @@ def test_tokens(name, tmp_path):
     every = model.tokens(images, range(model.depth))
     assert [(each.patches.shape[-1], each.patches.shape[1]) for each in every] == TOKENS[name]
     assert all(each.patches.shape[:1] + each.patches.shape[-2:-1] == (2, each.patches.shape[-1]) for each in every)
-    assert all((each.class_token is not None) == model.has_class_token for each in every)
+    assert all((each.class_token is None) != model.has_class_token for each in every)
     assert model.block_dims == tuple(each.patches.shape[1] for each in every)
     runs = getattr(model, "_loaded", [model])[0]  # of a CachedEncoder it is not the model itself
     runs.run_block = lambda index, tokens: run.append(index) or type(runs).run_block(runs, index, tokens)

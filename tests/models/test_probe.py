@@ -249,9 +249,9 @@ def test_a_released_head_loads_into_the_matching_head(tmp_path, pooling, dim):
     other = "cls" if pooling == "cls+mean" else "last3"
     with pytest.raises(WeightsError, match=rf"(?s)linears.0.weight: file \({CLASSES}, {dim}\), module .*poolings"):
         probe(readout=dict(poolings=[other]), head=head).head.init_weights()
-    with pytest.raises(WeightsError, match="2 missing in the file: linears.1.weight"):
+    with pytest.raises(WeightsError, match=r"2 missing in the file: linears\.1\.weight"):
         probe(readout=dict(poolings=[pooling, "cls"]), head=head).head.init_weights()
-    with pytest.raises(WeightsError, match="linears.0.weight"):
+    with pytest.raises(WeightsError, match=r"linears\.0\.weight"):
         probe(readout=dict(poolings=[pooling]), head=head, classes=CLASSES + 1).head.init_weights()
 
 
@@ -380,5 +380,5 @@ def test_strict_weights_of_the_encoder(tmp_path):
     model = probe(dict(encoder, init_cfg=dict(type="Pretrained", checkpoint=checkpoint)), readout=None)
     model.init_weights()
     assert torch.equal(model.backbone.pos_embed, torch.load(checkpoint)["image_encoder.pos_embed"])
-    with pytest.raises(WeightsError, match="missing in the file: head.linears.0.weight"):
+    with pytest.raises(WeightsError, match=r"missing in the file: head\.linears\.0\.weight"):
         load_weights(model, checkpoint)

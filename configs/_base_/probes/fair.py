@@ -13,7 +13,7 @@ batch_size = 256
 num_workers = 8
 max_epochs = 30
 poolings = ['mean']
-# DINOv2's rates at 256 images; multiplied by (images of a step) / 256.
+# DINOv2's rates. They cover four orders of magnitude, so they are not adapted to the batch size.
 learning_rates = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1]
 
 model = dict(
@@ -47,7 +47,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 # lr=1: the heads' factors are the learning rates.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, momentum=0.9, weight_decay=0))
-auto_scale_lr = dict(enable=True, base_batch_size=256)
+auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
 param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=0, by_epoch=True, convert_to_iter_based=True)
 ]
