@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from tests.builders import TINY_ARCH, TINY_CLIP, TINY_HIERA, save_encoder
+from tests.builders import TINY_ARCH, TINY_CLIP, TINY_DINOV2, TINY_HIERA, save_encoder
 
 SIZE = 32
 ADAPTERS: dict[str, dict] = {
@@ -73,6 +73,6 @@ def _shrink_encoder(backbone: ConfigDict, work_dir: Path) -> None:
         backbone.encoder.init_cfg = dict(type="Pretrained", checkpoint=weights)
         backbone.cache_dir = str(work_dir / "embeddings")
         return
-    archs = {"SAM2Hiera": TINY_HIERA, "CLIPViT": TINY_CLIP}
-    arch = archs.get(backbone.type, {**TINY_ARCH, "global_attn_indexes": [1]})
+    other = {"SAM2Hiera": TINY_HIERA, "CLIPViT": TINY_CLIP, "DINOv2ViT": TINY_DINOV2}
+    arch = other.get(backbone.type, {**TINY_ARCH, "global_attn_indexes": [1]})
     backbone.update(arch=arch, img_size=SIZE, init_cfg=None)

@@ -1,7 +1,7 @@
 """Names in DINOv2's weight files: official, of DINOv2's own trainings, and Hugging Face's."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor
 
@@ -58,8 +58,8 @@ def hub_name(key: str) -> Place:
     return key
 
 
-def file_sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int] | None:
-    """Return width, number of blocks and number of registers of a file; None if its entries do not show them."""
+def encoder_sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int] | None:
+    """Return width, number of blocks and number of registers of a file or model; None if its entries do not tell."""
     last = {key.rpartition(".")[2]: value for key, value in state.items()}
     if "cls_token" not in last or last["cls_token"].ndim != 3:
         return None
@@ -68,21 +68,24 @@ def file_sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int] | None:
     return last["cls_token"].shape[-1], len(blocks), registers
 
 
-def advice(state: Mapping[str, Tensor], own: Iterable[str], missing: Iterable[str], unexpected: Iterable[str]) -> str:
+def advice(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], missing: Collection[str], unexpected: Collection[str]
+) -> str:
     """Return what to do about a DINOv2 file that does not fit.
 
     Args:
         state: Entries of the file.
-        own: Names of the module.
+        own: Entries of the module.
         missing: Names of the module that the file lacks.
         unexpected: Names of the file that the module lacks.
     """
-    own, missing, unexpected = list(own), list(missing), list(unexpected)
     if not any(name.endswith(".ls1.gamma") for name in own):
         return "this module cannot take DINOv2 weights; choose a file made for it"
     if not unexpected and missing and not any(_in_encoder(name, own) for name in missing):
         return "a DINOv2 file holds the encoder alone: set it as init_cfg of model.backbone, not of the whole model"
-    sizes = file_sizes(state)
+    sizes = encoder_sizes(state)
+    if sizes == encoder_sizes(own):
+        return "the sizes fit: check ffn, mlp_ratio, patch_size and pos_grid of arch, or fetch the file again"
     name = _PUBLISHED.get(sizes[:2]) if sizes else None
     if sizes is None or name is None or sizes[2] not in (0, 4):
         remedy = "build the encoder with the file's sizes (arch as a dict, with num_registers), or take another file"

@@ -331,11 +331,11 @@ def describe(state: Mapping[str, Tensor]) -> str:
 
 
 def _describe_dinov2(name: str, state: Mapping[str, Tensor]) -> str:
-    sizes = dinov2_names.file_sizes(state)
+    sizes = dinov2_names.encoder_sizes(state)
     if sizes is None:
         return name
     width, depth, registers = sizes
-    return f"{name} {_arch(width, depth)} {f'with {registers} registers' if registers else 'without registers'}"
+    return f"{name} {_arch(width, depth)}, {registers or 'no'} registers"
 
 
 def _arch(width: int, depth: int) -> str:

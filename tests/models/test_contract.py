@@ -14,9 +14,11 @@ from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.builders import (
     TINY_ARCH,
+    TINY_DINOV2,
     TINY_HIERA,
     save_encoder,
     tiny_clip,
+    tiny_dinov2,
     tiny_hiera,
     tiny_promptable,
     tiny_segmentor,
@@ -29,7 +31,7 @@ SAM2 = dict(backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(t
 
 
 class ClassTokenViT(Encoder):
-    """An encoder as DINOv2 and CLIP have them: a class token, a final norm, any multiple of the patch size."""
+    """An encoder of another package: a class token, a final norm, any multiple of the patch size."""
 
     patch_size, embed_dims, out_channels, depth, has_final_norm, has_class_token = 16, 8, 8, 3, True, True
     no_taps = "they are a sequence"
@@ -76,6 +78,7 @@ BACKBONES = {
     "SAMViT": lambda tmp_path, **kwargs: tiny_vit(**kwargs),
     "SAM2Hiera": lambda tmp_path, **kwargs: tiny_hiera(**kwargs),
     "CLIPViT": lambda tmp_path, **kwargs: tiny_clip(**kwargs),
+    "DINOv2ViT": lambda tmp_path, **kwargs: tiny_dinov2(**kwargs),
     "CachedEncoder": cached_vit,
     "outside": lambda tmp_path, **kwargs: ClassTokenViT(**kwargs),
 }
@@ -84,6 +87,7 @@ TOKENS = {
     "SAMViT": [(4, 48)] * 3,
     "SAM2Hiera": [(16, 16), (8, 32), (8, 32), (4, 64), (4, 64), (2, 128)],
     "CLIPViT": [(4, 32)] * 3,
+    "DINOv2ViT": [(4, 48)] * 3,
     "CachedEncoder": [(4, 48)] * 3,
     "outside": [(4, 8)] * 3,
 }
@@ -111,6 +115,10 @@ MODEL_VARIANTS = {
     "SAMSegmentor-sam2-from-scratch": dict(SAM2, backbone=dict(SAM2["backbone"], frozen=False, drop_path_rate=0.1)),
     "SAMSegmentor-sam2-lora-checkpointing": dict(
         SAM2, adapter=dict(type="LoRAAdapter"), backbone=dict(SAM2["backbone"], with_cp=True)
+    ),
+    "SAMSegmentor-dinov2-lora-checkpointing": dict(
+        adapter=dict(type="LoRAAdapter", target_modules=["qkv", "proj", "fc1", "fc2"]),
+        backbone=dict(type="DINOv2ViT", arch=dict(TINY_DINOV2, embed_dims=256, num_heads=4), with_cp=True),
     ),
     "PromptableSAM": dict(CLICK),
     "PromptableSAM-from-scratch": dict(CLICK, backbone=dict(frozen=False)),
