@@ -14,6 +14,7 @@ from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.builders import (
     TINY_ARCH,
+    TINY_CLIP,
     TINY_DINOV2,
     TINY_HIERA,
     save_encoder,
@@ -119,6 +120,10 @@ MODEL_VARIANTS = {
     "SAMSegmentor-dinov2-lora-checkpointing": dict(
         adapter=dict(type="LoRAAdapter", target_modules=["qkv", "proj", "fc1", "fc2"]),
         backbone=dict(type="DINOv2ViT", arch=dict(TINY_DINOV2, embed_dims=256, num_heads=4), with_cp=True),
+    ),
+    "SAMSegmentor-clip-lora-checkpointing": dict(
+        adapter=dict(type="LoRAAdapter", target_modules=["in_proj"]),
+        backbone=dict(type="CLIPViT", arch=dict(TINY_CLIP, embed_dims=256), with_cp=True),
     ),
     "PromptableSAM": dict(CLICK),
     "PromptableSAM-from-scratch": dict(CLICK, backbone=dict(frozen=False)),
