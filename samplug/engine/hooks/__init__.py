@@ -2,6 +2,7 @@ from samplug.engine.hooks.checkpoint import CheckpointHook
 from samplug.engine.hooks.deferred_losses import RuntimeInfoHook
 from samplug.engine.hooks.early_stopping import EarlyStoppingHook
 from samplug.engine.hooks.ema import EMAHook
+from samplug.engine.hooks.feature_cache import FeatureCacheHook
 from samplug.engine.hooks.features import FeatureReaderHook
 from samplug.engine.hooks.head_selection import HeadSelectionHook
 from samplug.engine.hooks.memory import MemoryHook
@@ -19,6 +20,7 @@ __all__ = [
     "CheckpointHook",
     "EMAHook",
     "EarlyStoppingHook",
+    "FeatureCacheHook",
     "FeatureReaderHook",
     "HeadSelectionHook",
     "MemoryHook",

@@ -115,12 +115,12 @@ class LinearProbe(StrictInit, BaseModel):
             return self.head.logits(self.features(self.record(inputs)), index)
         raise ValueError(f"mode={mode!r} is none of 'loss', 'predict', 'tensor'")
 
-    def loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: Sequence[Any] | BaseDataElement) -> dict[str, Tensor]:
         """Compute ``loss``, the sum of the heads' cross-entropies, each a mean over the images.
 
         Args:
             inputs: See :meth:`forward`.
-            data_samples: N samples with ``gt_label``, the index of the class.
+            data_samples: N samples with ``gt_label``, the index of the class, or one sample with all N labels.
         """
         labels = _labels(data_samples, inputs.device)
         features = self.features(self.record(inputs))
@@ -198,8 +198,10 @@ def true_class_rank(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.where(logits.isnan().any(dim=1), logits.shape[1] - 1, rank)
 
 
-def _labels(samples: Sequence[Any], device: torch.device) -> Tensor:
-    """Return the labels (N,) int64 of data samples."""
+def _labels(samples: Sequence[Any] | BaseDataElement, device: torch.device) -> Tensor:
+    """Return the labels (N,) int64 of data samples, or of one for the whole batch."""
+    if isinstance(samples, BaseDataElement):
+        return samples.gt_label.to(device)
     missing = next((sample for sample in samples if "gt_label" not in sample), None)
     if missing is not None or not samples:
         path = missing.get("img_path", "a sample") if missing is not None else "a batch"

@@ -31,8 +31,8 @@ class ProbePreProcessor(ImgDataPreprocessor):
         """Convert a batch of the loader to the model's input.
 
         Args:
-            data: ``inputs``: N images (3, H, W) in 0..255, or N records (R,) float; ``data_samples``: N samples, may be
-                missing.
+            data: ``inputs``: N images (3, H, W) in 0..255, or N records (R,) float, in a list or in one tensor;
+                ``data_samples``: N samples, or one for the batch; may be missing.
             training: Unused: training and tests are alike.
 
         Returns:
@@ -41,15 +41,17 @@ class ProbePreProcessor(ImgDataPreprocessor):
         Raises:
             DataError: The images differ in size.
         """
-        inputs = list(data["inputs"])
-        odd = next((index for index, one in enumerate(inputs) if one.shape != inputs[0].shape), None)
-        if odd is not None:
-            raise DataError(
-                f"probe: a batch has images of the shapes {tuple(inputs[0].shape)} and {tuple(inputs[odd].shape)}: end "
-                "the pipeline with a crop or a resize to one size"
-            )
+        inputs = data["inputs"]
+        if not isinstance(inputs, torch.Tensor):
+            odd = next((index for index, one in enumerate(inputs) if one.shape != inputs[0].shape), None)
+            if odd is not None:
+                raise DataError(
+                    f"probe: a batch has images of the shapes {tuple(inputs[0].shape)} and {tuple(inputs[odd].shape)}: "
+                    "end the pipeline with a crop or a resize to one size"
+                )
+            inputs = torch.stack(list(inputs))
         # One transfer to the device for all images.
-        data = self.cast_data({**data, "inputs": torch.stack(inputs)})
+        data = self.cast_data({**data, "inputs": inputs})
         batch = data["inputs"]
         if batch.ndim == 4:
             batch = batch.flip(1) if self._channel_conversion else batch
