@@ -58,6 +58,9 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
                     if key in transform:
                         transform[key] = (SIZE, SIZE)
     cfg.default_hooks.logger.interval = 1
+    for hook in cfg.get("custom_hooks", []):
+        if hook.type == "FeatureCacheHook":
+            hook.cache_dir = str(work_dir / "features")
     if "train_cfg" not in cfg:
         return cfg
     cfg.train_cfg.update({"max_iters" if "max_iters" in cfg.train_cfg else "max_epochs": 2})

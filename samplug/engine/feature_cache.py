@@ -131,14 +131,14 @@ class FeatureCache:
         )
         if size > free:
             raise DataError(
-                f"features: {gib(size)} are needed in {self.folder}, and {gib(free)} are free: set cache_dir to another "
-                "disk, or to None to run the encoder in every epoch"
+                f"features: {gib(size)} are needed in {self.folder}, and {gib(free)} are free: set cache_dir to "
+                "another disk, or to None to run the encoder in every epoch"
             )
 
     @torch.no_grad()
     def _fill(self, store: VectorStore, missing: Sequence[tuple[int, str]], loader: DataLoader) -> None:
         """Encode samples, each process a share of every step; the main process writes."""
-        batch = loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1)
+        batch = int(loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1))
         step = batch * get_world_size()
         own = [missing[(start + offset) % len(missing)] for start, offset in _shares(len(missing), batch)]
         done, told = 0, time.monotonic()
@@ -192,8 +192,9 @@ class _PlainSamples(Dataset):
 
 def _plain_loader(loader: DataLoader, indexes: Sequence[int], batch: int) -> DataLoader:
     """Make a loader of chosen samples in order, with the workers of another one."""
+    dataset: Any = loader.dataset
     return DataLoader(
-        _PlainSamples(loader.dataset, indexes),
+        _PlainSamples(dataset, indexes),
         batch,
         num_workers=loader.num_workers,
         collate_fn=list,

@@ -75,5 +75,5 @@ def record_loader(loader: DataLoader, dataset: RecordDataset) -> DataLoader:
     )
 
 
-def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -102,7 +102,7 @@ class VectorStore:
             DataError: A row lies behind the end of the file.
         """
         if len(rows) and rows.max() >= len(self._records):
-            raise DataError(f"features: {self.path} has {len(self._records)} records, and row {rows.max()} is asked for")
+            raise DataError(f"features: {self.path} has {len(self._records)} records and no row {rows.max()}")
         return np.asarray(self._records["values"])[rows]
 
     def append(self, keys: Sequence[str], vectors: ArrayLike) -> None:

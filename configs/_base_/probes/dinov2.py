@@ -9,6 +9,8 @@ num_classes = 1000
 img_size = 224
 batch_size = 1024
 num_workers = 8
+# Features that no random augmentation changes are computed once, into this folder; None: in every epoch.
+cache_dir = 'work_dirs/features'
 max_iters = 12500
 val_interval = 1250
 select = 'held_out'
@@ -55,5 +57,9 @@ optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, mom
 auto_scale_lr = dict(enable=True, base_batch_size=256)
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=max_iters, eta_min=0, by_epoch=False)]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=val_interval, max_keep_ckpts=1))
-custom_hooks = [dict(type='HeadSelectionHook', select=select), dict(type='OmitFrozenHook')]
+custom_hooks = [
+    dict(type='HeadSelectionHook', select=select),
+    dict(type='OmitFrozenHook'),
+    dict(type='FeatureCacheHook', cache_dir=cache_dir),
+]
 log_processor = dict(by_epoch=False)

@@ -11,6 +11,8 @@ img_size = 224
 interpolation = 'bicubic'
 batch_size = 256
 num_workers = 8
+# Features that no random augmentation changes are computed once, into this folder; None: in every epoch.
+cache_dir = 'work_dirs/features'
 max_epochs = 30
 poolings = ['mean']
 # DINOv2's rates. They cover four orders of magnitude, so they are not adapted to the batch size.
@@ -54,4 +56,8 @@ param_scheduler = [
 # The batch norm's statistics are averaged over GPUs after each epoch, so that all of them validate the saved model.
 default_hooks = dict(
     checkpoint=dict(save_best='top1', max_keep_ckpts=1), sync_buffers=dict(type='SyncBuffersHook'))
-custom_hooks = [dict(type='HeadSelectionHook'), dict(type='OmitFrozenHook')]
+custom_hooks = [
+    dict(type='HeadSelectionHook'),
+    dict(type='OmitFrozenHook'),
+    dict(type='FeatureCacheHook', cache_dir=cache_dir),
+]

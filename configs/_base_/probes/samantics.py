@@ -11,6 +11,8 @@ img_size = 224
 keep_ratio = True  # shorter side to img_size, then the centre; False: stretched to a square
 batch_size = 128
 num_workers = 8
+# Features that no random augmentation changes are computed once, into this folder; None: in every epoch.
+cache_dir = 'work_dirs/features'
 max_epochs = 10
 lr = 1e-3
 source = 'trunk'
@@ -54,4 +56,5 @@ custom_hooks = [
     dict(type='EarlyStoppingHook', monitor='val_loss', rule='less', patience=7),
     dict(type='HeadSelectionHook'),
     dict(type='OmitFrozenHook'),
+    dict(type='FeatureCacheHook', cache_dir=cache_dir),
 ]
