@@ -124,8 +124,8 @@ class FeatureCache:
 
     def _announce(self, path: Path, missing: int, images: int, record: int) -> None:
         """Log what will be computed; raise a DataError if the disk has no space for it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        size, free = missing * record, shutil.disk_usage(self.folder).free
+        disk = next(place for place in (self.folder.absolute(), *self.folder.absolute().parents) if place.exists())
+        size, free = missing * record, shutil.disk_usage(disk).free
         print_log(
             f"features: {missing} of {images} images are encoded once and kept in {path} ({gib(size)})", "current"
         )
@@ -138,7 +138,8 @@ class FeatureCache:
     @torch.no_grad()
     def _fill(self, store: VectorStore, missing: Sequence[tuple[int, str]], loader: DataLoader) -> None:
         """Encode samples, each process a share of every step; the main process writes."""
-        batch = int(loader.batch_size or getattr(loader.batch_sampler, "batch_size", 1))
+        batches: Any = loader.batch_sampler
+        batch: int = loader.batch_size or batches.batch_size
         step = batch * get_world_size()
         own = [missing[(start + offset) % len(missing)] for start, offset in _shares(len(missing), batch)]
         done, told = 0, time.monotonic()
