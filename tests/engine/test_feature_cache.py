@@ -21,8 +21,8 @@ from samplug.config import load_config
 from samplug.datasets.transforms import LoadImage
 from samplug.features import VectorStore
 from samplug.models.probe import Readout
-from samplug.utils.errors import DataError
-from tests.builders import TINY_CLIP, tiny_clip
+from samplug.utils.errors import ConfigError, DataError
+from tests.builders import TINY_ARCH, TINY_CLIP, tiny_clip
 from tests.conftest import ROOT
 from tests.ranks import end, run_ranks
 
@@ -324,6 +324,30 @@ def test_random_augmentation_is_never_kept(material, tmp_path, work, step):
     if "prob" in step:
         cfg.custom_hooks, cfg.work_dir = cfg.custom_hooks[:2], str(tmp_path / "uncached")
         assert_equal((state, []), (train(cfg)[0], []))
+
+
+def test_parts_with_different_pipelines_are_not_kept(material, tmp_path, work):
+    """A file belongs to one pipeline."""
+    cfg = config(material, tmp_path / "run", tmp_path / "cache", max_epochs=1)
+    one = cfg.train_dataloader.dataset.to_dict()
+    other = {
+        **one,
+        "image_dir": "val",
+        "name": "other",
+        "pipeline": [*one["pipeline"][:1], dict(type="ResizeShortSide", size=48), *one["pipeline"][2:]],
+    }
+    cfg.train_dataloader.dataset = dict(type="ConcatDataset", datasets=[one, other])
+    train(cfg)
+    assert work["encoded"] == 24 + VAL_IMAGES
+    assert "train data in each pass: its parts have different pipelines" in log(tmp_path / "run")
+
+
+def test_only_probes_have_pooled_features(material, tmp_path):
+    cfg = config(material, tmp_path / "run", tmp_path / "cache", load_from="untrained")
+    cfg.model = dict(type="TSSAM", backbone=dict(type="SAMViT", arch=TINY_ARCH, img_size=32))
+    cfg.custom_hooks = cfg.custom_hooks[2:]
+    with pytest.raises(ConfigError, match="FeatureCacheHook: TSSAM reads no pooled features: remove it from the hooks"):
+        build_runner(cfg).test()
 
 
 def test_rare_random_augmentation_is_an_error(material, tmp_path):
