@@ -84,7 +84,7 @@ def main() -> None:
     )
     print(table(epochs, ["s / epoch", "epochs / min", "factor"], "epoch", 2))
     print(f"\nEncoders, {size}, in float32\n")
-    print(table({name: _speed(name, size, args.batch_size) for name in _ENCODERS}, ["features / s"], "encoder", 1))
+    print(table({name: _speed(name, size, args.batch_size) for name in _ENCODERS}, ["features / s"], "encoder", 2))
     print(f"\n{_memory(probe.head, args.classes)}")
 
 
