@@ -79,9 +79,10 @@ class FeatureCache:
             raise NotCached(plan)
         path, source, missing = plan
         if missing:
-            self._fill(VectorStore(path, self.model.readout.dim, source, self.dtype), missing, loader)
-        store = VectorStore(path, self.model.readout.dim, source, self.dtype)
-        rows: NDArray[np.int64] = _from_main(self._found, store, bool(missing))
+            self._fill(self._open(path, source), missing, loader)
+        # The others open the file when the main process has written and closed it.
+        rows: NDArray[np.int64] = _from_main(self._found, path, source, bool(missing))
+        store = self._open(path, source)
         try:
             store.values(rows[rows.argmax() :][:1])
         except DataError as error:
@@ -94,7 +95,7 @@ class FeatureCache:
             source = self._source(dataset)
             self._keys = keys = _image_keys(loader.dataset)
             path = self.folder / f"{source[:16]}.vectors"
-            store = VectorStore(path, self.model.readout.dim, source, self.dtype)
+            store = self._open(path, source)
             self._rows = store.rows(keys)
             # A dataset may have an image several times: the first one is encoded.
             missing = {keys[index]: index for index in np.flatnonzero(self._rows < 0)[::-1].tolist()}
@@ -171,11 +172,14 @@ class FeatureCache:
             raise DataError(f"features: that of {path} is NaN or infinite: check the weights and model.readout.dtype")
         return record
 
-    def _found(self, store: VectorStore, filled: bool) -> NDArray[np.int64]:
-        rows = store.rows(self._keys) if filled else self._rows
+    def _found(self, path: Path, source: str, filled: bool) -> NDArray[np.int64]:
+        rows = self._open(path, source).rows(self._keys) if filled else self._rows
         if (rows < 0).any():
-            raise DataError(f"features: {store.path} was damaged while it was written: check the disk and start again")
+            raise DataError(f"features: {path} was damaged while it was written: check the disk and start again")
         return rows
+
+    def _open(self, path: Path, source: str) -> VectorStore:
+        return VectorStore(path, self.model.readout.dim, source, self.dtype)
 
 
 class _PlainSamples(Dataset):

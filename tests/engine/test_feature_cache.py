@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -421,6 +422,13 @@ def _records(path):
 
 def main():
     init_default_scope("samplug")
+    append = VectorStore.append
+
+    def slow_append(self, *arguments):
+        time.sleep(0.2)  # the other process waits for what this one writes
+        append(self, *arguments)
+
+    VectorStore.append = slow_append
     build_runner(Config.fromfile(sys.argv[1])).train()
 
 
