@@ -17,6 +17,10 @@ TINY_ARCH = dict(embed_dims=48, depth=3, num_heads=3, global_attn_indexes=[1], w
 
 TINY_HIERA = dict(embed_dims=16, num_heads=1, stages=[1, 2, 2, 1], global_attn_blocks=[4])
 
+TINY_CLIP = dict(embed_dims=32, depth=3, num_heads=4, patch_size=16, projection_dims=24, pretrain_img_size=64)
+
+TINY_DINOV2 = dict(embed_dims=48, depth=3, num_heads=3, num_registers=2, patch_size=16, pos_grid=3)
+
 
 def tiny_vit(**kwargs: Any):
     return MODELS.build(dict(type="SAMViT", **{"arch": TINY_ARCH, "img_size": 64, **kwargs}))
@@ -24,6 +28,29 @@ def tiny_vit(**kwargs: Any):
 
 def tiny_hiera(**kwargs: Any):
     return MODELS.build(dict(type="SAM2Hiera", **{"arch": TINY_HIERA, "img_size": 64, **kwargs}))
+
+
+def tiny_clip(**kwargs: Any):
+    return MODELS.build(dict(type="CLIPViT", **{"arch": TINY_CLIP, "img_size": 64, **kwargs}))
+
+
+def tiny_dinov2(**kwargs: Any):
+    return MODELS.build(dict(type="DINOv2ViT", **{"arch": TINY_DINOV2, "img_size": 64, **kwargs}))
+
+
+def offline_hub(folder: Path, monkeypatch: Any, repository: str) -> Path:
+    """Make a Hub cache of one repository, with the network switched off; return the place of its files."""
+    from huggingface_hub import constants
+
+    repo = folder / f"models--{repository.replace('/', '--')}"
+    snapshot = repo / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(snapshot.name)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(folder), raising=False)
+    return snapshot
 
 
 def write_sa1b(folder: Path, images: int = 12) -> None:

@@ -32,7 +32,7 @@ _SLOW_FILES = (
     "test_prompted_inputs.py", "test_browse.py", "test_seeding.py", "test_docs.py", "test_several_sets.py", "test_projects.py",
     "test_predict.py", "test_record.py", "test_work_folder.py", "test_interrupted_start.py", "test_folders.py", "test_metrics.py",
     "test_export_onnx.py", "test_averaged_weights.py", "test_resume_check.py", "test_advice.py", "test_screen.py", "test_memory.py",
-    "test_generate.py", "test_test_runs.py", "test_texture_runs.py", "test_fuzz.py",
+    "test_generate.py", "test_test_runs.py", "test_texture_runs.py", "test_probe_training.py", "test_feature_cache.py", "test_head_accuracy.py", "test_fuzz.py",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from tests.builders import TINY_ARCH, TINY_HIERA, save_encoder
+from tests.builders import TINY_ARCH, TINY_CLIP, TINY_DINOV2, TINY_HIERA, save_encoder
 
 SIZE = 32
 ADAPTERS: dict[str, dict] = {
@@ -58,6 +58,9 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
                     if key in transform:
                         transform[key] = (SIZE, SIZE)
     cfg.default_hooks.logger.interval = 1
+    for hook in cfg.get("custom_hooks", []):
+        if hook.type == "FeatureCacheHook":
+            hook.cache_dir = str(work_dir / "features")
     if "train_cfg" not in cfg:
         return cfg
     cfg.train_cfg.update({"max_iters" if "max_iters" in cfg.train_cfg else "max_epochs": 2})
@@ -73,6 +76,6 @@ def _shrink_encoder(backbone: ConfigDict, work_dir: Path) -> None:
         backbone.encoder.init_cfg = dict(type="Pretrained", checkpoint=weights)
         backbone.cache_dir = str(work_dir / "embeddings")
         return
-    hiera = backbone.type == "SAM2Hiera"
-    arch = TINY_HIERA if hiera else {**TINY_ARCH, "global_attn_indexes": [1]}
+    other = {"SAM2Hiera": TINY_HIERA, "DINOv2ViT": TINY_DINOV2, "CLIPViT": TINY_CLIP}
+    arch = other.get(backbone.type, {**TINY_ARCH, "global_attn_indexes": [1]})
     backbone.update(arch=arch, img_size=SIZE, init_cfg=None)

@@ -5,10 +5,13 @@ import sys
 import zipfile
 
 import pytest
+import torch
 
 from samplug import model_index
 from samplug.config import load_config
 from samplug.model_index import names, resolve
+from samplug.models.backbones.dinov2_vit import DINOV2_ARCHS
+from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -41,6 +44,30 @@ def test_encoders_of_sam2():
         model = resolve(f"sam2.1-hiera-{size}")
         assert model.weights.endswith(f"/sam2.1_hiera_{part}.pt")
         assert model.metadata["File Size"] == pytest.approx(4 * model.metadata["Parameters"], rel=2e-3)
+
+
+def test_encoders_of_clip():
+    """Each is what the base config of its name starts from; of a whole model with the text part in float32."""
+    for size in ("b32", "b16", "l14"):
+        model = resolve(f"clip-vit-{size}")
+        config = load_config(str(ROOT / f"configs/_base_/models/clip-vit-{size}.py"))
+        assert model.weights == config.model.backbone.init_cfg.checkpoint
+        assert config.model.backbone.arch == f"vit_{size}"
+        assert model.metadata["File Size"] == 4 * model.metadata["Parameters"]
+
+
+@pytest.mark.parametrize("arch", DINOV2_ARCHS)
+def test_encoders_of_dinov2(arch):
+    """Their addresses are those of the base config, which computes them from ``arch``."""
+    model = resolve(f"dinov2-{arch.replace('_', '-')}")
+    cfg = load_config(ROOT / "configs/_base_/models/dinov2.py", {"arch": arch})
+    assert cfg.model.backbone.init_cfg.checkpoint == model.weights
+    with torch.device("meta"):
+        encoder = MODELS.build(cfg.model.backbone)
+    # The file also holds the mask token.
+    held = sum(parameter.numel() for parameter in encoder.parameters()) + encoder.embed_dims
+    assert model.metadata["Parameters"] == held
+    assert model.metadata["File Size"] == 4 * held
 
 
 def test_a_name_is_a_config():

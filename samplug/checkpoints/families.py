@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from samplug.checkpoints import clip_names, dinov2_names
 from samplug.checkpoints.errors import WeightsError
+from samplug.checkpoints.renaming import Place, Rows, Transposed, substituted
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,15 @@ class Family:
     Attributes:
         name: Name in messages.
         marker: Regular expression; a file has this layout if a key matches.
-        rename: Function from the file's key to samplug's key, to a tuple of keys, one for each row of the tensor, or to
-            ``()`` for an entry that samplug's models do not use. None: the layout is only recognised for messages.
+        rename: Function from the file's key to samplug's key; to a tuple of keys, one for each row of the tensor; to
+            :class:`Rows` of a key; to a key whose matrix is :class:`Transposed`; or to ``()`` for an entry that
+            samplug's models do not use. None: the layout is only recognised for messages.
         parts: Pairs of prefixes in the file and in samplug, for layouts that differ in the prefix only.
     """
 
     name: str
     marker: str
-    rename: Callable[[str], str | tuple[str, ...]] | None
+    rename: Callable[[str], Place] | None
     parts: tuple[tuple[str, str], ...] = ()
 
     def matches(self, keys: Iterable[str]) -> bool:
@@ -38,17 +41,30 @@ class Family:
     def convert(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the file's entries under samplug's keys.
 
-        An entry whose number of rows differs from that of its keys keeps its name and is reported later.
+        An entry whose number of rows differs from that of its keys keeps its name and is reported later, as do rows
+        of a key that do not make up the whole.
         """
         converted: dict[str, Tensor] = {}
+        split: dict[str, dict[str, Rows]] = {}
         for key, value in state.items():
-            names = key if self.rename is None else self.rename(key)
-            if isinstance(names, str):
-                converted[names] = value
-            elif names and (value.ndim == 0 or len(value) != len(names)):
+            place = key if self.rename is None else self.rename(key)
+            if isinstance(place, str):
+                converted[place] = value
+            elif isinstance(place, Rows):
+                split.setdefault(place.name, {})[key] = place
+            elif isinstance(place, Transposed):
+                converted[place.name] = value.T.contiguous() if value.ndim == 2 else value
+            elif place and (value.ndim == 0 or len(value) != len(place)):
                 converted[key] = value
             else:
-                converted.update(zip(names, value.split(1) if names else (), strict=True))
+                converted.update(zip(place, value.split(1) if place else (), strict=True))
+        for name, rows in split.items():
+            keys = sorted(rows, key=lambda key: rows[key].index)
+            complete = [rows[key].index for key in keys] == list(range(rows[keys[0]].count))
+            if complete and state[keys[0]].ndim and len({state[key].shape for key in keys}) == 1:
+                converted[name] = torch.cat([state[key] for key in keys])
+            else:
+                converted.update({key: state[key] for key in keys})
         return converted
 
     def keys_of(self, keys: Iterable[str]) -> list[str]:
@@ -67,8 +83,8 @@ class Family:
             WeightsError: An entry is not in the file, or a key of the file has no entry.
         """
         assert self.rename is not None
-        sources = {key: (names,) if isinstance(names := self.rename(key), str) else names for key in keys}
-        wanted = {name for names in sources.values() for name in names}
+        places = {key: self.rename(key) for key in keys}
+        wanted = {name for place in places.values() for name in _names(place)}
         unknown, absent = sorted(set(state) - wanted), sorted(wanted - set(state))
         if unknown or absent:
             raise WeightsError(
@@ -76,10 +92,22 @@ class Family:
                 f"({', '.join(unknown[:4]) or 'none'}), and the model lacks {len(absent)} of its entries "
                 f"({', '.join(absent[:4]) or 'none'}): keep samplug's own checkpoint"
             )
-        return {
-            key: torch.cat([state[name] for name in names]) if len(names) > 1 else state[names[0]]
-            for key, names in sources.items()
-        }
+        return {key: _entry(state, place) for key, place in places.items()}
+
+
+def _names(place: Place) -> tuple[str, ...]:
+    if isinstance(place, Rows | Transposed):
+        return (place.name,)
+    return (place,) if isinstance(place, str) else place
+
+
+def _entry(state: Mapping[str, Tensor], place: Place) -> Tensor:
+    if isinstance(place, Rows):
+        return state[place.name].chunk(place.count)[place.index]
+    if isinstance(place, Transposed):
+        return state[place.name].T
+    names = _names(place)
+    return torch.cat([state[name] for name in names]) if len(names) > 1 else state[names[0]]
 
 
 _ADAPTER_PARTS = ("csa_embedding", "fft_embedding", "csa_blocks", "mrm_blocks")
@@ -182,16 +210,8 @@ _HF_SAM2_VIDEO = re.compile(
 _POINT_LABELS = 4
 
 
-def _official(key: str, names: Iterable[tuple[str, str]]) -> str:
-    for pattern, replacement in names:
-        renamed, count = re.subn(pattern, replacement, key)
-        if count:
-            return renamed
-    return key
-
-
 def _sam_hf(key: str) -> str:
-    return _sam(_official(key, _HF_SAM))
+    return _sam(substituted(key, _HF_SAM))
 
 
 def _sam2_hf(key: str) -> str | tuple[str, ...]:
@@ -199,7 +219,7 @@ def _sam2_hf(key: str) -> str | tuple[str, ...]:
         return ()
     if key == "prompt_encoder.point_embed.weight":  # one matrix here, an embedding for each label in the official files
         return tuple(f"decode_head.sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(_POINT_LABELS))
-    return _sam2(re.sub(r"^(prompt_encoder|mask_decoder)\.", r"sam_\1.", _official(key, _HF_SAM2)))
+    return _sam2(re.sub(r"^(prompt_encoder|mask_decoder)\.", r"sam_\1.", substituted(key, _HF_SAM2)))
 
 
 # The first that matches wins: special layouts before those they extend.
@@ -209,17 +229,24 @@ FAMILIES: tuple[Family, ...] = (
     Family("SAM 2 (Hugging Face)", r"^vision_encoder\.backbone\.", _sam2_hf),
     Family("SAM (official)", r"^image_encoder\.(blocks\.|pos_embed)", _sam, _SAM_PARTS),
     Family("SAM (Hugging Face)", r"^vision_encoder\.(layers\.|pos_embed)", _sam_hf),
-    Family("CLIP", r"^visual\.conv1|^vision_model\.|\bclass_embedding$", None),
-    Family("DINOv2", r"(^|\.)(cls_token|mask_token)$", None),
+    Family("CLIP with another image encoder (ResNet or timm's)", r"^visual\.(attnpool|trunk)\.", None),
+    Family("CLIP", r"^visual\.class_embedding$", clip_names.official_name),
+    Family("CLIP (image encoder)", r"^class_embedding$", clip_names.encoder_name),
+    Family("CLIP (Hugging Face)", r"^(vision_model\.)?embeddings\.class_embedding$", clip_names.hub_name),
+    Family("DINOv2", dinov2_names.OFFICIAL_MARKER, dinov2_names.official_name),
+    Family("DINOv2 (Hugging Face)", dinov2_names.HUB_MARKER, dinov2_names.hub_name),
     Family("samplug", r"^(backbone|adapter|decode_head)\.", lambda key: key),
+    Family("a linear head (such as DINOv2's)", r"^weight$", lambda key: f"head.linears.0.{key}"),
 )
 _TORCH_WRAPPERS = re.compile(r"(^|\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 _COUNTERS = frozenset({"steps", "n_averaged"})
 # (width of the first stage, number of blocks) -> name.
 _SIZES = {
+    (384, 12): "ViT-S",
     (768, 12): "ViT-B",
     (1024, 24): "ViT-L",
     (1280, 32): "ViT-H",
+    (1536, 40): "ViT-g",
     (96, 12): "Hiera-T",
     (96, 16): "Hiera-S",
     (112, 24): "Hiera-B+",
@@ -284,6 +311,10 @@ def describe(state: Mapping[str, Tensor]) -> str:
     family = recognise(state)
     if family is None:
         return f"no layout that samplug knows (first keys: {', '.join(list(state)[:3]) or 'none'})"
+    if family.name.startswith("CLIP"):
+        return f"{family.name} {clip_names.describe_encoder(family.convert(state))}".rstrip()
+    if family.name.startswith("DINOv2"):
+        return _describe_dinov2(family.name, state)
     positions = next((value for key, value in state.items() if key.endswith("pos_embed") and value.ndim == 4), None)
     patches = next(
         (v for k, v in state.items() if re.search(r"patch_embed\.proj(ection)?\.weight$", k) and v.ndim == 4), None
@@ -294,7 +325,19 @@ def describe(state: Mapping[str, Tensor]) -> str:
     depth = len(
         {match[1] for key in state if (match := re.search(r"(?:blocks|layers)\.(\d+)\.attn\.qkv\.weight$", key))}
     )
-    arch = _SIZES.get((width, depth), f"encoder of width {width} with {depth} blocks")
+    arch = _arch(width, depth)
     if positions.shape[-1] != width:  # SAM 2's table, channels first, does not depend on the input size
         return f"{family.name} {arch}"
     return f"{family.name} {arch} for {positions.shape[1] * patch} px"
+
+
+def _describe_dinov2(name: str, state: Mapping[str, Tensor]) -> str:
+    sizes = dinov2_names.encoder_sizes(state)
+    if sizes is None:
+        return name
+    width, depth, registers = sizes
+    return f"{name} {_arch(width, depth)}, {registers or 'no'} registers"
+
+
+def _arch(width: int, depth: int) -> str:
+    return _SIZES.get((width, depth), f"encoder of width {width} with {depth} blocks")

@@ -14,6 +14,7 @@ from mmengine.logging import HistoryBuffer
 from samplug.checkpoints.errors import UnsafeCheckpointError, WeightsError
 from samplug.checkpoints.numpy_values import STAND_INS
 from samplug.checkpoints.stored_configs import refuse_code_in_config
+from samplug.checkpoints.torchscript import ScriptedModule, is_torchscript, stand_ins, tensors_of, without_code
 from samplug.utils.errors import DataError
 from samplug.utils.files import read_json
 from samplug.utils.text import gib, one_line, printable
@@ -40,10 +41,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a file to the CPU; pickled code is not run, and configs in the file stay text.
 
     Args:
-        path: A ``.safetensors`` file, a sharded ``*.safetensors.index.json``, or any file of ``torch.save``.
+        path: A ``.safetensors`` file, a sharded ``*.safetensors.index.json``, any file of ``torch.save``, or a
+            TorchScript archive.
 
     Returns:
-        The content, a mapping: a state dict, or a checkpoint with ``state_dict`` and more.
+        The content, a mapping: a state dict, or a checkpoint with ``state_dict`` and more. Of an archive the tensors.
 
     Raises:
         UnsafeCheckpointError: The file asks to run code.
@@ -55,10 +57,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     refuse_text(path)
-    _compare_checksums(path)
+    scripted = _is_zip(path) and is_torchscript(path)
+    if not scripted:
+        _compare_checksums(path)
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        file: Any = without_code(path) if scripted else path
+        with torch.serialization.safe_globals([*_ALLOWED, *(stand_ins(file) if scripted else ())]):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        if isinstance(content, ScriptedModule):
+            return tensors_of(content)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         if "Unsupported global" in str(error) or "GLOBAL" in str(error) or "unsupported" in str(error).lower():
             found = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -122,14 +131,19 @@ def refuse_cut(path: Path) -> None:
         _open_safetensors(path)
 
 
+def _is_zip(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:  # torch.load tells what is wrong
+        return file.read(len(_ZIP)) == _ZIP
+    return False
+
+
 def _compare_checksums(path: Path) -> None:
     """Raise a WeightsError if a zip file (torch's format) does not match its CRC-32, which torch does not check.
 
     torch.save does not compress, so a file that would decompress to more than its own size is refused first.
     """
-    with suppress(OSError), path.open("rb") as file:  # torch.load tells what is wrong
-        if file.read(len(_ZIP)) != _ZIP:
-            return
+    if not _is_zip(path):
+        return
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:

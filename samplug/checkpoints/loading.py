@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from samplug.checkpoints import clip_names, dinov2_names
 from samplug.checkpoints.contents import check_values, is_finite, state_dict_of
 from samplug.checkpoints.errors import WeightsError
 from samplug.checkpoints.families import describe, readings, recognise, unwrapped
@@ -38,11 +39,11 @@ class LoadReport:
 def load_weights(module: nn.Module, source: str, strict: bool = True, prefix: str | None = None) -> LoadReport:
     """Load a weight file into a module.
 
-    Files of SAM, SAM 2 and 2.1 (official and Hugging Face), TS-SAM as released, and samplug are recognised by their
-    keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores the others. Entries
-    of a SAM 2 file that only video needs are ignored too. Position tables of another input size are resized, see
-    :meth:`SAMViT.adapt_state`. Buffers that are filled from data may be missing or have another first dimension, see
-    :mod:`samplug.checkpoints.filled`.
+    Files of SAM, SAM 2 and 2.1, DINOv2 and CLIP (official and Hugging Face), TS-SAM as released, and samplug are
+    recognised by their keys. A part of one of these models, such as :class:`SAMViT`, takes its own entries and ignores
+    the others. Entries of a SAM 2 file that only video needs are ignored too, as are those of DINOv2's training and of
+    CLIP's text part. Position tables of another input size are resized, see :meth:`SAMViT.adapt_state`. Buffers that
+    are filled from data may be missing or have another first dimension, see :mod:`samplug.checkpoints.filled`.
 
     A prefix that all entries share (DataParallel's ``module.``, Lightning's ``model.``) is removed if the entries fit
     without it; the prefix of ``torch.compile`` (``_orig_mod.``) is always removed.
@@ -173,7 +174,10 @@ def _adapt_sizes(module: nn.Module, state: dict[str, Tensor], report: LoadReport
             continue
         head = f"{name}." if name else ""
         of_child = {key.removeprefix(head): value for key, value in state.items() if key.startswith(head)}
-        for key, value in child.adapt_state(of_child).items():
+        adapted = child.adapt_state(of_child)
+        for key in of_child.keys() - adapted.keys():
+            del state[head + key]
+        for key, value in adapted.items():
             full = head + key
             if value is not state[full]:
                 report.resized[full] = (tuple(state[full].shape), tuple(value.shape))
@@ -212,9 +216,14 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
             "a SAM file has no adapter, and no decoder but SAM's own: set it as init_cfg of model.backbone (and of a "
             "SAMMaskDecoder or SAM2MaskDecoder), not of the whole model"
         )
+    if family is not None and family.name.startswith("DINOv2"):
+        return dinov2_names.advice(unwrapped(state), module.state_dict(), report.missing, report.unexpected)
+    if family is not None and family.name.startswith("CLIP") and family.rename is not None:
+        return clip_names.advice(module.state_dict(), report.missing)
     if report.misshaped and not report.missing and not report.unexpected:
         return (
-            "build the module with the file's sizes (arch, side_channels, num_classes), or take the file of this size"
+            "build the module with the file's sizes (arch, side_channels, num_classes, poolings), or take the file of "
+            "this size"
         )
     if family is not None and family.rename is None:
         return f"this module cannot take {family.name} weights; choose a file made for it"
@@ -229,10 +238,11 @@ def _advice(module: nn.Module, report: LoadReport, state: Mapping[str, Tensor]) 
 
 
 def _part_that_fits(module: nn.Module, state: Mapping[str, Tensor]) -> str | None:
-    """Return a prefix whose entries alone are all that the module needs."""
-    own = set(module.state_dict()) - filled_names(module)
+    """Return a prefix whose entries alone are all that the module needs, and no more."""
+    own, filled = set(module.state_dict()), filled_names(module)
     heads = dict.fromkeys(key.partition(".")[0] for key in state if "." in key)
-    return next((head for head in heads if own <= set(_to_module_names(module, state, own, head)[1])), None)
+    names = {head: set(_to_module_names(module, state, own - filled, head)[1]) for head in heads}
+    return next((head for head in heads if own - filled <= names[head] <= own), None)
 
 
 def _parts(names: Iterable[str]) -> set[str]:

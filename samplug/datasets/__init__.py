@@ -11,6 +11,7 @@ from samplug.utils.errors import DataError
 if TYPE_CHECKING:
     from samplug.datasets.binary_seg import BinarySegDataset
     from samplug.datasets.camouflage import CamouflageSceneDataset
+    from samplug.datasets.image_folder import ImageFolderDataset
     from samplug.datasets.instance_seg import InstanceSegDataset
     from samplug.datasets.paired import PairedDataset
     from samplug.datasets.sa1b import SA1BDataset
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "BinarySegDataset": "binary_seg",
     "CamouflageSceneDataset": "camouflage",
+    "ImageFolderDataset": "image_folder",
     "InstanceSegDataset": "instance_seg",
     "PairedDataset": "paired",
     "SA1BDataset": "sa1b",
@@ -33,6 +35,7 @@ __all__ = [
     "BinarySegDataset",
     "CamouflageSceneDataset",
     "DataError",
+    "ImageFolderDataset",
     "InstanceSegDataset",
     "PairedDataset",
     "SA1BDataset",

@@ -109,6 +109,14 @@ class CheckedDataset(BaseDataset, ABC):
         """Return the name whose hash decides on the part of a sample."""
         return item.name
 
+    def _part_of(self, items: Sequence[Any]) -> list[Any]:
+        """Select the samples of the part."""
+        return self.split.select(items, self._group)
+
+    def _chosen(self, items: list[Any]) -> list[Any]:
+        """Select the samples of the dataset among those of the part that can be used, at least one."""
+        return items
+
     def _reads_all(self) -> bool:
         return self.check == "all" or self.on_error == "skip"
 
@@ -117,7 +125,7 @@ class CheckedDataset(BaseDataset, ABC):
         if problems and self.on_error == "stop":
             self._stop(problems)
         self.found = len(items)
-        chosen = self.split.select(items, self._group)
+        chosen = self._part_of(items)
         if items and not chosen:
             self._stop_at_empty_part(items)
         facts = dict(self._examine(chosen, None if self._reads_all() else SAMPLED))
@@ -128,6 +136,7 @@ class CheckedDataset(BaseDataset, ABC):
         chosen = [item for item in chosen if item.name not in problems]
         if not chosen:
             self._stop(problems)
+        chosen = self._chosen(chosen)
         self.used = len(chosen)
         self._report()
         return [self._entry(item) for item in chosen]

@@ -182,12 +182,13 @@ def read_list(
     return result
 
 
-def read_lines(path: Path, item: str) -> list[str]:
+def read_lines(path: Path, item: str, setting: str = "ann_file") -> list[str]:
     """Read the stripped lines of a list file; empty lines and lines that start with ``#`` are left out.
 
     Args:
         path: Text file.
         item: Word for a line's item in messages.
+        setting: Setting that names the file, in messages.
 
     Raises:
         DataError: The file does not exist, cannot be read, is empty, or is not UTF-8 text.
@@ -197,7 +198,7 @@ def read_lines(path: Path, item: str) -> list[str]:
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise DataError(
-            f"data: the list {path} {reason}: set ann_file to a text file with a line for each {item}"
+            f"data: the list {path} {reason}: set {setting} to a text file with a line for each {item}"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"data: the list {path} is not UTF-8 text ({error.reason}): save it as UTF-8") from error

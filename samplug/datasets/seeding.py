@@ -118,21 +118,29 @@ class SeededDataset:
 
     def __getitem__(self, index: int) -> Any:
         """Load the sample of a :class:`SeededIndex`; a plain index belongs to epoch 0."""
+        return self._load(index)[0]
+
+    def with_randomness(self, index: int) -> tuple[Any, bool]:
+        """Load a sample; also return True if it drew a random number from one of the seeded generators."""
+        return self._load(index, ask=True)
+
+    def _load(self, index: int, ask: bool = False) -> tuple[Any, bool]:
         epoch = index.epoch if isinstance(index, SeededIndex) else 0
         index = int(index)
-        with seeded(self._seed, epoch, index):
+        with seeded(self._seed, epoch, index) as drew:
             try:
                 item = self._drawn[index]
             except Exception as error:
                 error.add_note(f"sample {index}: {self._path(index)}")  # transforms do not name the file
                 raise
+            random_numbers = ask and drew()
         # Random choices of the model for a sample, such as prompts, can depend on the same three numbers.
         sample = item.get("data_samples") if isinstance(item, Mapping) else None
         if isinstance(sample, BaseDataElement):
             sample.set_metainfo(dict(sample_seed=(self._seed, epoch, index)))
         if self._step is not None:
             self._step(item)
-        return item
+        return item, random_numbers
 
     @property
     def augmentation_seed(self) -> int:
@@ -158,24 +166,44 @@ class SeededDataset:
 
 
 @contextmanager
-def seeded(*entropy: int) -> Iterator[None]:
+def seeded(*entropy: int) -> Iterator[Callable[[], bool]]:
     """Seed Python's, NumPy's and torch's CPU generators within the block, and restore their states afterwards.
 
     Args:
         entropy: Integers of at least 0; the seeds depend on each of them.
+
+    Yields:
+        Function that returns True if the block has drawn from one of them. It seeds them again.
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = _states()
     # Python and NumPy use the same kind of generator: from equal words they would produce equal numbers.
     words = np.random.SeedSequence(entropy).generate_state(4, np.uint64).tolist()
-    random.seed(words[0])
-    np.random.seed([word & 0xFFFFFFFF for word in words[1:3]])
-    torch.default_generator.manual_seed(words[3])  # torch.manual_seed would seed the GPUs' too
+    _seed(words)
     try:
-        yield
+        yield lambda: _moved(words)
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
+
+
+def _seed(words: list[int]) -> None:
+    random.seed(words[0])
+    np.random.seed([word & 0xFFFFFFFF for word in words[1:3]])
+    torch.default_generator.manual_seed(words[3])  # torch.manual_seed would seed the GPUs' too
+
+
+def _states() -> tuple[Any, Any, torch.Tensor]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _moved(words: list[int]) -> bool:
+    """Return True if the generators are no more as these words seed them."""
+    now = _states()
+    _seed(words)
+    then = _states()
+    same = (*zip(now[0], then[0], strict=True), *zip(now[1], then[1], strict=True), (now[2], then[2]))
+    return not all(np.array_equal(one, other) for one, other in same)
 
 
 def _delegated(owner: Any, field: str, name: str) -> Any:

@@ -20,7 +20,8 @@ from samplug.utils.errors import ConfigError, did_you_mean
 class TrainableOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Build an optimiser over the trained parameters in few groups, and log a table of them.
 
-    ``SamplugRunner`` uses it by default. Keys of ``paramwise_cfg``; factors of several keys multiply:
+    ``SamplugRunner`` uses it by default. A module's ``lr_mult`` is a factor of the learning rate of its own parameters.
+    Keys of ``paramwise_cfg``; all factors multiply:
 
     * ``custom_keys``: part of a name -> ``dict(lr_mult=..., decay_mult=...)``; if several keys match a name, the
       longest applies. The other rules still apply (MMEngine's constructor switches them off for such a parameter).

@@ -36,6 +36,8 @@ class ScaledParameter:
 def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[ScaledParameter]:
     """List all parameters with their factors.
 
+    A module may have a factor of the learning rate for its own parameters, ``lr_mult``, as :class:`ProbeHead` has.
+
     Args:
         model: Without a data-parallel wrapper.
         cfg: ``paramwise_cfg``, see :class:`samplug.engine.TrainableOptimWrapperConstructor`.
@@ -59,7 +61,7 @@ def parameters_of(model: nn.Module, cfg: Mapping[str, Any]) -> list[ScaledParame
             name = _WRAPPERS.sub("", f"{prefix}.{last}" if prefix else last).lstrip(".")
             key = next((key for key in custom if key in name), None)
             mults = custom[key] if key else {}
-            lr, decay = mults.get("lr_mult", 1.0), mults.get("decay_mult")
+            lr, decay = mults.get("lr_mult", 1.0) * getattr(module, "lr_mult", 1.0), mults.get("decay_mult")
             if decay is None:
                 decay = norm if is_norm else bias if last == "bias" else 1.0
             if layers:

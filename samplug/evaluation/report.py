@@ -23,12 +23,14 @@ class Report:
         summary: Metric -> value of the set.
         images: Image -> metric -> value.
         skipped: Image -> reason why it does not count.
+        details: Further entries of the JSON file.
     """
 
     protocol: str
     summary: Scores
     images: Mapping[str, Scores]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -43,11 +45,13 @@ class Report:
             protocol.summarise(list(counted.values())),
             {name: result.scores for name, result in counted.items()},
             {**left_out, **(skipped or {})},
+            protocol.details(list(counted.values())),
         )
 
     def write_json(self, path: str | Path) -> None:
-        """Write ``{"protocol", "summary", "images", "skipped"}``."""
-        write_text(path, json.dumps(asdict(self), indent=1, allow_nan=False))
+        """Write ``{"protocol", "summary", "images", "skipped"}`` and the protocol's own entries."""
+        content = asdict(self)
+        write_text(path, json.dumps(content | content.pop("details"), indent=1, allow_nan=False))
 
     def write_csv(self, path: str | Path) -> None:
         """Write a line for each image and a last one, ``(all)``, with the summary."""

@@ -33,7 +33,8 @@ class SetsEvaluator(Evaluator):
     runner has called :meth:`describe`. The name of a part is its ``name``, its ``metainfo['dataset_name']``, or else
     ``set0``, ``set1``, ... Each set has a copy of every metric, with the set's own ``dataset_meta`` and its own file if
     the metric writes one (``out.SET.json``). Samples that a distributed sampler repeats count once. If two metrics
-    report one name, that of the later metric gets its class as a prefix.
+    report one name, that of the later metric gets its class as a prefix. Samples with ``bank=True`` belong to no set:
+    they are the bank of all sets for metrics that have one, such as :class:`samplug.evaluation.metrics.KNNMetric`.
 
     SamplugRunner uses it by default; for MMEngine's Runner: ``test_evaluator=dict(type='samplug.SetsEvaluator',
     metrics=[...])``.
@@ -54,6 +55,7 @@ class SetsEvaluator(Evaluator):
         self._metas: dict[str, Any] = {}
         self._outputs: Callable[[], Outputs] | None = None
         self._seen: dict[str, set[Hashable]] = {}
+        self._bank: set[Hashable] = set()
         self._written = Attempts()
 
     def describe(self, dataset: Any, model: Callable[[], Any]) -> None:
@@ -87,15 +89,25 @@ class SetsEvaluator(Evaluator):
         """Give the samples of a batch to the metrics of their sets; arguments as MMEngine's."""
         samples = [sample.to_dict() if isinstance(sample, BaseDataElement) else sample for sample in data_samples]
         chosen: dict[str, list[int]] = {}
+        bank: list[int] = []
         for number, sample in enumerate(samples):
             name, key = self._place(sample)
+            if isinstance(sample, Mapping) and sample.get("bank"):
+                self._bank.add(key)
+                bank.append(number)
+                continue
             chosen.setdefault(name, []).append(number)
             seen = self._seen.setdefault(name, set())
             seen.add(key if key is not None else ("unnamed", len(seen)))
         for name, numbers in chosen.items():
-            batch = data_batch if len(chosen) == 1 else _part_of_batch(data_batch, numbers, len(samples))
+            batch = data_batch if len(numbers) == len(samples) else _part_of_batch(data_batch, numbers, len(samples))
             for metric in self._metrics_of(name):
                 metric.process(batch, [samples[number] for number in numbers])
+        if bank:
+            batch = _part_of_batch(data_batch, bank, len(samples))
+            for metric in self.metrics:  # those of further sets share its bank
+                if hasattr(metric, "bank"):
+                    metric.process(batch, [samples[number] for number in bank])
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Sum up each set, print a table with a row for each, and write the files.
@@ -107,6 +119,8 @@ class SetsEvaluator(Evaluator):
             Name -> value, the same on every rank.
         """
         sizes = self._sizes()
+        size -= len(set().union(*all_gather_object(self._bank)))
+        self._bank = set()
         several = len(sizes) > 1
         if several and (scored := sum(sizes.values())) != size:
             print_log(f"{scored} different samples were scored, the data set has {size}", "current", WARNING)
@@ -161,8 +175,10 @@ class SetsEvaluator(Evaluator):
         """Return the metrics of a set: the evaluator's own for the first set, new ones for further sets."""
         if name not in self._of_sets:
             metrics = [make() for make in self._makers] if self._of_sets else self.metrics
-            for metric in metrics:
+            for metric, first in zip(metrics, self.metrics, strict=True):
                 metric.dataset_meta = self._metas.get(name, self._dataset_meta)
+                if hasattr(metric, "bank"):
+                    metric.bank = first.bank
                 if isinstance(metric, PerImageMetric):
                     metric.publishes = False
                 if self._outputs and hasattr(metric, "declare_outputs"):

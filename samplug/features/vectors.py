@@ -19,6 +19,7 @@ from samplug.utils.files import replacing
 
 _HEADER_BYTES = 256
 _KEY_BYTES = 32
+_CRC_BYTES = 4
 
 
 class VectorStore:
@@ -60,6 +61,11 @@ class VectorStore:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def record_bytes(self) -> int:
+        """Size of a record in the file."""
+        return self._record.itemsize
+
     def __contains__(self, key: str) -> bool:
         return bytes.fromhex(key) in self._rows
 
@@ -69,11 +75,35 @@ class VectorStore:
         if row is None:
             return None
         record = self._records[row]
-        if record["crc"] != _checksum(record):
+        if not self._intact(row):
             print_log(f"features: record {row} of {self.path} is damaged (its checksum differs)", "current", 30)
             del self._rows[bytes.fromhex(key)]
             return None
         return np.array(record["values"])
+
+    def rows(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Return the rows (N,) of N keys for :meth:`values`, -1 where a record is missing or damaged.
+
+        Checksums are compared here, so that :meth:`values` need not.
+        """
+        rows = np.array([self._rows.get(bytes.fromhex(key), -1) for key in keys], np.int64)
+        damaged = [place for place, row in enumerate(rows) if row >= 0 and not self._intact(row)]
+        if damaged:
+            print_log(
+                f"features: {len(damaged)} records of {self.path} are damaged (their checksums differ)", "current", 30
+            )
+            rows[damaged] = -1
+        return rows
+
+    def values(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the vectors (N, dim) of rows in any order, in the file's precision.
+
+        Raises:
+            DataError: A row lies behind the end of the file.
+        """
+        if len(rows) and rows.max() >= len(self._records):
+            raise DataError(f"features: {self.path} has {len(self._records)} records and no row {rows.max()}")
+        return np.asarray(self._records["values"])[rows]
 
     def append(self, keys: Sequence[str], vectors: ArrayLike) -> None:
         """Append records; a key that is there already gets the new vector.
@@ -83,10 +113,16 @@ class VectorStore:
             vectors: (N, dim).
 
         Raises:
-            DataError: Another process is appending, or the file cannot be written.
+            DataError: Another process is appending, a value is beyond the range of float16, or the file cannot be
+                written.
         """
         records = np.zeros(len(keys), self._record)
-        records["values"] = vectors
+        with np.errstate(over="ignore"):
+            records["values"] = vectors
+        if np.isinf(records["values"]).sum() > np.isinf(vectors).sum():
+            raise DataError(
+                f"features: a value of {np.abs(vectors).max():.3g} is beyond the range of float16: use dtype='float32'"
+            )
         for record, key in zip(records, keys, strict=True):
             record["key"] = np.void(bytes.fromhex(key))
             record["crc"] = _checksum(record)
@@ -105,6 +141,9 @@ class VectorStore:
             os.fsync(self._writer.fileno())
             self._writer.close()
             self._writer = None
+
+    def _intact(self, row: int) -> bool:
+        return bool(self._records[row]["crc"] == _checksum(self._records[row]))
 
     def _drop_writer(self) -> None:
         if self._writer is not None:
@@ -154,4 +193,4 @@ class VectorStore:
 
 
 def _checksum(record: Any) -> int:
-    return zlib.crc32(record["values"].tobytes(), zlib.crc32(record["key"].tobytes()))
+    return zlib.crc32(record.tobytes()[:-_CRC_BYTES])  # of key and values

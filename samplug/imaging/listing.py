@@ -40,7 +40,7 @@ def is_passed_over(name: str) -> bool:
 
 
 def list_files(
-    folder: Path, suffix: str | None = None, recursive: bool = False
+    folder: Path, suffix: str | None = None, recursive: bool = False, keep_suffix: bool = False
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """List the image files of a folder; without ``suffix``, pictures of other formats are named in the log.
 
@@ -49,6 +49,7 @@ def list_files(
         suffix: Ending of the file names that is not part of the name (``'.jpg'``, ``'_mask.png'``); None accepts any
             image suffix, and images of unsupported formats are then named in the log.
         recursive: Also list subfolders, including links to folders; their names are then part of the name.
+        keep_suffix: Names keep the suffix, so that ``a.jpg`` and ``a.png`` are two.
 
     Returns:
         Name -> file, and problems (path -> problem and remedy): files that share a name, and folders with the name of
@@ -76,7 +77,8 @@ def list_files(
         if entry.is_dir():
             problems[str(path)] = "is a folder with the name of an image: rename or remove it"
             continue
-        name = entry.path[start:].replace(os.sep, "/").removesuffix(ending)
+        name = entry.path[start:].replace(os.sep, "/")
+        name = name if keep_suffix else name.removesuffix(ending)
         first = files.setdefault(name, path)
         if first is not path:
             for one, other in ((first, path), (path, first)):

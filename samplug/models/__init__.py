@@ -1,6 +1,7 @@
 from samplug.models import adapters, backbones, decoders, losses, prompts
 from samplug.models.data_preprocessor import LetterboxPreProcessor
 from samplug.models.image_embedding import ImageEmbedding
+from samplug.models.probe import LinearProbe, ProbePreProcessor
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
 from samplug.models.segmentor import SAMSegmentor
@@ -11,6 +12,8 @@ __all__ = [
     "TSSAM",
     "ImageEmbedding",
     "LetterboxPreProcessor",
+    "LinearProbe",
+    "ProbePreProcessor",
     "PromptableSAM",
     "Prompts",
     "SAMSegmentor",

@@ -13,7 +13,7 @@ from samplug.checkpoints import UnsafeCheckpointError, WeightsError, fetch, load
 from samplug.checkpoints.families import FAMILIES, describe
 from samplug.engine.weights import load_for_evaluation
 from samplug.registry import MODELS
-from tests.builders import TINY_ARCH, tiny_segmentor, tiny_tssam, tiny_vit
+from tests.builders import TINY_ARCH, offline_hub, tiny_segmentor, tiny_tssam, tiny_vit
 from tests.server import FileServer
 
 
@@ -275,18 +275,9 @@ def test_download_errors_name_the_address(weights_bytes):
 
 
 def test_hub_cache_offline(tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
     source, target = randomised(tiny_vit()), tiny_vit()
-    repo = tmp_path / "models--someone--tiny"
-    snapshot = repo / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
-    snapshot.mkdir(parents=True)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(snapshot.name)
+    snapshot = offline_hub(tmp_path, monkeypatch, "someone/tiny")
     save_file(official_sam(source), snapshot / "model.safetensors")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
     load_weights(target, "hf://someone/tiny")
     assert_equal(source, target)
     load_weights(target, f"hf://someone/tiny/model.safetensors@{snapshot.name}")

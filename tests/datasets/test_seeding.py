@@ -36,6 +36,16 @@ DEFAULT = dict(type="DefaultSampler", shuffle=True)
 INFINITE = dict(type="InfiniteSampler", shuffle=True)
 
 
+class Drawing(list):
+    """Samples that are drawn by a function."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def __getitem__(self, index):
+        return self.draw()
+
+
 class Generators:
     """Each sample holds its index and a number from each of the generators."""
 
@@ -175,6 +185,26 @@ def test_global_generators_are_left_alone():
     with pytest.raises(OSError, match="unreadable"):
         SeededDataset(Broken(), seed=3)[2]
     assert states() == before
+
+
+@pytest.mark.parametrize(
+    ("draw", "random_numbers"),
+    [
+        (lambda: 0, False),
+        (random.random, True),
+        (lambda: random.gauss(0, 1), True),
+        (lambda: np.random.choice(2), True),
+        (np.random.normal, True),
+        (lambda: torch.rand(1), True),
+        (lambda: np.random.default_rng(0).random(), False),  # no seeded generator
+    ],
+)
+def test_draws_are_noticed(draw, random_numbers):
+    dataset = SeededDataset(Drawing(draw), seed=3)
+    before = random.getstate()
+    assert dataset.with_randomness(1)[1] is random_numbers
+    assert random.getstate() == before
+    assert dataset.with_randomness(1)[0] == dataset[1]
 
 
 def test_dataset_is_otherwise_the_wrapped_one():

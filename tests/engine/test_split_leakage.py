@@ -42,7 +42,8 @@ def warned(number, cfg=BEST):
     """Return the warnings before training with this number of validation images."""
     lines = []
     loop = None if number is None else SimpleNamespace(dataloader=SimpleNamespace(dataset=range(number)))
-    runner = SimpleNamespace(cfg=Config(cfg), val_loop=loop, logger=SimpleNamespace(warning=lines.append))
+    logger = SimpleNamespace(warning=lines.append)
+    runner = SimpleNamespace(cfg=Config(cfg), train_loop=loop, val_loop=loop, logger=logger)
     SplitLeakageHook().before_train(runner)
     return lines
 

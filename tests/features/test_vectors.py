@@ -53,6 +53,29 @@ def test_a_cut_record_is_dropped(filled, tmp_path, cut):
     assert filled.stat().st_size == 256 + 5 * (32 + 12 + 4)
 
 
+def test_rows_are_read_at_once(filled, tmp_path):
+    """In any order, repeated, and a damaged record is none."""
+    vectors = store(tmp_path)
+    rows = vectors.rows([KEYS[2], KEYS[4], KEYS[0]])
+    assert rows.tolist() == [2, -1, 0]
+    assert np.array_equal(vectors.values(rows[[2, 0, 2]]), VECTORS[[0, 2, 0]])
+    assert vectors.values(rows[:0]).shape == (0, 3)
+    with pytest.raises(DataError, match=r"vectors.bin has 4 records and no row 4"):
+        vectors.values(np.array([0, 4]))
+    content = bytearray(filled.read_bytes())
+    content[256 + 48 + 40] ^= 1  # within the second record's values
+    filled.write_bytes(content)
+    assert store(tmp_path).rows(KEYS).tolist() == [0, -1, 2, 3, -1]
+
+
+def test_a_value_beyond_float16_is_an_error(tmp_path):
+    with store(tmp_path, dtype="float16") as vectors:
+        with pytest.raises(DataError, match=r"a value of 7e.04 is beyond the range of float16: use dtype='float32'"):
+            vectors.append(KEYS[:2], [[1, 2, 3], [1, -70000, 3]])
+        vectors.append(KEYS[:1], [[1, 60000, np.inf]])
+    assert len(store(tmp_path, dtype="float16")) == 1
+
+
 def test_a_damaged_record_is_missing(filled, tmp_path):
     content = bytearray(filled.read_bytes())
     content[256 + 48 + 40] ^= 1  # within the second record's values

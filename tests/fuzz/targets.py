@@ -205,6 +205,8 @@ def weights(folder: Path) -> Target:
     torch.save(state, streams[1], _use_new_zipfile_serialization=False)
     torch.save(_checkpoint(), streams[2], _use_new_zipfile_serialization=False)
     torch.save(state, streams[3])
+    scripted = io.BytesIO()
+    torch.jit.save(torch.jit.trace(torch.nn.Sequential(torch.nn.Linear(3, 3)), torch.zeros(1, 3)), scripted)
     shards = folder / "shards"
     shards.mkdir()
     names = sorted(state)
@@ -223,7 +225,7 @@ def weights(folder: Path) -> Target:
         if path.name in ("run.pth", "old_run.pth"):
             if samples.random() < 0.5:
                 init_model(cfg, path, device="cpu")
-        else:
+        elif path.name != "scripted.pt":
             load_weights(encoder, str(path))
             assert all(torch.isfinite(value).all() for value in encoder.parameters())
 
@@ -233,6 +235,7 @@ def weights(folder: Path) -> Target:
             ("old.pth", streams[1].getvalue(), LEGACY),
             ("old_run.pth", streams[2].getvalue(), LEGACY),
             ("sam.pth", streams[3].getvalue(), ZIP),
+            ("scripted.pt", scripted.getvalue(), ZIP),
             ("sam.safetensors", safetensors_bytes(state, dict(format="pt")), SAFETENSORS),
             ("shards/model.safetensors.index.json", json.dumps(index).encode(), JSON),
             ("shards/b.safetensors", (shards / "b.safetensors").read_bytes(), SAFETENSORS),

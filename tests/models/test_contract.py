@@ -14,8 +14,12 @@ from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError
 from tests.builders import (
     TINY_ARCH,
+    TINY_CLIP,
+    TINY_DINOV2,
     TINY_HIERA,
     save_encoder,
+    tiny_clip,
+    tiny_dinov2,
     tiny_hiera,
     tiny_promptable,
     tiny_segmentor,
@@ -28,9 +32,9 @@ SAM2 = dict(backbone=dict(type="SAM2Hiera", arch=TINY_HIERA), decode_head=dict(t
 
 
 class ClassTokenViT(Encoder):
-    """An encoder as DINOv2 and CLIP have them: a class token, a final norm, any multiple of the patch size."""
+    """An encoder of another package: a class token, a final norm, any multiple of the patch size."""
 
-    patch_size, embed_dims, out_channels, depth, has_final_norm = 16, 8, 8, 3, True
+    patch_size, embed_dims, out_channels, depth, has_final_norm, has_class_token = 16, 8, 8, 3, True, True
     no_taps = "they are a sequence"
 
     def __init__(self, **kwargs):
@@ -74,6 +78,8 @@ def cached_vit(tmp_path, **kwargs):
 BACKBONES = {
     "SAMViT": lambda tmp_path, **kwargs: tiny_vit(**kwargs),
     "SAM2Hiera": lambda tmp_path, **kwargs: tiny_hiera(**kwargs),
+    "CLIPViT": lambda tmp_path, **kwargs: tiny_clip(**kwargs),
+    "DINOv2ViT": lambda tmp_path, **kwargs: tiny_dinov2(**kwargs),
     "CachedEncoder": cached_vit,
     "outside": lambda tmp_path, **kwargs: ClassTokenViT(**kwargs),
 }
@@ -81,6 +87,8 @@ BACKBONES = {
 TOKENS = {
     "SAMViT": [(4, 48)] * 3,
     "SAM2Hiera": [(16, 16), (8, 32), (8, 32), (4, 64), (4, 64), (2, 128)],
+    "CLIPViT": [(4, 32)] * 3,
+    "DINOv2ViT": [(4, 48)] * 3,
     "CachedEncoder": [(4, 48)] * 3,
     "outside": [(4, 8)] * 3,
 }
@@ -109,6 +117,14 @@ MODEL_VARIANTS = {
     "SAMSegmentor-sam2-lora-checkpointing": dict(
         SAM2, adapter=dict(type="LoRAAdapter"), backbone=dict(SAM2["backbone"], with_cp=True)
     ),
+    "SAMSegmentor-dinov2-lora-checkpointing": dict(
+        adapter=dict(type="LoRAAdapter", target_modules=["qkv", "proj", "fc1", "fc2"]),
+        backbone=dict(type="DINOv2ViT", arch=dict(TINY_DINOV2, embed_dims=256, num_heads=4), with_cp=True),
+    ),
+    "SAMSegmentor-clip-lora-checkpointing": dict(
+        adapter=dict(type="LoRAAdapter", target_modules=["in_proj"]),
+        backbone=dict(type="CLIPViT", arch=dict(TINY_CLIP, embed_dims=256), with_cp=True),
+    ),
     "PromptableSAM": dict(CLICK),
     "PromptableSAM-from-scratch": dict(CLICK, backbone=dict(frozen=False)),
     "PromptableSAM-lora": dict(CLICK, adapter=dict(type="LoRAAdapter", target_modules=["qkv", "proj"])),
@@ -125,6 +141,8 @@ def test_every_component_is_covered():
     MODELS.import_from_location()
     parts = {
         "LetterboxPreProcessor",
+        "LinearProbe",  # tests/models/test_probe.py
+        "ProbePreProcessor",
         "SegTTAModel",  # tests/models/test_test_time.py
         "TSSAMSideNetwork",
         "SAMAdapter",
@@ -195,7 +213,8 @@ def test_tokens(name, tmp_path):
     every = model.tokens(images, range(model.depth))
     assert [(each.patches.shape[-1], each.patches.shape[1]) for each in every] == TOKENS[name]
     assert all(each.patches.shape[:1] + each.patches.shape[-2:-1] == (2, each.patches.shape[-1]) for each in every)
-    assert all((each.class_token is None) == (name != "outside") for each in every)
+    assert all((each.class_token is None) != model.has_class_token for each in every)
+    assert model.block_dims == tuple(each.patches.shape[1] for each in every)
     runs = getattr(model, "_loaded", [model])[0]  # of a CachedEncoder it is not the model itself
     runs.run_block = lambda index, tokens: run.append(index) or type(runs).run_block(runs, index, tokens)
     first, negative = model.tokens(images, (1, -model.depth))

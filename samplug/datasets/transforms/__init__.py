@@ -1,7 +1,8 @@
 from samplug.datasets.transforms.colour import ColorJitter, RandomGaussianBlur
-from samplug.datasets.transforms.formatting import PackSegInputs
+from samplug.datasets.transforms.formatting import PackClassInputs, PackSegInputs
 from samplug.datasets.transforms.geometry import RandomRotateShear
 from samplug.datasets.transforms.loading import LoadBinaryMask, LoadImage, LoadRegionMap
+from samplug.datasets.transforms.resizing import RandomResizedCrop, ResizeShortSide
 from samplug.datasets.transforms.texture import TextureAugment
 
 __all__ = [
@@ -9,8 +10,11 @@ __all__ = [
     "LoadBinaryMask",
     "LoadImage",
     "LoadRegionMap",
+    "PackClassInputs",
     "PackSegInputs",
     "RandomGaussianBlur",
+    "RandomResizedCrop",
     "RandomRotateShear",
+    "ResizeShortSide",
     "TextureAugment",
 ]

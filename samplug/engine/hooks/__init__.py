@@ -2,7 +2,9 @@ from samplug.engine.hooks.checkpoint import CheckpointHook
 from samplug.engine.hooks.deferred_losses import RuntimeInfoHook
 from samplug.engine.hooks.early_stopping import EarlyStoppingHook
 from samplug.engine.hooks.ema import EMAHook
+from samplug.engine.hooks.feature_cache import FeatureCacheHook
 from samplug.engine.hooks.features import FeatureReaderHook
+from samplug.engine.hooks.head_selection import HeadSelectionHook
 from samplug.engine.hooks.memory import MemoryHook
 from samplug.engine.hooks.non_finite import NonFiniteHook
 from samplug.engine.hooks.omit_frozen import OMITTED_KEY, OmitFrozenHook
@@ -18,7 +20,9 @@ __all__ = [
     "CheckpointHook",
     "EMAHook",
     "EarlyStoppingHook",
+    "FeatureCacheHook",
     "FeatureReaderHook",
+    "HeadSelectionHook",
     "MemoryHook",
     "NonFiniteHook",
     "OmitFrozenHook",

@@ -7,6 +7,7 @@ import torch
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.hooks import RuntimeInfoHook as _RuntimeInfoHook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from samplug.registry import HOOKS
 
@@ -88,6 +89,8 @@ class RuntimeInfoHook(DeferredLosses, _RuntimeInfoHook):
 def batch_files(data_batch: Any) -> list[str]:
     """Return the image files of a batch, from its data samples."""
     samples = data_batch.get("data_samples") if isinstance(data_batch, Mapping) else None
+    if isinstance(samples, BaseDataElement):  # one for the whole batch, see RecordDataset
+        return []
     paths = (getattr(sample, "metainfo", {}).get("img_path") for sample in samples or ())
     return [str(path) for path in paths if path]
 

@@ -11,6 +11,8 @@ from mmengine.runner import Runner
 from samplug.datasets.configs import datasets_of
 from samplug.evaluation.choices import few_images
 from samplug.registry import HOOKS
+from samplug.utils.errors import ConfigError
+from samplug.utils.text import listed
 
 # Settings that choose the samples of a folder.
 _CHOICE = ("include", "ann_file", "ann_dir", "indices")
@@ -30,10 +32,20 @@ class SplitLeakageHook(Hook):
 
     Scores on a test set are too good if that set selected the checkpoint; TS-SAM's released configs select checkpoints
     on CAMO, ISTD and PASCAL-S.
+
+    In classification, training and validation sets must have the same classes in the same order.
+
+    Raises:
+        ConfigError: Their classes differ.
     """
 
-    @master_only
     def before_train(self, runner: Runner) -> None:
+        if runner.val_loop is not None:
+            check_classes(*(loop.dataloader.dataset for loop in (runner.train_loop, runner.val_loop)))
+        self._warn(runner)
+
+    @master_only
+    def _warn(self, runner: Runner) -> None:
         for warning in selection_warnings(runner.cfg):
             runner.logger.warning(warning)
         loop = runner.val_loop
@@ -41,10 +53,33 @@ class SplitLeakageHook(Hook):
             runner.logger.warning(few)
 
 
+def check_classes(train: Any, val: Any) -> None:
+    """Stop if a label has two meanings in datasets of classification.
+
+    Raises:
+        ConfigError: Their classes differ.
+    """
+    first, second = ((getattr(dataset, "metainfo", None) or {}) for dataset in (train, val))
+    if first.get("task") != "classification" or second.get("task") != "classification":
+        return
+    own, other = first.get("classes") or (), second.get("classes") or ()
+    if tuple(own) != tuple(other):
+        differences = [
+            f"only in {role}: {listed([name for name in names if name not in rest], 5)}"
+            for role, names, rest in (("training", own, other), ("validation", other, own))
+            if not set(names) <= set(rest)
+        ]
+        raise ConfigError(
+            f"data: training and validation have different classes ({'; '.join(differences) or 'in another order'}): "
+            "set classes_from of the validation set to the training set's image_dir, or classes of both to one list"
+        )
+
+
 def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
     """Return warnings about the sets of a config, from its settings alone: no dataset is built."""
     train, val, test = (
-        list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("train", "val", "test")
+        [data for data in datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset")) if not data.get("bank")]
+        for part in ("train", "val", "test")  # the bank of a metric is not scored
     )
     warnings = []
     for dataset in val:
@@ -67,6 +102,12 @@ def selection_warnings(cfg: Mapping[str, Any]) -> list[str]:
         if _is_published_test(dataset):
             warnings.append(f"data: {_name(dataset)}, a published test set, is trained on")
     return list(dict.fromkeys(warnings))
+
+
+def validates_on_test_images(cfg: Mapping[str, Any]) -> bool:
+    """Return True if validation may read samples of the config's test set, judged by their settings."""
+    val, test = (list(datasets_of((cfg.get(f"{part}_dataloader") or {}).get("dataset"))) for part in ("val", "test"))
+    return any(_is_published_test(one) or any(_overlap(one, other) for other in test) for one in val)
 
 
 def _is_published_test(dataset: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from samplug.evaluation.protocols.base import (
     register_protocol,
     score_image,
 )
+from samplug.evaluation.protocols.classification import NearestNeighbours, TopK
 from samplug.evaluation.protocols.clicks import Clicks
 from samplug.evaluation.protocols.foreground import ForegroundProtocol, Labels, Overlap, Saliency, Shadow
 from samplug.evaluation.protocols.texture import Texture
@@ -26,6 +27,7 @@ __all__ = [
     "GroundTruths",
     "ImageResult",
     "Labels",
+    "NearestNeighbours",
     "Overlap",
     "Predictions",
     "Protocol",
@@ -33,6 +35,7 @@ __all__ = [
     "Scores",
     "Shadow",
     "Texture",
+    "TopK",
     "list_samples",
     "register_protocol",
     "score_image",

@@ -93,6 +93,10 @@ class Protocol(ABC, Generic[Pred, Truth]):
             name: float(np.mean([result.scores[name] for result in results if name in result.scores])) for name in names
         }
 
+    def details(self, results: Sequence[ImageResult]) -> dict[str, Any]:
+        """Return further entries of the report's JSON file, from the samples that count."""
+        return {}
+
     def published_rows(self) -> dict[str, Scores]:
         """Return scores of the literature to print below one's own: label of the row -> metric -> value."""
         return {}

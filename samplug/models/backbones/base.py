@@ -63,6 +63,9 @@ class Encoder(SamplugModule):
         embed_dims: Width of the tokens, of the first block if it changes.
         out_channels: Channels of each map that :meth:`forward` returns.
         has_final_norm: True if a norm follows the last block.
+        has_class_token: True if :meth:`tokens` gives class tokens.
+        neck_levels: Number of maps that a neck makes of the blocks' output; 0: the encoder has no neck.
+        projection_dims: Length of the vectors that :meth:`project` returns; None: the encoder has no projection.
         no_taps: Reason why no adapter can tap the tokens; None: ``forward`` accepts a :class:`TokenTap`.
     """
 
@@ -75,6 +78,9 @@ class Encoder(SamplugModule):
     embed_dims: int
     out_channels: int
     has_final_norm: bool = False
+    has_class_token: bool = False
+    neck_levels: int = 0
+    projection_dims: int | None = None
     no_taps: ClassVar[str | None] = None
 
     def __init__(self, img_size: int, frozen: bool = False, with_cp: bool = False, init_cfg: InitCfg = None) -> None:
@@ -92,6 +98,11 @@ class Encoder(SamplugModule):
     def depth(self) -> int:
         """Number of transformer blocks."""
         raise NotImplementedError
+
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        """Width of the tokens after each block; encoders whose width changes override it."""
+        return (self.embed_dims,) * self.depth
 
     def embed(self, images: Tensor) -> Tensor:
         """Compute the input of block 0 from images (N, 3, H, W)."""
@@ -169,6 +180,17 @@ class Encoder(SamplugModule):
             norm: Apply the final norm first.
         """
         return BlockTokens(tokens.permute(0, 3, 1, 2), None)
+
+    def project(self, class_token: Tensor) -> Tensor:
+        """Map class tokens (N, C) of the last block, after the final norm, to the space shared with another encoder.
+
+        Returns:
+            (N, projection_dims), not normalised.
+
+        Raises:
+            ConfigError: The encoder has no projection.
+        """
+        raise ConfigError(f"{type(self).__name__} has no projection")
 
     def check_input_size(self, height: int, width: int) -> None:
         """Raise a ConfigError unless the encoder accepts this input size in pixels; by default ``img_size`` alone."""

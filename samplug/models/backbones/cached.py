@@ -20,6 +20,10 @@ from samplug.models.base import InitCfg
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError, check_choice
 
+_COPIED = (
+    "mean", "std", "interpolation", "patch_size", "embed_dims", "out_channels", "has_final_norm", "has_class_token",
+    "neck_levels", "projection_dims",
+)  # fmt: skip
 _RELEASE_AFTER = 100  # images in a row that were in the store
 
 
@@ -86,7 +90,7 @@ class CachedEncoder(Encoder):
             )
         self.checkpoint: str = pretrained["checkpoint"]
         self.prefix: str | None = pretrained.get("prefix")
-        for name in ("mean", "std", "interpolation", "patch_size", "embed_dims", "out_channels", "has_final_norm"):
+        for name in _COPIED:
             setattr(self, name, getattr(model, name))
         self.cache_dir = Path(cache_dir).expanduser()
         self.dtype = dtype
@@ -100,6 +104,10 @@ class CachedEncoder(Encoder):
     @property
     def depth(self) -> int:
         return self._described[0].depth
+
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        return self._described[0].block_dims
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -133,6 +141,10 @@ class CachedEncoder(Encoder):
         self, images: Tensor, blocks: Sequence[int] = (-1,), norm: bool | None = None
     ) -> tuple[BlockTokens, ...]:
         return self._encoder(images.device).tokens(images, blocks, norm)
+
+    @torch.no_grad()
+    def project(self, class_token: Tensor) -> Tensor:
+        return self._encoder(class_token.device).project(class_token)
 
     def stored_or_computed(
         self, images: Tensor, data_samples: Sequence[Any] | None = None, tap: TokenTap | None = None

@@ -65,6 +65,7 @@ class SAM2Hiera(Encoder):
     """
 
     patch_size = 16
+    neck_levels = _LEVELS - 1
     no_taps = (
         "their number and width change from stage to stage; use LoRAAdapter or no adapter, or a SAMViT as backbone"
     )
@@ -98,6 +99,12 @@ class SAM2Hiera(Encoder):
     def depth(self) -> int:
         """Number of transformer blocks."""
         return len(self.trunk.blocks)
+
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        return tuple(
+            self.embed_dims * 2 ** sum(index > end for end in self.trunk.stage_ends) for index in range(self.depth)
+        )
 
     def embed(self, images: Tensor) -> Tensor:
         tokens = self.trunk.patch_embed(images)

@@ -44,6 +44,8 @@ class SAMViT(Encoder):
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
     """
 
+    neck_levels = 1
+
     def __init__(
         self,
         arch: str | Mapping[str, Any] = "vit_b",
