@@ -12,6 +12,7 @@ keep_ratio = True  # shorter side to img_size, then the centre; False: stretched
 batch_size = 128
 num_workers = 8
 max_epochs = 10
+select = 'held_out'
 lr = 1e-3
 source = 'trunk'
 poolings = ['cls']
@@ -52,6 +53,6 @@ param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='val_loss', rule='less
 default_hooks = dict(checkpoint=dict(save_best='top1', max_keep_ckpts=1))
 custom_hooks = [
     dict(type='EarlyStoppingHook', monitor='val_loss', rule='less', patience=7),
-    dict(type='HeadSelectionHook'),
+    dict(type='HeadSelectionHook', select=select),
     dict(type='OmitFrozenHook'),
 ]
