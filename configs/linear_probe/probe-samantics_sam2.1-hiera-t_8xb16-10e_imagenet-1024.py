@@ -3,6 +3,7 @@
 # Published result (ImageNet-1k val): top-1 23.16, top-5 44.44. Memory: ../../docs/memory.md.
 _base_ = ['../_base_/probes/samantics_imagenet.py', '../_base_/encoders/sam2.1-hiera-t.py']
 
+batch_size = 16
 img_size = 1024
 keep_ratio = False
 source = 'neck'

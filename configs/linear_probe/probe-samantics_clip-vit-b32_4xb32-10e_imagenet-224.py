@@ -3,5 +3,6 @@
 # Published result (ImageNet-1k val): top-1 73.92, top-5 92.89. Memory: ../../docs/memory.md.
 _base_ = ['../_base_/probes/samantics_imagenet.py', '../_base_/encoders/clip-vit-b32.py']
 
+batch_size = 32
 source = 'projection'
 model = dict(backbone=dict(img_size=_base_.img_size, **_base_.encoder))
