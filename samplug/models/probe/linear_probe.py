@@ -62,7 +62,7 @@ class LinearProbe(StrictInit, BaseModel):
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
         if num_classes is None:
-            raise ConfigError("LinearProbe: num_classes=None: set num_classes; only a run counts the classes of its data")
+            raise ConfigError("LinearProbe: num_classes=None: set a number; only a run counts the classes of its data")
         if not num_classes and head:
             raise ConfigError("LinearProbe: num_classes=0 makes no heads: remove head, or set num_classes")
         encoder = build_encoder(backbone)
