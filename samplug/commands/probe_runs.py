@@ -67,8 +67,10 @@ def read_probe(folder: Path, name: str | None = None) -> ProbeRun:
         tested = list(_parts(_record(place).get("data", {}).get("test") or {}))
         run.images = sum(part.get("length") or 0 for part in tested) or None
         run.published = published_probes(*arch) if any(map(_is_imagenet_val, tested)) else {}
-        _read_scores(run, cfg, folder)
-    if not run.classes and "top1" in run.scores:
+        if "top1" in scores:
+            run.head, run.classes, run.confusions, run.notes = "", {}, [], []
+            _read_scores(run, cfg, folder)
+    if not run.classes and "top1" in run.scores and not run.notes:
         run.notes.append(
             "no accuracy of each class: test with --cfg-options test_evaluator.0.out_file="
             f"{folder / 'scores.json'} of TopKAccuracy"

@@ -11,7 +11,7 @@ IMAGES, CLASSES = 50_000, 1000
 
 
 class _DINOv2(NamedTuple):
-    """Row of DINOv2's table: top-1 of 20 nearest neighbours and of the linear evaluation."""
+    """Row of DINOv2's table: top-1 of nearest neighbours, without their number, and of the linear evaluation."""
 
     knn: float
     linear: float
@@ -38,8 +38,7 @@ _SAMANTICS: Mapping[tuple[str, str], Scores] = {
 
 
 def published_probes(encoder: str, arch: str) -> dict[str, Scores]:
-    """Return source -> scores in percent, as :class:`~samplug.evaluation.protocols.TopK` and
-    :class:`~samplug.evaluation.protocols.NearestNeighbours` name them.
+    """Return source -> scores in percent: ``top1``, ``top5``, ``knn_top1`` (of an unknown number of neighbours).
 
     Args:
         encoder: Class of the encoder, such as ``'DINOv2ViT'``.
@@ -52,5 +51,5 @@ def published_probes(encoder: str, arch: str) -> dict[str, Scores]:
     if scores := _SAMANTICS.get((encoder, arch)):
         rows["SAMantics, published"] = dict(scores)
     if encoder == "DINOv2ViT" and (row := _DINOV2.get(arch)):
-        rows["DINOv2, published"] = {"top1": row.linear, "knn_top1@20": row.knn}
+        rows["DINOv2, published"] = {"top1": row.linear, "knn_top1": row.knn}
     return rows
