@@ -81,7 +81,8 @@ def test_all_families_on_photographs(test_data, tmp_path, monkeypatch, capsys):
     """Untrained encoders: the report has them beside chance and colour histograms."""
     data_root = test_data / "data/imagenette_224"
     for encoder in ENCODERS:
-        cfg = chain_cfg(encoder, data_root, tmp_path / encoder)
+        cfg = chain_cfg(encoder, data_root, tmp_path / encoder, max_epochs=1)
+        cfg.train_dataloader.dataset.shots = 5
         build_runner(cfg).train()
         (best,) = (tmp_path / encoder).glob("best_top1_epoch_*.pth")
         scores = build_runner(chain_cfg(encoder, data_root, tmp_path / encoder, str(best))).test()
