@@ -1,6 +1,8 @@
 """Linear probes of all families of encoders from folders of classes to a report: in two processes, killed and resumed."""
 
 import json
+import re
+import shutil
 
 import cv2
 import numpy as np
@@ -75,6 +77,52 @@ def test_number_of_classes_is_that_of_the_folders(folders, tmp_path):
     cfg.train_dataloader = cfg.val_dataloader = cfg.test_dataloader = None
     with pytest.raises(ConfigError, match="no dataset has folders or a list of classes: set num_classes"):
         build_runner(cfg)
+
+
+def one_class(root):
+    for part in PARTS:
+        shutil.rmtree(root / part / "green")
+        shutil.rmtree(root / part / "red")
+
+
+def empty_class(root):
+    (root / "train/violet").mkdir()
+
+
+def unknown_class(root):
+    shutil.copytree(root / "val/red", root / "val/violet")
+
+
+def broken_image(root):
+    path = root / "train/red/0.jpg"
+    path.write_bytes(path.read_bytes()[:400])
+
+
+@pytest.mark.parametrize(
+    ("command", "change", "message"),
+    [
+        ("train", one_class, "train has one class, blue: at least two are needed"),
+        ("train", empty_class, "violet: has no images: add some, remove the class, or set missing_classes=True"),
+        ("train", broken_image, "red/0.jpg: .* is a truncated JPEG file: download or copy it again"),
+        (
+            "test",
+            unknown_class,
+            "violet: is no class in .*/train: add it there, remove the folder, or set extra_classes",
+        ),
+    ],
+)
+def test_bad_folders_end_the_command_with_one_message(command, change, message, folders, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(folders, root)
+    change(root)
+    options = [f"data_root={root}", "image_dir=train", "test_dir=val", "num_workers=0", "model.backbone.init_cfg=None"]
+    given = ["untrained"] if command == "test" else []
+    work_dir = ["--work-dir", str(tmp_path / "run")]
+    assert main(command, ["probe_dinov2-vits14_folders", *given, *work_dir, "--cfg-options", *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: data: ")
+    assert len(error.splitlines()) <= 2
+    assert re.search(message, error)
 
 
 def test_all_families_on_photographs(test_data, tmp_path, monkeypatch, capsys):
