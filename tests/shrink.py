@@ -30,6 +30,8 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
         cfg.model.test_prompts.num_correction_points = 1
     if generator := cfg.model.get("mask_generator"):
         generator.points_per_side = 2
+    if cfg.model.type == "LinearProbe":
+        _shrink_probe(cfg)
     cfg.model.get("decode_head", {}).pop("init_cfg", None)
     cfg.model.pop("init_cfg", None)
     for loader in (cfg.get("train_dataloader"), cfg.test_dataloader, cfg.get("val_dataloader")):
@@ -47,16 +49,21 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
                 dataset.update(data_root=str(data_root / "sa1b"))
             elif dataset.get("type") == "TextureSegDataset":
                 dataset.update(data_root=str(data_root), image_dir="images", mask_dir="labels", ann_file="", indices=2)
+            elif dataset.get("type") == "ImageFolderDataset":
+                own = {} if "image_dir" in dataset and dataset.image_dir else dict(image_dir="train")
+                dataset.update(data_root=str(data_root / "classes"), **own)
             elif "data_root" in dataset:
                 dataset.update(data_root=str(data_root), image_dir="images", mask_dir="masks", indices=2)
             if "part" in dataset:
                 dataset.val_fraction = 0.5
-                if "test_fraction" in dataset:
+                if dataset.get("test_fraction"):
                     dataset.update(val_fraction=0.3, test_fraction=0.3, indices=None)
             for transform in dataset.pipeline:
                 for key in ("scale", "crop_size"):
                     if key in transform:
                         transform[key] = (SIZE, SIZE)
+                if transform.type in ("RandomResizedCrop", "ResizeShortSide"):
+                    transform.size = SIZE
     cfg.default_hooks.logger.interval = 1
     for hook in cfg.get("custom_hooks", []):
         if hook.type == "FeatureCacheHook":
@@ -69,6 +76,13 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     return cfg
 
 
+def _shrink_probe(cfg: Config) -> None:
+    if cfg.model.num_classes is not None:
+        cfg.model.num_classes = min(2, cfg.model.num_classes)
+    if cfg.get("auto_scale_lr", {}).get("enable"):
+        cfg.auto_scale_lr.base_batch_size = 2  # else rates are so small that names of heads are equal
+
+
 def _shrink_encoder(backbone: ConfigDict, work_dir: Path) -> None:
     if backbone.type == "CachedEncoder":
         _shrink_encoder(backbone.encoder, work_dir)
@@ -76,6 +90,7 @@ def _shrink_encoder(backbone: ConfigDict, work_dir: Path) -> None:
         backbone.encoder.init_cfg = dict(type="Pretrained", checkpoint=weights)
         backbone.cache_dir = str(work_dir / "embeddings")
         return
-    other = {"SAM2Hiera": TINY_HIERA, "DINOv2ViT": TINY_DINOV2, "CLIPViT": TINY_CLIP}
+    four_blocks = {**TINY_DINOV2, "depth": 4}  # for poolings of the last four
+    other = {"SAM2Hiera": TINY_HIERA, "DINOv2ViT": four_blocks, "CLIPViT": TINY_CLIP}
     arch = other.get(backbone.type, {**TINY_ARCH, "global_attn_indexes": [1]})
     backbone.update(arch=arch, img_size=SIZE, init_cfg=None)

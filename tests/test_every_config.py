@@ -34,6 +34,9 @@ def pair_folder(tmp_path_factory):
         cv2.imwrite(str(root / "images" / f"{index}.jpg"), image)
         cv2.imwrite(str(root / "masks" / f"{index}.png"), mask * np.uint8(255))
         cv2.imwrite(str(root / "labels" / f"{index}.png"), mask + np.uint8(1))  # classes from 1
+        for folder in (f"train/{index % 2}", f"val/{index % 2}"):  # a class in each of two folders
+            (root / "classes" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / "classes" / folder / f"{index}.jpg"), image)
     write_sa1b(root / "sa1b")
     return root
 

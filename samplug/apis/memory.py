@@ -16,12 +16,17 @@ from samplug.apis.dry_run import live_bytes, materialised, operations, without_m
 from samplug.apis.model import config_of
 from samplug.datasets.configs import datasets_of
 from samplug.engine.build_errors import named_in
+from samplug.models.probe import LinearProbe
 from samplug.registry import MODELS, OPTIMIZERS
+from samplug.structures import ClassDataSample
 from samplug.utils.errors import ConfigError, UserError
 from samplug.utils.imports import quiet_optional_operators
 
 with quiet_optional_operators():
     from mmseg.structures import SegDataSample
+
+
+_CLASSES = 1000  # of a probe whose data are not known
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def estimate_memory(
         with without_memory():
             model = materialised(model)
             test_peak, test_flops = _test(model.eval(), case.size, test_batch)
-            train_flops = _train_operations(model.train(), case)
+            train_flops = _train_operations(_training(model), case)
             keep = wrapper.get("accumulative_counts", 1) > 1
             other, batch = (_train(model, n, keep, case) for n in (1 if batch_size > 1 else 2, batch_size))
     except RuntimeError as error:
@@ -163,6 +168,14 @@ class _Step(NamedTuple):
     peak: int
 
 
+def _training(model: Any) -> Any:
+    """Switch a model to training."""
+    model.train()
+    if isinstance(model, LinearProbe):
+        model.norm.eval()  # one image has no batch statistics
+    return model
+
+
 def _train(model: Any, images: int, keep_gradients: bool, case: _Case) -> _Step:
     """Run a training step without the update; ``keep_gradients``: keep the gradients of an earlier step in memory."""
     if not keep_gradients:
@@ -186,22 +199,37 @@ def _train_operations(model: Any, case: _Case) -> int:
 def _test(model: Any, size: tuple[int, int], batch_size: int) -> tuple[int, int]:
     """Return the peak memory of a forward pass, and its operations per image."""
     with live_bytes(model) as live:
-        model(torch.zeros(batch_size, 3, *size), mode="tensor")
+        _forward(model, batch_size, size)
     with operations() as found:
-        model(torch.zeros(1, 3, *size), mode="tensor")
+        _forward(model, 1, size)
     return live.peak, found.get_total_flops()
 
 
-def _batch(model: nn.Module, images: int, case: _Case) -> tuple[Tensor, list[SegDataSample]]:
+def _forward(model: Any, images: int, size: tuple[int, int]) -> Any:
+    inputs = torch.zeros(images, 3, *size)
+    if isinstance(model, LinearProbe):  # as before a head was chosen: which one it is would be a value
+        return model(inputs, [_labelled() for _ in range(images)], mode="predict")
+    return model(inputs, mode="tensor")
+
+
+def _batch(model: nn.Module, images: int, case: _Case) -> tuple[Tensor, list[Any]]:
     return torch.zeros(images, 3, *case.size), [_sample(model, case) for _ in range(images)]
 
 
-def _loss(model: Any, data: tuple[Tensor, list[SegDataSample]], amp: bool) -> Tensor:
+def _loss(model: Any, data: tuple[Tensor, list[Any]], amp: bool) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=amp):
         return model.parse_losses(model.loss(*data))[0]
 
 
-def _sample(model: nn.Module, case: _Case) -> SegDataSample:
+def _labelled() -> ClassDataSample:
+    sample = ClassDataSample()
+    sample.gt_label = torch.zeros(1, dtype=torch.long)
+    return sample
+
+
+def _sample(model: nn.Module, case: _Case) -> Any:
+    if isinstance(model, LinearProbe):
+        return _labelled()
     size = case.size
     sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size))
     if _is_prompted(model):
@@ -227,9 +255,14 @@ def _input_size(model: Any) -> tuple[int, int]:
 
 
 def _without_data(model: Any) -> Any:
-    """Return a model's config without parts that need files or values: a ``CachedEncoder``, clicks at the centre."""
+    """Return a model's config without parts that need files or values.
+
+    These are a ``CachedEncoder``, clicks at the centre, and a number of classes that the data tell.
+    """
     backbone, prompts = model.get("backbone") or {}, model.get("train_prompts") or {}
     changes: dict[str, Any] = {}
+    if "num_classes" in model and model["num_classes"] is None:
+        changes["num_classes"] = _CLASSES
     if str(backbone.get("type", "")).rpartition(".")[2] == "CachedEncoder":
         changes["backbone"] = copy.deepcopy(backbone["encoder"])
     if prompts.get("click") == "center":

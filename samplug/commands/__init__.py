@@ -25,6 +25,7 @@ COMMANDS = Extensions(
         "estimate-memory": "samplug.commands.estimate_memory",
         "analyze-logs": "samplug.commands.analyze_logs",
         "analyze-clicks": "samplug.commands.analyze_clicks",
+        "report-probe": "samplug.commands.report_probe",
         "export-weights": "samplug.commands.export_weights",
         "export-onnx": "samplug.commands.export_onnx",
         "quickstart": "samplug.commands.quickstart",

@@ -147,8 +147,8 @@ def _records(file: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
             notes.append(f"{file} line {number} is cut off, as after a kill: skipped")
 
 
-def _chosen_by(place: Path) -> list[str]:
-    """Return the deciding metrics of the resolved config in a log folder; empty without a readable config.
+def resolved_config(place: Path) -> dict[str, Any]:
+    """Read the config that a run wrote into its log folder ``place``; empty without a readable file.
 
     The config consists of literals; it is parsed, not executed.
     """
@@ -158,7 +158,12 @@ def _chosen_by(place: Path) -> list[str]:
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
                 with suppress(ValueError):
                     cfg[statement.targets[0].id] = literal(statement.value)
-    return list(dict.fromkeys(metric for _, metric in choices(cfg)))
+    return cfg
+
+
+def _chosen_by(place: Path) -> list[str]:
+    """Return the deciding metrics of the resolved config in a log folder; empty without a readable config."""
+    return list(dict.fromkeys(metric for _, metric in choices(resolved_config(place))))
 
 
 def _recorded_seconds(places: Sequence[Path]) -> float | None:

@@ -111,6 +111,16 @@ class ImageFolderDataset(CheckedDataset):
             kwargs["name"] = f"{printable(root.resolve().name)} bank"  # not that of the set that is scored
         super().__init__(root, (self.image_dir,), ann_file=ann_file, metainfo=metainfo, **kwargs)
 
+    def find_classes(self) -> tuple[str, ...]:
+        """List the classes in the order of their labels, without reading an image.
+
+        Raises:
+            DataError: See the class.
+        """
+        if not self.classes:
+            self._find()
+        return tuple(self.classes)
+
     def get_gt_labels(self) -> list[int]:
         """Return the label of each sample in order."""
         return [self.get_data_info(index)["gt_label"] for index in range(len(self))]

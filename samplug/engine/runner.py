@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 
 from samplug.checkpoints import WeightsError, drop_code_in_config, fetch, read_checkpoint, state_dict_of
 from samplug.engine.build_errors import named_in, part
+from samplug.engine.classes import count_classes
 from samplug.engine.dataloaders import build_seeded_dataloader
 from samplug.engine.fsdp import build_strategy, gathered, is_sharded, sharded_optimizer_state
 from samplug.engine.launch import join_on_cpu, wrapper_on_cpu
@@ -89,6 +90,7 @@ class SamplugRunner(Runner):
             WriteError: Logs or the config cannot be written.
         """
         with named_in(cfg), full_disks_named(cfg.work_dir):
+            count_classes(cfg)
             return super().from_cfg(cfg)
 
     # Loaders, loops, optimisers and schedules are built when the phase that needs them begins. Loops explain their

@@ -103,14 +103,22 @@ def table(rows: Mapping[str, Scores], columns: Sequence[str], title: str = "", d
     cells = [[title, *present]]
     for name, scores in rows.items():
         cells.append([name, *(cell(scores[c]) if c in scores else "-" for c in present)])
-    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
+    return aligned(cells)
 
-    def line(values: Sequence[str]) -> str:
-        first, *rest = (
-            value.ljust(width) if k == 0 else value.rjust(width)
-            for k, (value, width) in enumerate(zip(values, widths, strict=True))
+
+def aligned(rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """Format cells as an aligned Markdown table; the first row is the head.
+
+    The first ``texts`` columns are aligned left, the others right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.ljust(width) if place < texts else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
-        return "| " + " | ".join([first, *rest]) + " |"
+        return f"| {' | '.join(padded)} |"
 
-    rule = "|" + "|".join("-" * (w + 2) if k == 0 else "-" * (w + 1) + ":" for k, w in enumerate(widths)) + "|"
-    return "\n".join([line(cells[0]), rule, *(line(values) for values in cells[1:])])
+    rule = "|".join("-" * (width + 2) if k < texts else "-" * (width + 1) + ":" for k, width in enumerate(widths))
+    return "\n".join([line(rows[0]), f"|{rule}|", *map(line, rows[1:])])

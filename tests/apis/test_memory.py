@@ -209,6 +209,10 @@ def test_every_config(name, tmp_path, estimated):
     same = str([cfg.model.type, *((part.get("type"), part.get("frozen")) for part in parts.values())])
     if same in estimated:
         return
+    if cfg.model.get("num_classes") == 0:  # nearest neighbours
+        with pytest.raises(ConfigError, match="nothing would be trained"):
+            estimate_memory(cfg, batch_size=1)
+        return
     estimated.add(same)
     found = estimate_memory(cfg, batch_size=1)
     assert 0 < found.activations < found.train_peak < 2**30
@@ -250,6 +254,18 @@ def test_command(capsys):
         assert part in text
     with pytest.raises(SystemExit):
         main("estimate-memory", [])
+
+
+def test_probes():
+    """All heads are trained; the number of classes is 1,000 where the data tell it."""
+    config = ROOT / "configs/linear_probe/probe_dinov2-vits14_folders.py"
+    tiny = {"arch": dict(embed_dims=48, depth=2, num_heads=3), "_delete_": True, "type": "DINOv2ViT", "img_size": 56}
+    found = estimate_memory(config, batch_size=2, cfg_options={"model.backbone": tiny})
+    inputs = 48 + 48 + 96  # poolings mean, cls, cls+mean
+    assert found.trained == 13 * 1000 * (inputs + 3)
+    assert found.optimiser == found.gradients == 4 * found.trained
+    assert found.train_peak >= found.weights + 2 * found.gradients + found.optimiser
+    assert (found.test_batch_size, found.objects) == (256, 1)
 
 
 def test_verdicts():

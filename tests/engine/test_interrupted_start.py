@@ -28,6 +28,7 @@ ARGUMENTS = {
     "generate_masks.py": [CONFIG, "none", "x", "--out-dir", "x"],
     "prepare_data.py": ["to-masks", "x", "y"],
     "quickstart.py": ["--out-dir", "x"],
+    "report_probe.py": ["x"],
     "test.py": [CONFIG, "none"],
     "train.py": [CONFIG],
 }

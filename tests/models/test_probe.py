@@ -382,3 +382,30 @@ def test_strict_weights_of_the_encoder(tmp_path):
     assert torch.equal(model.backbone.pos_embed, torch.load(checkpoint)["image_encoder.pos_embed"])
     with pytest.raises(WeightsError, match=r"missing in the file: head\.linears\.0\.weight"):
         load_weights(model, checkpoint)
+
+
+def test_without_heads_there_are_features_alone():
+    """For nearest neighbours: nothing is trained, and all weights are those of the encoder."""
+    model = probe(classes=0, readout=dict(poolings=["cls", "mean"])).eval()
+    assert model.head is None
+    images, labelled = torch.randn(2, 3, 64, 64), samples([0, 1])
+    for sample, expected in zip(model(images, labelled, mode="predict"), model.record(images)[:, :8], strict=True):
+        torch.testing.assert_close(sample.pred_feature, expected)
+        assert "pred_score" not in sample
+    assert not [name for name, value in model.named_parameters() if value.requires_grad]
+    assert not model.memory_advice({}, 0)
+    for mode in ("loss", "tensor"):
+        with pytest.raises(ConfigError, match="num_classes=0 makes no heads: set num_classes to train"):
+            model(images, labelled, mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "message"),
+    [
+        (dict(classes=0, head=dict(lr_mults=[0.1])), "num_classes=0 makes no heads: remove head"),
+        (dict(classes=None), "num_classes=None: set a number"),
+    ],
+)
+def test_numbers_of_classes_that_do_not_fit(cfg, message):
+    with pytest.raises(ConfigError, match=message):
+        probe(**cfg)

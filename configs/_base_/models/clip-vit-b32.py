@@ -1,17 +1,6 @@
-# CLIP's frozen ViT-B/32, the image encoder alone: 87.8 M parameters, 768 channels, embeddings of 512 values.
-# clip_checkpoint may be a file, such as OpenAI's ViT-B-32.pt, or another address. Files do not tell their activation:
-# OpenAI's weights need quick_gelu, those of LAION gelu:
-# --cfg-options clip_checkpoint=hf://laion/CLIP-ViT-B-32-laion2B-s34B-b79K activation=gelu
+# CLIP's frozen ViT-B/32 as backbone; ../encoders/clip-vit-b32.py has its weights and activation.
 # img_size is the square to which images are padded; the encoder takes any size in multiples of the patch size.
-arch = 'vit_b32'
+_base_ = '../encoders/clip-vit-b32.py'
+
 img_size = 224
-activation = 'quick_gelu'
-clip_checkpoint = 'hf://openai/clip-vit-base-patch32'
-model = dict(
-    backbone=dict(
-        type='CLIPViT',
-        arch=arch,
-        img_size=img_size,
-        project=True,
-        activation=activation,
-        init_cfg=dict(type='Pretrained', checkpoint=clip_checkpoint)))
+model = dict(backbone=dict(img_size=img_size, **_base_.encoder))

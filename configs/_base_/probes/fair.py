@@ -14,6 +14,7 @@ num_workers = 8
 # Features that no random augmentation changes are computed once, into this folder; None: in every epoch.
 cache_dir = 'work_dirs/features'
 max_epochs = 30
+select = 'held_out'
 poolings = ['mean']
 # DINOv2's rates. They cover four orders of magnitude, so they are not adapted to the batch size.
 learning_rates = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1]
@@ -57,7 +58,7 @@ param_scheduler = [
 default_hooks = dict(
     checkpoint=dict(save_best='top1', max_keep_ckpts=1), sync_buffers=dict(type='SyncBuffersHook'))
 custom_hooks = [
-    dict(type='HeadSelectionHook'),
+    dict(type='HeadSelectionHook', select=select),
     dict(type='OmitFrozenHook'),
     dict(type='FeatureCacheHook', cache_dir=cache_dir),
 ]

@@ -14,6 +14,7 @@ num_workers = 8
 # Features that no random augmentation changes are computed once, into this folder; None: in every epoch.
 cache_dir = 'work_dirs/features'
 max_epochs = 10
+select = 'held_out'
 lr = 1e-3
 source = 'trunk'
 poolings = ['cls']
@@ -54,7 +55,7 @@ param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='val_loss', rule='less
 default_hooks = dict(checkpoint=dict(save_best='top1', max_keep_ckpts=1))
 custom_hooks = [
     dict(type='EarlyStoppingHook', monitor='val_loss', rule='less', patience=7),
-    dict(type='HeadSelectionHook'),
+    dict(type='HeadSelectionHook', select=select),
     dict(type='OmitFrozenHook'),
     dict(type='FeatureCacheHook', cache_dir=cache_dir),
 ]

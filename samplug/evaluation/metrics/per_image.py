@@ -65,6 +65,7 @@ class PerImageMetric(BaseMetric):
         self.pool: ScoringPool[str, ImageResult] = ScoringPool(workers)
         self.publishes = True  # a SetsEvaluator prints one table for all of its metrics, then calls write_report
         self.report: Report | None = None
+        self.facts: dict[str, Any] = {}  # further entries of the JSON file
 
     def submit(self, name: str, pred: Any, ground_truth: Any, protocol: Protocol[Any, Any] | None = None) -> None:
         """Score a sample in a worker.
@@ -106,7 +107,8 @@ class PerImageMetric(BaseMetric):
 
     def compute_metrics(self, results: list[tuple[str, ImageResult]]) -> Scores:
         """Sum up the samples; print a table and write ``out_file`` unless an evaluator does."""
-        self.report = Report.of(self.protocol, dict(results))
+        report = Report.of(self.protocol, dict(results))
+        self.report = dataclasses.replace(report, details={**report.details, **self.facts})
         if self.publishes:
             summary = {self.label or "test set": self.report.summary, **self.protocol.published_rows()}
             title, columns, decimals = self.protocol.name, self.protocol.columns, self.protocol.decimals

@@ -67,7 +67,7 @@ class TopKAccuracy(ClassMetric):
 
     Samples have ``pred_score`` (K,) and ``gt_label`` (1,), see :class:`samplug.structures.ClassDataSample`. Images that
     a distributed sampler repeats count once; samples of a bank (``bank=True``) do not count. ``out_file`` also has the
-    accuracy of each class and all confusions.
+    accuracy of each class and all confusions, and the name of the ``head`` of a :class:`LinearProbe`.
 
     Args:
         topk: Values of k.
@@ -87,6 +87,8 @@ class TopKAccuracy(ClassMetric):
                     f"TopKAccuracy: {name}: the model predicted no score for classes (pred_score): use a classifier "
                     "such as LinearProbe"
                 )
+            if sample.get("heads") and sample.get("head") is not None:
+                self.facts["head"] = sample["heads"][sample["head"]]
             scores = sample["pred_score"].detach().float().cpu().numpy()
             self._say_left_out(len(scores))
             self.submit(name, scores, self._label(sample))

@@ -33,7 +33,8 @@ class LinearProbe(StrictInit, BaseModel):
 
     Args:
         backbone: Config of an :class:`Encoder`.
-        num_classes: Number of classes, K.
+        num_classes: Number of classes, K. 0: no heads, so nothing is trained and predictions have ``pred_feature``
+            alone, for nearest neighbours. None is for configs: a run replaces it by the number of its data's classes.
         readout: Arguments of :class:`Readout` besides the encoder: ``source``, ``poolings``, ``norm``, ``dtype``.
         head: Arguments of :class:`ProbeHeads` besides sizes: ``lr_mults``, ``init_std``, ``init_cfg``.
         norm: ``'batch'``: batch norm without affine parameters on the features, as for encoders whose features differ
@@ -42,6 +43,9 @@ class LinearProbe(StrictInit, BaseModel):
         data_preprocessor: None: :class:`ProbePreProcessor` for BGR images in 0..255, with the encoder's statistics.
         init_cfg: Source of weights for the whole model.
 
+    Attributes:
+        head: The heads; None without classes.
+
     Raises:
         ConfigError: The encoder is not frozen, or a setting is wrong.
     """
@@ -49,7 +53,7 @@ class LinearProbe(StrictInit, BaseModel):
     def __init__(
         self,
         backbone: Mapping[str, Any],
-        num_classes: int,
+        num_classes: int | None,
         readout: Mapping[str, Any] | None = None,
         head: Mapping[str, Any] | None = None,
         norm: str | None = None,
@@ -57,6 +61,10 @@ class LinearProbe(StrictInit, BaseModel):
         data_preprocessor: Cfg | None = None,
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
+        if num_classes is None:
+            raise ConfigError("LinearProbe: num_classes=None: set a number; only a run counts the classes of its data")
+        if not num_classes and head:
+            raise ConfigError("LinearProbe: num_classes=0 makes no heads: remove head, or set num_classes")
         encoder = build_encoder(backbone)
         if not encoder.frozen:
             raise ConfigError("LinearProbe: a probe does not train the encoder: remove backbone.frozen=False")
@@ -69,7 +77,7 @@ class LinearProbe(StrictInit, BaseModel):
         self.readout = Readout(encoder, **(readout or {}))
         check_choice("LinearProbe", "norm", norm, (None, "batch"))
         self.norm = nn.BatchNorm1d(self.readout.dim, eps=1e-6, affine=False) if norm else nn.Identity()
-        self.head = ProbeHeads(self.readout.dims, num_classes, **(head or {}))
+        self.head = ProbeHeads(self.readout.dims, num_classes, **(head or {})) if num_classes else None
         self.num_classes = num_classes
         self.feature = feature or next(iter(self.readout.dims))
         check_choice("LinearProbe", "feature", self.feature, tuple(self.readout.dims))
@@ -103,6 +111,7 @@ class LinearProbe(StrictInit, BaseModel):
                 the chosen head.
 
         Raises:
+            ConfigError: Loss or logits are asked for, and there are no heads.
             EmptyStateError: Logits are asked for, and no head was chosen.
             ValueError: ``mode`` is unknown.
         """
@@ -111,8 +120,9 @@ class LinearProbe(StrictInit, BaseModel):
         if mode == "predict":
             return self.predict(inputs, data_samples)
         if mode == "tensor":
-            index = self.head.require_chosen()
-            return self.head.logits(self.features(self.record(inputs)), index)
+            head = self._require_head()
+            index = head.require_chosen()
+            return head.logits(self.features(self.record(inputs)), index)
         raise ValueError(f"mode={mode!r} is none of 'loss', 'predict', 'tensor'")
 
     def loss(self, inputs: Tensor, data_samples: Sequence[Any] | BaseDataElement) -> dict[str, Tensor]:
@@ -124,7 +134,7 @@ class LinearProbe(StrictInit, BaseModel):
         """
         labels = _labels(data_samples, inputs.device)
         features = self.features(self.record(inputs))
-        losses = [F.cross_entropy(logits, labels) for logits in self.head(features)]
+        losses = [F.cross_entropy(logits, labels) for logits in self._require_head()(features)]
         return dict(loss=torch.stack(losses).sum())
 
     def predict(self, inputs: Tensor, data_samples: Sequence[Any] | None = None) -> Sequence[Any]:
@@ -146,34 +156,41 @@ class LinearProbe(StrictInit, BaseModel):
         """
         record = self.record(inputs)
         samples = [BaseDataElement() for _ in record] if data_samples is None else data_samples
+        for sample, feature in zip(samples, self.readout.split(record)[self.feature], strict=True):
+            sample.pred_feature = feature
+        if self.head is None:
+            return samples
         labelled = all("gt_label" in sample for sample in samples)
         chosen = self.head.chosen_index() if labelled else self.head.require_chosen()
         features = self.features(record)
         if chosen is not None:
             for sample, score in zip(samples, self.head.logits(features, chosen).softmax(dim=1), strict=True):
                 sample.pred_score, sample.pred_label = score, score.argmax(dim=0, keepdim=True)
-        for sample, feature in zip(samples, self.readout.split(record)[self.feature], strict=True):
-            sample.pred_feature = feature
         if labelled:
-            self._rate_heads(features, samples)
+            self._rate_heads(self.head, features, samples)
         return samples
 
     def memory_advice(self, cfg: Mapping[str, Any], activations: int) -> list[str]:
         """Return settings that lower the memory of training, see :func:`samplug.engine.run_errors.memory_advice`."""
-        if len(self.head) < 2:
+        if self.head is None or len(self.head) < 2:
             return []
         return [
             f"model.head.lr_mults and model.readout.poolings with fewer entries: {len(self.head)} heads are trained"
         ]
 
-    def _rate_heads(self, features: Mapping[str, Tensor], samples: Sequence[Any]) -> None:
+    def _require_head(self) -> ProbeHeads:
+        if self.head is None:
+            raise ConfigError("LinearProbe: num_classes=0 makes no heads: set num_classes to train or to classify")
+        return self.head
+
+    def _rate_heads(self, head: ProbeHeads, features: Mapping[str, Tensor], samples: Sequence[Any]) -> None:
         """Put rank of the true class and loss of every head into the samples."""
         labels = _labels(samples, next(iter(features.values())).device)
         ranks, losses = [], []
-        for logits in self.head(features):
+        for logits in head(features):
             ranks.append(true_class_rank(logits, labels))
             losses.append(F.cross_entropy(logits, labels, reduction="none"))
-        record = dict(heads=self.head.names, head=self.head.chosen_index(), num_classes=self.num_classes)
+        record = dict(heads=head.names, head=head.chosen_index(), num_classes=self.num_classes)
         for sample, rank, loss in zip(samples, torch.stack(ranks, 1), torch.stack(losses, 1), strict=True):
             sample.head_ranks, sample.head_losses = rank, loss
             sample.set_metainfo(record)

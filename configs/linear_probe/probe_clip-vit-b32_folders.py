@@ -1,0 +1,6 @@
+# CLIP ViT-B/32 on your own images, a folder for each class, as probe_dinov2-vits14_folders.
+# Published result: none. Memory: ../../docs/memory.md.
+_base_ = ['../_base_/probes/fair_folders.py', '../_base_/encoders/clip-vit-b32.py']
+
+poolings = ['mean', 'cls', 'cls+mean']
+model = dict(backbone=dict(img_size=_base_.img_size, **_base_.encoder))
