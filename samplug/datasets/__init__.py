@@ -10,6 +10,7 @@ from samplug.utils.errors import DataError
 
 if TYPE_CHECKING:
     from samplug.datasets.binary_seg import BinarySegDataset
+    from samplug.datasets.bsds import BSDSCropDataset
     from samplug.datasets.camouflage import CamouflageSceneDataset
     from samplug.datasets.instance_seg import InstanceSegDataset
     from samplug.datasets.paired import PairedDataset
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from samplug.datasets.video_folder import VideoFolderDataset
 
 _MODULES = {
+    "BSDSCropDataset": "bsds",
     "BinarySegDataset": "binary_seg",
     "CamouflageSceneDataset": "camouflage",
     "InstanceSegDataset": "instance_seg",
@@ -30,6 +32,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "BSDSCropDataset",
     "BinarySegDataset",
     "CamouflageSceneDataset",
     "DataError",

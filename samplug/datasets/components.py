@@ -3,4 +3,4 @@
 A new dataset needs its module in the list below.
 """
 
-from samplug.datasets import binary_seg, camouflage, sa1b, texture_scenes, texture_seg, video_folder  # noqa: F401
+from samplug.datasets import binary_seg, bsds, camouflage, sa1b, texture_scenes, texture_seg, video_folder  # noqa: F401
