@@ -108,7 +108,7 @@ def _find_pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
     if not images:
         raise DataError(f"data: {root / 'images' / split} holds no images: copy images/{split} of BSDS500 there")
     pairs = [(images[name], folder / f"{name}.mat") for name in sorted(images)]
-    missing = [image.name for image, segmentation in pairs if not segmentation.is_file()]
+    missing = [image.stem for image, segmentation in pairs if not segmentation.is_file()]
     if missing:
         raise DataError(
             f"data: {len(missing)} images of {root / 'images' / split} have no segmentation in {folder}: "
