@@ -12,10 +12,9 @@ from samplug.models import PromptableSAM
 from samplug.models.backbones import Encoder, TokenTap
 from samplug.models.layers import LayerNorm2d
 from samplug.models.losses.prompted import dice_loss, mask_iou
-from samplug.models.prompts.objects import training_objects
 from samplug.registry import MODELS
 
-_NOTHING = -1
+_NOTHING = 255  # label of pixels that belong to no region
 
 
 @MODELS.register_module()
@@ -126,10 +125,10 @@ class RegionSAM(PromptableSAM):
 
         Args:
             inputs: (N, 3, S, S) normalised images.
-            data_samples: N samples with ``gt_instances.masks``.
+            data_samples: N samples with a label map ``gt_sem_seg`` (1, S, S), 255 where no region is known.
         """
         features = self.decode_head.image_features(self.backbone(inputs))
-        labels = torch.stack([_label_map(training_objects(each, self.img_size, inputs.device)) for each in data_samples])
+        labels = torch.cat([each.gt_sem_seg.data for each in data_samples]).to(inputs.device, torch.int64)
         small = labels[:, 2::4, 2::4]
         embeddings = self.decode_head.pixel_embeddings(features)
         losses = dict(loss_affinity=self.affinity_weight * affinity_loss(embeddings, small, self.pixels))
@@ -162,7 +161,7 @@ def affinity_loss(embeddings: Tensor, labels: Tensor, pixels: int) -> Tensor:
 
     Args:
         embeddings: (N, C, h, w) float.
-        labels: (N, h, w) int64, -1 where no region is known.
+        labels: (N, h, w) int64, 255 where no region is known.
         pixels: Number of pixels an image.
 
     Returns:
@@ -180,9 +179,3 @@ def affinity_loss(embeddings: Tensor, labels: Tensor, pixels: int) -> Tensor:
     weight = pairs * torch.where(same > 0, 0.5 / share, 0.5 / (1 - share))
     return F.binary_cross_entropy_with_logits(logits, same, weight=weight)
 
-
-def _label_map(objects: Tensor) -> Tensor:
-    """Number the objects (B, 1, S, S) uint8 of an image: (S, S) int64, -1 where there is none."""
-    on = objects[:, 0] == 1
-    numbers = torch.arange(len(on), device=on.device)[:, None, None]
-    return torch.where(on, numbers, _NOTHING).amax(dim=0)

@@ -1,18 +1,18 @@
 # Base of this project: a promptable model of 6.5 million parameters, trained from random weights on generated scenes of
 # textures and on crops of BSDS500. No image of RWTD is used in training or for choices.
 #   textures: DTD's images, https://www.robots.ox.ac.uk/~vgg/data/dtd/; None: generated textures alone.
-#   bsds_root: BSDS500's folder with data/images and data/groundTruth.
+#   bsds_root: BSDS500's folder with images and groundTruth.
 _base_ = ['samplug::_base_/default_runtime.py']
 custom_imports = dict(imports=['samplug', 'projects.texture_small.parts'])
 
 textures = 'data/dtd/images'
 generated_textures = 0.4  # share of generated textures beside photographs
-bsds_root = 'data/BSDS500'
+bsds_root = 'data/BSDS500/data'
 bsds_share = 0.3  # share of crops of BSDS500 among the training images
 img_size = 128
 batch_size = 12
 num_workers = 1
-max_iters = 1500
+max_iters = 2500
 val_interval = 500
 clicks = 0
 lr = 1e-3
@@ -24,14 +24,12 @@ model = dict(
     geometry='squash',
     backbone=dict(type='TextureUNet', img_size=img_size, frozen=False),
     decode_head=dict(type='SAM2MaskDecoder', prompts=True, scratch=True))
-meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction')
+# Regions are label maps; in validation the object to click is region 1.
 pipeline = [
-    dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='mmdet.RandomFlip', prob=0.5),
-    dict(type='mmdet.PackDetInputs', meta_keys=meta_keys),
+    dict(type='mmseg.RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
 ]
-val_pipeline = [pipeline[0], pipeline[-1]]
-scenes = 1_000_000  # number of different training scenes
+scenes = 1000000  # number of different training scenes
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
@@ -56,18 +54,19 @@ train_dataloader = dict(
                 size=img_size,
                 pipeline=pipeline),
         ]))
-val_dataloader = dict(
+crops = dict(
     batch_size=8,
     num_workers=num_workers,
     persistent_workers=num_workers > 0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=val_pipeline))
+        type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=[pipeline[-1]]))
+val_dataloader = crops
 val_evaluator = [dict(type='ClickMetric')]
+test_dataloader = crops
+test_evaluator = [dict(type='ClickMetric')]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.02), clip_grad=dict(max_norm=1.0))
