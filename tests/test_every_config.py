@@ -20,7 +20,7 @@ CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("configs", "projects")
     for path in (ROOT / folder).rglob("*.py")
-    if "_base_" not in path.parts
+    if "_base_" not in path.parts and path.stem != "parts"  # components of a project
 )
 
 

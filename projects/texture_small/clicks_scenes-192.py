@@ -4,7 +4,7 @@
 # Result: README.md.
 _base_ = './_base_/scenes.py'
 
-encoder = 'work_dirs/affinity_scenes-128/iter_2500.pth'
+encoder = 'work_dirs/affinity_scenes-128/iter_1800.pth'
 img_size = 192
 batch_size = 6
 clicks = 8

@@ -53,7 +53,8 @@ class GeneratedDataset(BaseDataset, ABC):
         image, labels = self._scene(info["scene"])
         shape = labels.shape
         info = {**info, "img": image.copy(), "img_shape": shape, "ori_shape": shape}
-        return {**info, "gt_seg_map": labels.copy(), "seg_fields": []}
+        # Under a name of its own until a transform loads it: flips would silently leave out a map not in seg_fields.
+        return {**info, "generated_map": labels.copy(), "seg_fields": []}
 
     def _scene(self, index: int) -> Scene:
         if self.cache is not None and index in self.cache:
@@ -67,18 +68,18 @@ class GeneratedDataset(BaseDataset, ABC):
 class RegionDataset(GeneratedDataset):
     """Base class of datasets of generated label maps, every region of which is an instance for mmdet's pipelines.
 
-    Samples contain ``img``, the label map ``gt_seg_map`` and ``instances`` (see :class:`InstanceSegDataset`), so a
-    pipeline needs no ``LoadImage``.
+    Samples contain ``img``, the label map ``generated_map`` for :class:`LoadRegionMap`, and ``instances`` (see
+    :class:`InstanceSegDataset`), so a pipeline needs no ``LoadImage``.
     """
 
     METAINFO = dict(classes=("object",), palette=[[220, 20, 60]])
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         info = super().get_data_info(idx)
-        info["height"], info["width"] = info["gt_seg_map"].shape
+        info["height"], info["width"] = info["generated_map"].shape
         info["img_id"] = info["scene"]
         info["instances"] = []
-        for mask in from_labels(info["gt_seg_map"].astype(np.int64) + 1).values():
+        for mask in from_labels(info["generated_map"].astype(np.int64) + 1).values():
             x, y, width, height = rle_box(mask)
             box = [float(edge) for edge in (x, y, x + width, y + height)]
             info["instances"].append(dict(bbox=box, bbox_label=0, mask=mask, ignore_flag=0))

@@ -14,7 +14,7 @@ from samplug.utils.errors import ConfigError
 class TextureSceneDataset(RegionDataset):
     """Generated scenes of several textures, see :func:`texture_scene`.
 
-    Each region is an instance for mmdet's pipelines. Samples contain ``img``, the label map ``gt_seg_map`` and
+    Each region is an instance for mmdet's pipelines. Samples contain ``img``, the label map ``generated_map`` and
     ``instances`` (see :class:`InstanceSegDataset`).
 
     Args:

@@ -56,7 +56,7 @@ def root(tmp_path):
 def check_sample(dataset, index):
     """The label map and the instances agree, and the pipeline packs them."""
     info = dataset.get_data_info(index)
-    labels, size = info["gt_seg_map"], dataset.size
+    labels, size = info["generated_map"], dataset.size
     assert info["img"].shape == (size, size, 3)
     assert info["img"].dtype == labels.dtype == np.uint8
     counts = np.bincount(labels.ravel())
@@ -79,7 +79,7 @@ def test_crops(root):
     for index in range(8):  # pixels and labels are of the same place: only labels decide on the brightness
         info = dataset.get_data_info(index)
         if len(info["instances"]) == 2:
-            means = [info["img"][info["gt_seg_map"] == label].mean() for label in (0, 1)]
+            means = [info["img"][info["generated_map"] == label].mean() for label in (0, 1)]
             assert abs(means[0] - means[1]) > 8
     assert len(build(root, splits=("train", "val")).images) == len(dataset.images) + 1 == 3
 
@@ -90,7 +90,7 @@ def test_crops_are_a_function_of_seed_and_index(root):
     second = [backward.get_data_info(index) for index in reversed(range(8))][::-1]
     for one, other in zip(first, second, strict=True):
         assert np.array_equal(one["img"], other["img"])
-        assert np.array_equal(one["gt_seg_map"], other["gt_seg_map"])
+        assert np.array_equal(one["generated_map"], other["generated_map"])
     assert not np.array_equal(first[0]["img"], first[1]["img"])
     assert not np.array_equal(first[0]["img"], build(root, seed=1).get_data_info(0)["img"])
 
@@ -102,7 +102,7 @@ def test_images_that_are_small_or_of_one_segment(tmp_path):
 
 def test_more_segments_than_labels(tmp_path):
     write(tmp_path, "1", np.arange(96 * 96, dtype=np.uint16).reshape(96, 96), size=(96, 96))
-    labels = build(tmp_path, length=1, size=96, pipeline=[]).get_data_info(0)["gt_seg_map"]
+    labels = build(tmp_path, length=1, size=96, pipeline=[]).get_data_info(0)["generated_map"]
     assert labels.max() == 255
     assert np.bincount(labels.ravel()).tolist() == [1] * 255 + [96 * 96 - 255]
 

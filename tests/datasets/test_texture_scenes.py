@@ -45,11 +45,11 @@ def test_regions_are_objects(bank):
     for index in range(6):
         info = dataset.get_data_info(index)
         assert info["img"].shape == (48, 48, 3)
-        assert info["img"].dtype == info["gt_seg_map"].dtype == np.uint8
+        assert info["img"].dtype == info["generated_map"].dtype == np.uint8
         masks = [decode_rle(instance["mask"]) for instance in info["instances"]]
         assert 2 <= len(masks) <= 4
         assert (np.sum(masks, axis=0) == 1).all()
-        assert all((mask == (info["gt_seg_map"] == label)).all() for label, mask in enumerate(masks))
+        assert all((mask == (info["generated_map"] == label)).all() for label, mask in enumerate(masks))
         assert min(mask.mean() for mask in masks) >= 0.06
         for mask, instance in zip(masks, info["instances"], strict=True):
             rows, columns = np.nonzero(mask)
@@ -64,7 +64,7 @@ def test_pipelines_of_mmdet_need_no_other_transform(first):
         packed, info = dataset[index], dataset.get_data_info(index)
         instances, mirrored = packed["data_samples"].gt_instances, packed["data_samples"].flip
         flipped.add(mirrored)
-        labels = info["gt_seg_map"][:, ::-1] if mirrored else info["gt_seg_map"]
+        labels = info["generated_map"][:, ::-1] if mirrored else info["generated_map"]
         assert packed["inputs"].shape == (3, 48, 48)
         assert packed["data_samples"].img_shape == packed["data_samples"].ori_shape == (48, 48)
         assert len(instances.bboxes) == len(instances.masks) == len(info["instances"])

@@ -12,8 +12,8 @@ bsds_share = 0.3  # share of crops of BSDS500 among the training images
 img_size = 128
 batch_size = 12
 num_workers = 1
-max_iters = 2500
-val_interval = 500
+max_iters = 1800
+val_interval = 600
 clicks = 0
 lr = 1e-3
 warmup = max(2, max_iters // 10)  # with one step, LinearLR would keep its first learning rate
@@ -26,6 +26,7 @@ model = dict(
     decode_head=dict(type='SAM2MaskDecoder', prompts=True, scratch=True))
 # Regions are label maps; in validation the object to click is region 1.
 pipeline = [
+    dict(type='LoadRegionMap'),
     dict(type='mmseg.RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
@@ -60,7 +61,7 @@ crops = dict(
     persistent_workers=num_workers > 0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=[pipeline[-1]]))
+        type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=[pipeline[0], pipeline[-1]]))
 val_dataloader = crops
 val_evaluator = [dict(type='ClickMetric')]
 test_dataloader = crops
