@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
-from tests.builders import write_sa1b
+from tests.builders import write_bsds, write_sa1b
 from tests.conftest import ROOT
 from tests.shrink import shrink
 
@@ -35,6 +35,9 @@ def pair_folder(tmp_path_factory):
         cv2.imwrite(str(root / "masks" / f"{index}.png"), mask * np.uint8(255))
         cv2.imwrite(str(root / "labels" / f"{index}.png"), mask + np.uint8(1))  # classes from 1
     write_sa1b(root / "sa1b")
+    for split in ("train", "val"):
+        halves = np.repeat([[1] * 75 + [2] * 75], 110, axis=0).astype(np.uint8)
+        write_bsds(root / "bsds", "1", halves, split=split)
     return root
 
 

@@ -1,6 +1,5 @@
 """Crops of BSDS500 with human segmentations."""
 
-import cv2
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -9,15 +8,9 @@ from samplug.datasets.bsds import read_segmentations
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError, DataError
 from samplug.utils.rle import decode_rle
+from tests.builders import bsds_cells as cells
+from tests.builders import write_bsds as write
 from tests.datasets.test_texture_scenes import PIPELINE
-
-
-def cells(*maps):
-    """Segmentations as a file of BSDS500 has them: cells of structures."""
-    people = np.empty((1, len(maps)), object)
-    for index, labels in enumerate(maps):
-        people[0, index] = dict(Segmentation=labels, Boundaries=np.zeros_like(labels, np.uint8))
-    return dict(groundTruth=people)
 
 
 def quarters(height=110, width=150):
@@ -28,16 +21,6 @@ def quarters(height=110, width=150):
 
 def halves(height=110, width=150):
     return np.repeat([[1] * (width // 2) + [2] * (width - width // 2)], height, axis=0).astype(np.uint8)
-
-
-def write(root, name, *maps, split="train", size=(110, 150)):
-    for folder in ("images", "groundTruth"):
-        (root / folder / split).mkdir(parents=True, exist_ok=True)
-    image = np.zeros((*size, 3), np.uint8)
-    image[: maps[0].shape[0], : maps[0].shape[1]] = maps[0][..., None] * 30
-    cv2.imwrite(str(root / "images" / split / f"{name}.jpg"), image)
-    savemat(root / "groundTruth" / split / f"{name}.mat", cells(*maps))
-    return root / "groundTruth" / split / f"{name}.mat"
 
 
 def build(root, **kwargs):

@@ -1,9 +1,7 @@
-# Base of this project: a promptable model of 6.5 million parameters, trained from random weights on generated scenes of
-# textures and on crops of BSDS500. No image of RWTD is used in training or for choices.
+# Training on generated scenes of textures and on crops of BSDS500. No image of RWTD is used in training or for choices.
 #   textures: DTD's images, https://www.robots.ox.ac.uk/~vgg/data/dtd/; None: generated textures alone.
 #   bsds_root: BSDS500's folder with images and groundTruth.
-_base_ = ['samplug::_base_/default_runtime.py']
-custom_imports = dict(imports=['samplug', 'projects.texture_small.parts'])
+_base_ = './model.py'
 
 textures = 'data/dtd/images'
 generated_textures = 0.4  # share of generated textures beside photographs
@@ -14,16 +12,9 @@ batch_size = 12
 num_workers = 1
 max_iters = 1800
 val_interval = 600
-clicks = 0
 lr = 1e-3
 warmup = max(2, max_iters // 10)  # with one step, LinearLR would keep its first learning rate
 
-model = dict(
-    type='RegionSAM',
-    clicks=clicks,
-    geometry='squash',
-    backbone=dict(type='TextureUNet', img_size=img_size, frozen=False),
-    decode_head=dict(type='SAM2MaskDecoder', prompts=True, scratch=True))
 # Regions are label maps; in validation the object to click is region 1.
 pipeline = [
     dict(type='LoadRegionMap'),

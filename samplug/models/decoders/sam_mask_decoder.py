@@ -11,8 +11,8 @@ from samplug.models.decoders.base import (
     output_upscaling,
     rename_transformer,
 )
-from samplug.models.decoders.two_way import TwoWayTransformer
 from samplug.models.decoders.scratch import start_at_prompts
+from samplug.models.decoders.two_way import TwoWayTransformer
 from samplug.models.layers import MLP, rename
 from samplug.registry import MODELS
 
