@@ -7,7 +7,7 @@ from torch import nn
 
 # Standard deviation of the learned tokens. At torch's 1 they hide the position of a prompt in its embedding.
 _TOKENS = 0.02
-# Scale of the matrices that compare positions of tokens and image: a click then finds its place in maps of 8x8 to 16x16.
+# Scale of the matrices that compare positions of tokens and image: clicks find their place in maps of 8x8 to 16x16.
 _SHARPNESS = 2.0
 _IMAGE_UPDATE = 0.1
 
