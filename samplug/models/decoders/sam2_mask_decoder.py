@@ -34,9 +34,9 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
             finds no parameter without a gradient.
         add_no_mem_embed: Add the vector that stands for "no memory" to the coarsest map, as SAM 2 does with single
             images. False: the map is decoded as it is; the vector stays in the state dict, frozen.
-        scratch: Start values for training without pretrained weights, see :func:`start_at_prompts`. The root mean square
-            of the encoder's coarsest map should be at most that of the position encoding, 0.7: larger maps hide
-            positions.
+        scratch: Start values for training without pretrained weights, see :func:`start_at_prompts`. The root mean
+            square of the encoder's coarsest map should be at most that of the position encoding, 0.7: larger maps
+            hide positions.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam2.1_hiera_small.pt')``.
 
     Raises:

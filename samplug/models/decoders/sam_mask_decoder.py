@@ -33,9 +33,9 @@ class SAMMaskDecoder(PromptedMaskDecoder):
         prompts: Also train the parameters that only prompts use. False: they are frozen (embeddings of points, boxes
             and masks, heads of the other masks and of the predicted IoU), so that data parallelism finds no parameter
             without a gradient.
-        scratch: Start values for training without pretrained weights, see :func:`start_at_prompts`. The root mean square
-            of the encoder's coarsest map should be at most that of the position encoding, 0.7: larger maps hide
-            positions.
+        scratch: Start values for training without pretrained weights, see :func:`start_at_prompts`. The root mean
+            square of the encoder's coarsest map should be at most that of the position encoding, 0.7: larger maps
+            hide positions.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
 
     Raises:
