@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from scipy.io import savemat
 
 from samplug.datasets.synthetic import camouflage_scene
 from samplug.registry import MODELS
@@ -63,6 +64,24 @@ def write_sa1b(folder: Path, images: int = 12) -> None:
         annotations = [dict(segmentation=encode_rle(np.ascontiguousarray(one))) for one in masks]
         content = dict(image=dict(file_name=f"{index}.jpg", width=40, height=40), annotations=annotations)
         (folder / f"{index}.json").write_text(json.dumps(content))
+
+
+def bsds_cells(*maps):
+    """Segmentations as a file of BSDS500 has them: cells of structures."""
+    people = np.empty((1, len(maps)), object)
+    for index, labels in enumerate(maps):
+        people[0, index] = dict(Segmentation=labels, Boundaries=np.zeros_like(labels, np.uint8))
+    return dict(groundTruth=people)
+
+
+def write_bsds(root, name, *maps, split="train", size=(110, 150)):
+    for folder in ("images", "groundTruth"):
+        (root / folder / split).mkdir(parents=True, exist_ok=True)
+    image = np.zeros((*size, 3), np.uint8)
+    image[: maps[0].shape[0], : maps[0].shape[1]] = maps[0][..., None] * 30
+    cv2.imwrite(str(root / "images" / split / f"{name}.jpg"), image)
+    savemat(root / "groundTruth" / split / f"{name}.mat", bsds_cells(*maps))
+    return root / "groundTruth" / split / f"{name}.mat"
 
 
 def save_encoder(path: Path, cfg: Mapping[str, Any], seed: int = 0) -> str:

@@ -45,6 +45,10 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
                 dataset.update(length=4, size=48)
             if "data_prefix" in dataset:  # mmseg's
                 dataset.update(data_root=str(data_root), data_prefix=dict(img_path="images", seg_map_path="labels"))
+            elif dataset.get("type") == "TextureSceneDataset":
+                dataset.update(textures=None, bank=0, size=SIZE)
+            elif dataset.get("type") == "BSDSCropDataset":
+                dataset.update(data_root=str(data_root / "bsds"), size=SIZE)
             elif dataset.get("type") == "SA1BDataset":
                 dataset.update(data_root=str(data_root / "sa1b"))
             elif dataset.get("type") == "TextureSegDataset":
@@ -89,6 +93,9 @@ def _shrink_encoder(backbone: ConfigDict, work_dir: Path) -> None:
         weights = save_encoder(work_dir.parent / "encoder.pth", backbone.encoder)
         backbone.encoder.init_cfg = dict(type="Pretrained", checkpoint=weights)
         backbone.cache_dir = str(work_dir / "embeddings")
+        return
+    if backbone.type == "TextureUNet":  # projects/texture_small
+        backbone.update(img_size=SIZE, widths=(4, 8, 12, 16))
         return
     four_blocks = {**TINY_DINOV2, "depth": 4}  # for poolings of the last four
     other = {"SAM2Hiera": TINY_HIERA, "DINOv2ViT": four_blocks, "CLIPViT": TINY_CLIP}

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from samplug.commands.common import TRAIN_SECTIONS, build_runner
 from samplug.config import load_config
 from samplug.datasets.synthetic import camouflage_scene
-from tests.builders import write_sa1b
+from tests.builders import write_bsds, write_sa1b
 from tests.conftest import ROOT
 from tests.shrink import shrink
 
@@ -20,7 +20,7 @@ CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("configs", "projects")
     for path in (ROOT / folder).rglob("*.py")
-    if "_base_" not in path.parts
+    if "_base_" not in path.parts and path.stem != "parts"  # components of a project
 )
 
 
@@ -38,6 +38,9 @@ def pair_folder(tmp_path_factory):
             (root / "classes" / folder).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / "classes" / folder / f"{index}.jpg"), image)
     write_sa1b(root / "sa1b")
+    for split in ("train", "val"):
+        halves = np.repeat([[1] * 75 + [2] * 75], 110, axis=0).astype(np.uint8)
+        write_bsds(root / "bsds", "1", halves, split=split)
     return root
 
 

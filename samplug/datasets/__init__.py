@@ -10,6 +10,7 @@ from samplug.utils.errors import DataError
 
 if TYPE_CHECKING:
     from samplug.datasets.binary_seg import BinarySegDataset
+    from samplug.datasets.bsds import BSDSCropDataset
     from samplug.datasets.camouflage import CamouflageSceneDataset
     from samplug.datasets.image_folder import ImageFolderDataset
     from samplug.datasets.instance_seg import InstanceSegDataset
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from samplug.datasets.video_folder import VideoFolderDataset
 
 _MODULES = {
+    "BSDSCropDataset": "bsds",
     "BinarySegDataset": "binary_seg",
     "CamouflageSceneDataset": "camouflage",
     "ImageFolderDataset": "image_folder",
@@ -32,6 +34,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "BSDSCropDataset",
     "BinarySegDataset",
     "CamouflageSceneDataset",
     "DataError",

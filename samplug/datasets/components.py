@@ -5,6 +5,7 @@ A new dataset needs its module in the list below.
 
 from samplug.datasets import (  # noqa: F401
     binary_seg,
+    bsds,
     camouflage,
     image_folder,
     sa1b,

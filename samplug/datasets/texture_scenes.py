@@ -3,22 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
-from samplug.datasets.generated import GeneratedDataset, Scene
+from samplug.datasets.generated import RegionDataset, Scene
 from samplug.datasets.synthetic.texture_scenes import texture_scene
-from samplug.datasets.texturing import MixedTextures, texture_source
+from samplug.datasets.texturing import MixedTextures, TextureBank, TextureSource, texture_source
 from samplug.registry import DATASETS
 from samplug.utils.errors import ConfigError
-from samplug.utils.rle import from_labels
 
 
 @DATASETS.register_module()
-class TextureSceneDataset(GeneratedDataset):
+class TextureSceneDataset(RegionDataset):
     """Generated scenes of several textures, see :func:`texture_scene`.
 
-    Each region is an instance for mmdet's pipelines. Samples contain ``img``, the label map ``gt_seg_map`` and
+    Each region is an instance for mmdet's pipelines. Samples contain ``img``, the label map ``generated_map`` and
     ``instances`` (see :class:`InstanceSegDataset`).
 
     Args:
@@ -27,15 +23,16 @@ class TextureSceneDataset(GeneratedDataset):
         seed: Random seed of the sequence of scenes.
         textures: Folder of photographs, such as DTD's ``dtd/images``; None: generated textures.
         generated: Share of generated textures beside photographs, in [0, 1].
-        regions: Smallest and largest number of regions.
+        regions: Smallest and largest number of regions; each number is three times as likely as the next one.
+        bank: Number of different textures, see :class:`~samplug.datasets.texturing.TextureBank`; a scene then takes a
+            third of the time. ``seed`` decides on them, so sets of other seeds have other textures, or other parts of
+            the same photographs. 0: draw each texture anew.
         **kwargs: ``cache`` and the other arguments of :class:`GeneratedDataset`.
 
     Raises:
-        ConfigError: ``length`` is below 1, or ``regions`` is not a range within 2 to 6.
+        ConfigError: ``length`` is below 1, or ``regions`` is not a range within 2 to 6, or ``bank`` is negative.
         DataError: ``textures`` contains no images.
     """
-
-    METAINFO = dict(classes=("object",), palette=[[220, 20, 60]])
 
     def __init__(
         self,
@@ -45,25 +42,17 @@ class TextureSceneDataset(GeneratedDataset):
         textures: str | None = None,
         generated: float = 0.5,
         regions: Sequence[int] = (2, 3),
+        bank: int = 1600,
         **kwargs: Any,
     ) -> None:
         if len(regions) != 2 or not 2 <= regions[0] <= regions[1] <= 6:
             raise ConfigError(f"TextureSceneDataset: regions={regions!r} is not a range within 2 to 6")
         self.regions = (regions[0], regions[1])
-        self.source = MixedTextures(texture_source(textures), generated) if textures else texture_source(None)
+        if bank < 0:
+            raise ConfigError(f"TextureSceneDataset: bank={bank!r} is negative: use a number of textures, or 0")
+        source = MixedTextures(texture_source(textures), generated) if textures else texture_source(None)
+        self.source: TextureSource = TextureBank(source, bank, seed=seed) if bank else source
         super().__init__(length, size, seed, **kwargs)
 
     def generate(self, index: int) -> Scene:
         return texture_scene(self.seed, index, self.size, self.source, self.regions)
-
-    def get_data_info(self, idx: int) -> dict[str, Any]:
-        info = super().get_data_info(idx)
-        masks = from_labels(info["gt_seg_map"].astype(np.int64) + 1)
-        info["height"], info["width"] = info["gt_seg_map"].shape
-        info["img_id"] = info["scene"]
-        info["instances"] = []
-        for mask in masks.values():
-            x, y, width, height = coco_mask.toBbox(mask).tolist()
-            box = [x, y, x + width, y + height]
-            info["instances"].append(dict(bbox=box, bbox_label=0, mask=mask, ignore_flag=0))
-        return info

@@ -261,7 +261,7 @@ def test_transform(masks):
         LoadBinaryMask()(dict(results))
     assert LoadBinaryMask()(dict(results, size_mismatch="resize_mask"))["gt_seg_map"].shape == (2, 6)
     made = np.ones((2, 2), np.uint8)
-    assert LoadBinaryMask()(dict(gt_seg_map=made))["gt_seg_map"] is made
+    assert LoadBinaryMask()(dict(generated_map=made))["gt_seg_map"] is made
 
 
 def test_indices_of_a_palette(tmp_path):

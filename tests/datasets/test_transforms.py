@@ -30,7 +30,7 @@ def scene():
 def run(*transforms):
     image, mask = scene()
     steps = [dict(type="LoadImage"), dict(type="LoadBinaryMask"), *transforms, dict(type="mmseg.PackSegInputs")]
-    packed = Compose(steps)(dict(img=image, gt_seg_map=mask, img_path="scene.png", seg_fields=[]))
+    packed = Compose(steps)(dict(img=image, generated_map=mask, img_path="scene.png", seg_fields=[]))
     return packed["inputs"].permute(1, 2, 0).numpy(), packed["data_samples"].gt_sem_seg.data[0].numpy()
 
 

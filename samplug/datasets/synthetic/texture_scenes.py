@@ -1,14 +1,15 @@
 """Generate scenes of several textures with natural boundaries."""
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from samplug.datasets.synthetic.textures import smooth_noise
+from samplug.datasets.camera import camera
+from samplug.datasets.synthetic.partitions import partition
 from samplug.datasets.texturing import TextureSource
 
-_OUTLINE = (0.12, 0.35)  # scale of the boundaries as a share of the side
-_SMALLEST = 0.06  # smallest share of the image for a region
+Pixels = NDArray[np.float32]
 
 
 def texture_scene(
@@ -16,56 +17,84 @@ def texture_scene(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Generate scene ``index`` of an endless sequence.
 
-    Boundaries follow smooth random fields, or are nearly straight. Each region has its own texture; lighting and noise
-    are shared.
+    Boundaries follow smooth random fields or are nearly straight; half of the scenes of two regions show an object on a
+    background. Each region has a texture, or a smooth mixture of two, with its own contrast, tint and shading. In half
+    of the scenes all regions have nearly the same mean colour. Light and :func:`~samplug.datasets.camera.camera` are
+    common to the scene.
 
     Args:
         seed: Random seed of the sequence.
         index: Index in the sequence.
         size: Side of the square image in pixels.
         source: Source of textures.
-        regions: Smallest and largest number of regions.
+        regions: Smallest and largest number of regions; each number is three times as likely as the next one, so of
+            scenes with (2, 3) regions 75 % have two.
 
     Returns:
-        Image (size, size, 3) uint8 BGR and labels (size, size) uint8, 0..regions-1.
+        Image (size, size, 3) uint8 BGR and labels (size, size) uint8, 0..regions-1; each region has at least 6 % of the
+        pixels.
     """
     rng = np.random.default_rng((seed, index))
-    labels = _partition(rng, size, int(rng.integers(regions[0], regions[1] + 1)))
-    image = np.zeros((size, size, 3), np.float32)
-    for label in np.unique(labels):
-        texture = source.draw(rng, (size, size)).astype(np.float32)
-        # Some neighbours differ only in texture, others also in colour and brightness.
-        texture = (texture - texture.mean((0, 1))) * rng.uniform(0.6, 1.2) + texture.mean((0, 1)) + rng.normal(0, 12, 3)
-        image[labels == label] = texture[labels == label]
-    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
-    slope_y, slope_x = rng.uniform(-0.2, 0.2, 2)
-    image = image * (1 + slope_y * y + slope_x * x)[..., None] + rng.normal(0, rng.uniform(0, 5), image.shape)
-    return image.clip(0, 255).round().astype(np.uint8), labels
+    labels = partition(rng, size, _draw_number(rng, *regions))
+    image = _paint(rng, labels, source)
+    if rng.random() < 0.5:
+        image = _shade(rng, image, cells=2, strength=rng.uniform(0.05, 0.25))
+    return camera(rng, image), labels
 
 
-def _partition(rng: Generator, size: int, regions: int) -> NDArray[np.uint8]:
-    """Partition a square into regions, each with at least the smallest share."""
-    fields = _fields if rng.random() < 0.6 else _straight
-    while True:
-        labels = fields(rng, size, regions).argmax(axis=0).astype(np.uint8)
-        if np.bincount(labels.ravel(), minlength=regions).min() >= _SMALLEST * size**2:
-            return labels
+def _draw_number(rng: Generator, least: int, most: int) -> int:
+    numbers = np.arange(least, most + 1)
+    weights = 3.0 ** (least - numbers)
+    return int(rng.choice(numbers, p=weights / weights.sum()))
 
 
-def _fields(rng: Generator, size: int, regions: int) -> NDArray[np.float32]:
-    """Return a smooth field with ripples for each region, cropped from twice the size, since noise wraps around."""
-    scale, ripples = rng.uniform(*_OUTLINE) * size, rng.uniform(0, 0.25)
-    return np.stack(
-        [
-            smooth_noise(rng, 2 * size, scale)[:size, :size] + ripples * smooth_noise(rng, size, scale / 6)
-            for _ in range(regions)
-        ]
-    )
+def _paint(rng: Generator, labels: NDArray[np.uint8], source: TextureSource) -> Pixels:
+    """Paint a surface on each region, most of them with blended borders."""
+    same_colour = rng.random() < 0.5
+    image = _draw_surface(rng, len(labels), source)
+    colour = _mean(image)
+    for label in range(1, int(labels.max()) + 1):
+        surface = _draw_surface(rng, len(labels), source)
+        if same_colour:
+            surface += colour + _tint(rng, rng.uniform(2, 20)) - _mean(surface)
+        weight = (labels == label).astype(np.float32)
+        if rng.random() < 0.7:
+            cv2.GaussianBlur(weight, (0, 0), rng.uniform(0.3, 1.0), dst=weight)
+        image += weight[..., None] * (surface - image)
+    return image
 
 
-def _straight(rng: Generator, size: int, regions: int) -> NDArray[np.float32]:
-    """Return the closeness to a random point for each region, so that boundaries are nearly straight."""
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size
-    wobble = rng.uniform(0, 0.02) * smooth_noise(rng, size, size / 16)
-    points = rng.uniform(-0.3, 1.3, (regions, 2))
-    return np.stack([-np.hypot(y - py + wobble, x - px) for py, px in points])
+def _draw_surface(rng: Generator, size: int, source: TextureSource) -> Pixels:
+    """Draw a texture with its own contrast and tint; some are mixtures of two, some are shaded."""
+    surface = source.draw(rng, (size, size)).astype(np.float32)
+    if rng.random() < 0.25:
+        surface = _mix(rng, surface, source.draw(rng, (size, size)).astype(np.float32))
+    if rng.random() < 0.5:
+        surface = _shade(rng, surface, cells=int(rng.integers(2, 5)), strength=rng.uniform(0.03, 0.25))
+    mean = _mean(surface)
+    return (surface - mean) * np.float32(rng.uniform(0.5, 1.3)) + mean + _tint(rng, 10)
+
+
+def _mix(rng: Generator, first: Pixels, second: Pixels) -> Pixels:
+    """Give part of a surface a second texture of nearly the same mean colour, with smooth transitions."""
+    weight = (1.5 * _smooth(rng, len(first), int(rng.integers(2, 7))) + 0.5).clip(0, 1)[..., None]
+    second = second + (_mean(first) - _mean(second) + _tint(rng, 12))
+    return second + weight * (first - second)
+
+
+def _shade(rng: Generator, image: Pixels, cells: int, strength: float) -> Pixels:
+    return image * (1 + np.float32(strength) * _smooth(rng, len(image), cells))[..., None]
+
+
+def _smooth(rng: Generator, size: int, cells: int) -> Pixels:
+    """Interpolate standard normal values of ``cells`` x ``cells`` points to (size, size)."""
+    coarse = rng.standard_normal((cells, cells), np.float32)
+    return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+
+
+def _tint(rng: Generator, spread: float) -> Pixels:
+    return rng.normal(0, spread, 3).astype(np.float32)
+
+
+def _mean(image: Pixels) -> Pixels:
+    return np.array(cv2.mean(image), np.float32)[:3]  # several times as fast as NumPy

@@ -32,7 +32,7 @@ class LoadImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadBinaryMask(BaseTransform):
-    """Read ``seg_map_path``, unless the dataset generated the mask.
+    """Read ``seg_map_path``, or take the ``generated_map`` of a generated scene.
 
     Adds ``gt_seg_map`` (H, W) uint8: 1 foreground, 0 background, 255 ignored. The dataset provides ``mask_values``, a
     spec of :class:`samplug.datasets.mask_values.MaskValues`, and may provide ``size_mismatch``: ``'stop'`` (default) or
@@ -43,7 +43,9 @@ class LoadBinaryMask(BaseTransform):
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if "gt_seg_map" not in results:
+        if "generated_map" in results:
+            results["gt_seg_map"] = results.pop("generated_map")
+        else:
             results["gt_seg_map"] = load_labels(
                 results["seg_map_path"],
                 results["ori_shape"],
@@ -57,7 +59,7 @@ class LoadBinaryMask(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadRegionMap(BaseTransform):
-    """Read ``seg_map_path``, a label map each value of which is a region, unless the dataset generated it.
+    """Read ``seg_map_path``, a label map each value of which is a region, or take the ``generated_map`` of a scene.
 
     Adds ``gt_seg_map`` (H, W) uint8 or uint16, the values of the file. The dataset may provide ``no_region``, the value
     of pixels that belong to none.
@@ -67,7 +69,9 @@ class LoadRegionMap(BaseTransform):
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if "gt_seg_map" not in results:
+        if "generated_map" in results:
+            results["gt_seg_map"] = results.pop("generated_map")
+        else:
             results["gt_seg_map"] = load_regions(
                 results["seg_map_path"], results["ori_shape"], results["img_path"], results.get("no_region")
             )

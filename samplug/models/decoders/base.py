@@ -135,6 +135,21 @@ class PromptedMaskDecoder(SamplugModule):
         """Prepare the encoder's maps for :meth:`decode`, once for all prompts on an image; SAM's stay as they are."""
         return tuple(features)
 
+    def pixel_embeddings(self, features: Sequence[Tensor]) -> Tensor:
+        """Embed the pixels of images without prompts: the map whose product with a mask's weights is that mask.
+
+        The transformer's part in it is replaced by its norm alone. Losses on this map train encoder and upscaling
+        before the decoder can use prompts.
+
+        Args:
+            features: Result of :meth:`image_features`.
+
+        Returns:
+            (N, 32, 4g, 4g).
+        """
+        image = F.layer_norm(features[-1].permute(0, 2, 3, 1), features[-1].shape[1:2]).permute(0, 3, 1, 2)
+        return self._upscale(image, *features[:-1])
+
     def image_memory(self, features: Sequence[Tensor]) -> ImageMemory:
         """Compute the results that :meth:`decode` can reuse for every prompt on one image.
 

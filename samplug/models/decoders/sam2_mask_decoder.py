@@ -13,6 +13,7 @@ from samplug.models.decoders.base import (
     output_upscaling,
     rename_transformer,
 )
+from samplug.models.decoders.scratch import start_at_prompts
 from samplug.models.decoders.two_way import TwoWayTransformer
 from samplug.models.layers import MLP, rename
 from samplug.registry import MODELS
@@ -33,6 +34,9 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
             finds no parameter without a gradient.
         add_no_mem_embed: Add the vector that stands for "no memory" to the coarsest map, as SAM 2 does with single
             images. False: the map is decoded as it is; the vector stays in the state dict, frozen.
+        scratch: Start values for training without pretrained weights, see :func:`start_at_prompts`. The root mean
+            square of the encoder's coarsest map should be at most that of the position encoding, 0.7: larger maps
+            hide positions.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam2.1_hiera_small.pt')``.
 
     Raises:
@@ -53,12 +57,15 @@ class SAM2MaskDecoder(PromptedMaskDecoder):
         threshold: float = 0.5,
         prompts: bool = False,
         add_no_mem_embed: bool = True,
+        scratch: bool = False,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(num_classes, threshold, init_cfg)
         self.add_no_mem_embed = add_no_mem_embed
         self.sam_prompt_encoder = _prompt_encoder()
         self.sam_mask_decoder = _mask_decoder()
+        if scratch:
+            start_at_prompts(self.sam_prompt_encoder, self.sam_mask_decoder)
         width = self.sam_prompt_encoder.hidden_size
         self.no_mem_embed = nn.Parameter(torch.empty(1, 1, width), requires_grad=add_no_mem_embed)
         nn.init.trunc_normal_(self.no_mem_embed, std=0.02)

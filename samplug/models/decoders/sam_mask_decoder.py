@@ -11,6 +11,7 @@ from samplug.models.decoders.base import (
     output_upscaling,
     rename_transformer,
 )
+from samplug.models.decoders.scratch import start_at_prompts
 from samplug.models.decoders.two_way import TwoWayTransformer
 from samplug.models.layers import MLP, rename
 from samplug.registry import MODELS
@@ -32,6 +33,9 @@ class SAMMaskDecoder(PromptedMaskDecoder):
         prompts: Also train the parameters that only prompts use. False: they are frozen (embeddings of points, boxes
             and masks, heads of the other masks and of the predicted IoU), so that data parallelism finds no parameter
             without a gradient.
+        scratch: Start values for training without pretrained weights, see :func:`start_at_prompts`. The root mean
+            square of the encoder's coarsest map should be at most that of the position encoding, 0.7: larger maps
+            hide positions.
         init_cfg: E.g. ``dict(type='Pretrained', checkpoint='sam_vit_b_01ec64.pth')``.
 
     Raises:
@@ -46,11 +50,14 @@ class SAMMaskDecoder(PromptedMaskDecoder):
         num_classes: int = 1,
         threshold: float = 0.5,
         prompts: bool = False,
+        scratch: bool = False,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(num_classes, threshold, init_cfg)
         self.prompt_encoder = _prompt_encoder()
         self.mask_decoder = _mask_decoder()
+        if scratch:
+            start_at_prompts(self.prompt_encoder, self.mask_decoder)
         if not prompts:
             for unused in (
                 self.prompt_encoder.point_embeddings,
