@@ -84,3 +84,12 @@ def test_parts_of_different_lists_of_names(settings, shared):
     loaders["val_dataloader"] = dict(dataset=folder("val", **settings))
     warnings = selection_warnings(Config(loaders))
     assert any("is also a validation set" in line for line in warnings) == shared
+
+
+@pytest.mark.parametrize(("splits", "shared"), [(["val"], False), (["train", "val"], True)])
+def test_folders_of_splits(splits, shared):
+    def crops(*names):
+        return dict(dataset=dict(type="BSDSCropDataset", data_root="data", splits=names))
+
+    warnings = selection_warnings(Config(dict(train_dataloader=crops("train"), val_dataloader=crops(*splits))))
+    assert any("is also a validation set" in line for line in warnings) == shared

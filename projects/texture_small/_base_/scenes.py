@@ -21,6 +21,7 @@ pipeline = [
     dict(type='mmseg.RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
+test_pipeline = [pipeline[0], pipeline[-1]]
 scenes = 1000000  # number of different training scenes
 train_dataloader = dict(
     batch_size=batch_size,
@@ -46,16 +47,29 @@ train_dataloader = dict(
                 size=img_size,
                 pipeline=pipeline),
         ]))
-crops = dict(
+val_dataloader = dict(
     batch_size=8,
     num_workers=num_workers,
     persistent_workers=num_workers > 0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=[pipeline[0], pipeline[-1]]))
-val_dataloader = crops
+        type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=test_pipeline))
 val_evaluator = [dict(type='ClickMetric')]
-test_dataloader = crops
+# Scenes of another seed, from the same textures. masks_rwtd-192.py is the test on photographs.
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=num_workers,
+    persistent_workers=num_workers > 0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='TextureSceneDataset',
+        length=64,
+        size=img_size,
+        seed=1,
+        textures=textures,
+        generated=generated_textures,
+        regions=(2, 2),
+        pipeline=test_pipeline))
 test_evaluator = [dict(type='ClickMetric')]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')

@@ -118,6 +118,9 @@ def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Return True if two datasets may read the same samples, judged by their settings."""
     if _source(first) != _source(second):
         return False
+    folders = [set(each.get("splits") or ()) for each in (first, second)]
+    if all(folders) and not folders[0] & folders[1]:
+        return False
     parts = first.get("part"), second.get("part")
     one_split = all(first.get(key) == second.get(key) for key in _SPLIT)
     return None in parts or parts[0] == parts[1] or not one_split
