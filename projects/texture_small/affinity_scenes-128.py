@@ -3,7 +3,7 @@
 # Result: README.md.
 _base_ = './_base_/scenes.py'
 
-# Validation clicks mean nothing before the second step.
+# Masks mean nothing before the second step.
 val_dataloader = None
 val_evaluator = None
 val_cfg = None

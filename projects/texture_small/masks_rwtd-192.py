@@ -1,13 +1,9 @@
 # Masks of everything on RWTD, scored as TextureSAM's scripts and strictly:
 #   python tools/test.py projects/texture_small/masks_rwtd-192.py CHECKPOINT --cfg-options rwtd_root=RWTD
-# Settings of the mask generator were chosen on crops of BSDS500 (README.md).
 _base_ = ['./_base_/model.py', 'samplug::_base_/texture_sets.py']
 
 img_size = 192
 num_workers = 1
-model = dict(
-    mask_generator=dict(
-        preset='texturesam', points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.5, box_nms_thresh=0.7))
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='mmseg.Resize', scale=(img_size, img_size), keep_ratio=False, backend='pillow'),

@@ -15,7 +15,6 @@ val_interval = 600
 lr = 1e-3
 warmup = max(2, max_iters // 10)  # with one step, LinearLR would keep its first learning rate
 
-# Regions are label maps; in validation the object to click is region 1.
 pipeline = [
     dict(type='LoadRegionMap'),
     dict(type='mmseg.RandomFlip', prob=0.5),
@@ -54,7 +53,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=test_pipeline))
-val_evaluator = [dict(type='ClickMetric')]
+val_evaluator = [dict(type='TextureMetric')]
 # Scenes of another seed, from the same textures. masks_rwtd-192.py is the test on photographs.
 test_dataloader = dict(
     batch_size=8,
@@ -70,7 +69,7 @@ test_dataloader = dict(
         generated=generated_textures,
         regions=(2, 2),
         pipeline=test_pipeline))
-test_evaluator = [dict(type='ClickMetric')]
+test_evaluator = [dict(type='TextureMetric')]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
