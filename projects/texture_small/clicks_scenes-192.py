@@ -8,7 +8,8 @@ encoder = 'work_dirs/affinity_scenes-128/iter_1800.pth'
 img_size = 192
 batch_size = 6
 clicks = 8
-max_iters = 600
-val_interval = 200
+max_iters = 700
+val_interval = 350
 lr = 5e-4
 load_from = encoder
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.4))))
