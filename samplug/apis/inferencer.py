@@ -199,8 +199,8 @@ class Inferencer:
             sample = sample.cpu()
             if "pred_feature" in sample or "pred_score" in sample:
                 raise ConfigError(
-                    f"predict: {type(self.model).__name__} predicts classes, no masks: tools/test.py writes them (out_file "
-                    "of TopKAccuracy), and model.test_step(batch) returns samples with pred_label"
+                    f"predict: {type(self.model).__name__} predicts classes, no masks: tools/test.py writes them "
+                    "(out_file of TopKAccuracy), and model.test_step(batch) returns samples with pred_label"
                 )
             if "seg_logits" not in sample:
                 raise ConfigError(

@@ -66,8 +66,9 @@ class TopKAccuracy(ClassMetric):
     """``top1`` ``top5`` ``mean_per_class`` in percent, see :class:`TopK`.
 
     Samples have ``pred_score`` (K,) and ``gt_label`` (1,), see :class:`samplug.structures.ClassDataSample`; classes are
-    ordered by ``pred_logits`` if there are any. Images that a distributed sampler repeats count once; samples of a bank (``bank=True``) do not count. ``out_file`` also has the
-    accuracy of each class and all confusions, and the name of the ``head`` of a :class:`LinearProbe`.
+    ordered by ``pred_logits`` if there are any. Images that a distributed sampler repeats count once; samples of a bank
+    (``bank=True``) do not count. ``out_file`` also has the accuracy of each class and all confusions, and the name of
+    the ``head`` of a :class:`LinearProbe`.
 
     Args:
         topk: Values of k.

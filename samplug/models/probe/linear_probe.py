@@ -64,8 +64,8 @@ class LinearProbe(StrictInit, BaseModel):
     ) -> None:
         if num_classes is None:
             raise ConfigError(
-                "LinearProbe: num_classes=None is counted by a run alone: set model.num_classes, or take the config that "
-                "the training wrote into its work directory"
+                "LinearProbe: num_classes=None is counted by a run alone: set model.num_classes, or take the config "
+                "that the training wrote into its work directory"
             )
         if not num_classes and head:
             raise ConfigError("LinearProbe: num_classes=0 makes no heads: remove head, or set num_classes")
@@ -146,9 +146,9 @@ class LinearProbe(StrictInit, BaseModel):
         Returns:
             Samples in mmpretrain's layout: ``pred_score`` (K,) probabilities, ``pred_logits`` (K,), and ``pred_label``
             (1,) of the chosen head; all are missing in validations before the first choice. ``pred_feature`` (D,): the
-            pooling ``feature``, before the norm. Samples with ``gt_label`` also have ``head_ranks`` (heads,) int64, the number
-            of classes that each head scores above the true one, ``head_losses`` (heads,) float32, ``heads``, the heads'
-            names, ``head``, the index of the chosen head or None, and ``num_classes``.
+            pooling ``feature``, before the norm. Samples with ``gt_label`` also have ``head_ranks`` (heads,) int64, the
+            number of classes that each head scores above the true one, ``head_losses`` (heads,) float32, ``heads``, the
+            heads' names, ``head``, the index of the chosen head or None, and ``num_classes``.
 
         Raises:
             EmptyStateError: No head was chosen, and the samples have no labels to choose with.
