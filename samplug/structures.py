@@ -13,12 +13,14 @@ class ClassDataSample(BaseDataElement):
     Attributes:
         gt_label: (1,) int64, index of the class.
         pred_score: (K,) float, a score for each class, logits or probabilities: the larger the likelier.
+        pred_logits: (K,) float, logits of the scores; small probabilities round to 0, their logits do not.
         pred_label: (1,) int64, index of the class of the largest score.
         pred_feature: (D,) float, pooled output of the encoder.
     """
 
     gt_label: Tensor
     pred_score: Tensor
+    pred_logits: Tensor
     pred_label: Tensor
     pred_feature: Tensor
 

@@ -197,6 +197,11 @@ class Inferencer:
         complete = []
         for (job, tile, _), sample in zip(items, samples, strict=True):
             sample = sample.cpu()
+            if "pred_feature" in sample or "pred_score" in sample:
+                raise ConfigError(
+                    f"predict: {type(self.model).__name__} predicts classes, no masks: tools/test.py writes them "
+                    "(out_file of TopKAccuracy), and model.test_step(batch) returns samples with pred_label"
+                )
             if "seg_logits" not in sample:
                 raise ConfigError(
                     f"predict: {type(self.model).__name__} predicts masks of single objects, no map of the image: find "

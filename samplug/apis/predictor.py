@@ -12,7 +12,7 @@ from samplug.generation import GeneratedMasks, MaskGenerator
 from samplug.models.image_embedding import ImageEmbedding
 from samplug.models.promptable import PromptableSAM
 from samplug.models.prompts import Prompts
-from samplug.utils.errors import DataError, check_choice
+from samplug.utils.errors import ConfigError, DataError, check_choice
 
 PromptBatch = Sequence[ArrayLike | None] | None
 
@@ -60,11 +60,15 @@ class Predictor:
             error, ``'clamp'`` moves them to the nearest point of the border.
 
     Raises:
-        ConfigError: ``outside`` is neither ``'error'`` nor ``'clamp'``.
+        ConfigError: The model predicts no masks for clicks, or ``outside`` is neither ``'error'`` nor ``'clamp'``.
     """
 
     def __init__(self, model: PromptableSAM, mask_threshold: float | None = None, outside: Outside = "error") -> None:
         check_choice("Predictor", "outside", outside, get_args(Outside))
+        if not isinstance(model, PromptableSAM):
+            raise ConfigError(
+                f"Predictor: {type(model).__name__} predicts no masks for clicks: take a config of PromptableSAM"
+            )
         self.model = model.eval()
         self.mask_threshold = model.decode_head.logit_threshold if mask_threshold is None else mask_threshold
         self.outside: Outside = outside

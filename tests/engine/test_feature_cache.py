@@ -274,6 +274,21 @@ def test_other_features_have_another_file(material, tmp_path, cache, work, chang
     assert len(files(cache)) == 2
 
 
+def test_a_checkpoint_with_another_encoder_is_encoded_again(material, tmp_path, cache, work):
+    runner = build_runner(config(material, tmp_path / "run", cache, max_epochs=1))
+    runner.train()
+    assert not work
+    state = dict(runner.bare_model.state_dict())
+    state["backbone.conv1.weight"] = state["backbone.conv1.weight"] + 0.1
+    torch.save(dict(state_dict=state), tmp_path / "other.pth")
+    runner.load_checkpoint(str(tmp_path / "other.pth"))
+    runner.val_loop.run()
+    assert work["encoded"] == VAL_IMAGES
+    runner.val_loop.run()
+    runner.visualizer.close()
+    assert work["encoded"] == VAL_IMAGES
+
+
 def test_poolings_of_the_same_vectors_share_a_file(material, tmp_path, cache, work):
     train(config(material, tmp_path / "run", cache, **{"model.readout.poolings": ["cls", "mean"]}))
     assert not work

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from samplug.apis import Inferencer, Predictor, init_model
 from samplug.commands.common import build_runner
 from samplug.commands.run import main
 from samplug.engine.hooks.head_selection import META_KEY
@@ -16,7 +17,8 @@ from samplug.utils.errors import ConfigError
 from tests.engine.probe_chain import ENCODERS, chain_cfg
 from tests.ranks import run_ranks
 
-PARTS = {"train": 8, "val": 3}  # images of each class
+# Images of each class; one of train is for validation, so that two processes have equal shares.
+PARTS = {"train": 9, "val": 3}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,15 @@ def test_killed_and_resumed_in_two_processes(folders, trained, tmp_path):
     assert all(torch.equal(value, whole["state_dict"][name]) for name, value in resumed["state_dict"].items())
 
 
+def test_two_processes_train_as_one(folders, trained, tmp_path):
+    """Also the batch norm: each process has half of the images of a step."""
+    build_runner(chain_cfg("dinov2-vits14", folders, tmp_path)).train()
+    one, two = (checkpoint(folder / "epoch_2.pth") for folder in (tmp_path, trained))
+    assert one["state_dict"].keys() == two["state_dict"].keys()
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_two_processes_test_as_one(folders, trained, tmp_path):
     """Nine images: each is scored once. The head is the one that the training has chosen."""
     weights = trained / "epoch_2.pth"
@@ -66,6 +77,15 @@ def test_two_processes_test_as_one(folders, trained, tmp_path):
     assert one == two
     assert len(one["images"]) == 3 * PARTS["val"]
     assert one["head"] == checkpoint(weights)["meta"][META_KEY]["head"]
+
+
+def test_a_probe_predicts_no_masks(folders, tmp_path):
+    cfg = chain_cfg("dinov2-vits14", folders, tmp_path, learning_rates=[0.1], poolings=["cls"], num_classes=3)
+    model = init_model(cfg, "untrained", device="cpu")
+    with pytest.raises(ConfigError, match=r"predict: LinearProbe predicts classes, no masks: tools/test\.py writes"):
+        Inferencer(model)(folders / "val/red/0.jpg")
+    with pytest.raises(ConfigError, match="Predictor: LinearProbe predicts no masks for clicks"):
+        Predictor(model)
 
 
 def test_number_of_classes_is_that_of_the_folders(folders, tmp_path):

@@ -12,6 +12,7 @@ from torch import nn
 from samplug.checkpoints import WeightsError, load_weights
 from samplug.checkpoints.filled import EmptyStateError
 from samplug.engine.optim import TrainableOptimWrapperConstructor
+from samplug.evaluation.metrics import TopKAccuracy
 from samplug.models.probe import LinearProbe, ProbeHeads, Readout, head_name
 from samplug.models.probe.linear_probe import true_class_rank
 from samplug.registry import MODELS
@@ -342,9 +343,29 @@ def test_batch_norm_of_features():
     torch.testing.assert_close(features.mean(0), torch.zeros(16), atol=1e-5, rtol=0)
     torch.testing.assert_close(features.var(0, unbiased=False), torch.ones(16))
     assert not list(model.norm.parameters())
+    same = nn.BatchNorm1d(16, eps=1e-6, affine=False)
+    torch.testing.assert_close(same(record), features)
+    assert all(torch.allclose(value, model.norm.state_dict()[name]) for name, value in same.state_dict().items())
+    rest = model.features(record[:1])["cls+mean"]  # an epoch may end with one image
+    assert model.norm.num_batches_tracked == 1
+    torch.testing.assert_close(model.eval().features(record[:1])["cls+mean"], rest)
     with pytest.raises(ConfigError, match="a batch of one image has no batch statistics"):
-        model.features(record[:1])
-    assert torch.isfinite(model.eval().features(record[:1])["cls+mean"]).all()
+        probe(norm="batch").train().features(torch.zeros(1, 32))
+
+
+def test_confident_predictions_do_not_tie():
+    """Probabilities of float32 round to 0, so that the order of the classes is that of the logits."""
+    model = probe(readout=dict(poolings=["cls"])).eval()
+    head = model.head.linears[0]
+    nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor([500.0, 0, 1, 2, 3])
+    found = model(torch.zeros(1, 8), samples([4]), mode="predict")[0]
+    found.set_metainfo(dict(img_path="a.jpg"))
+    assert found.pred_score.tolist() == [1, 0, 0, 0, 0]
+    metric = TopKAccuracy(topk=(1, 2))
+    metric.process(None, [found.to_dict()])
+    assert metric.evaluate(1)["top2"] == 100
+    assert found.head_ranks.tolist() == [1]
 
 
 def test_preprocessor():
@@ -403,7 +424,7 @@ def test_without_heads_there_are_features_alone():
     ("cfg", "message"),
     [
         (dict(classes=0, head=dict(lr_mults=[0.1])), "num_classes=0 makes no heads: remove head"),
-        (dict(classes=None), "num_classes=None: set a number"),
+        (dict(classes=None), "num_classes=None is counted by a run alone: set model.num_classes, or take"),
     ],
 )
 def test_numbers_of_classes_that_do_not_fit(cfg, message):

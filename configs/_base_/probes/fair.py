@@ -1,5 +1,6 @@
 # Comparison of encoders under equal conditions: the trunk's features (SAM: before the neck), normalised by a batch norm
-# without affine parameters, a grid of learning rates, and heads chosen on a part of the training set.
+# without affine parameters over the images of all GPUs, a grid of learning rates, and heads chosen on a part of the
+# training set.
 # Input rules of all encoders: shorter side to img_size with the encoder's interpolation, centre of img_size, the
 # encoder's mean and standard deviation; no augmentation.
 # Derived configs set model.backbone, img_size, interpolation and the datasets with the pipelines below. 'mean' is what
@@ -54,9 +55,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=batch_size)
 param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=max_epochs, eta_min=0, by_epoch=True, convert_to_iter_based=True)
 ]
-# The batch norm's statistics are averaged over GPUs after each epoch, so that all of them validate the saved model.
-default_hooks = dict(
-    checkpoint=dict(save_best='top1', max_keep_ckpts=1), sync_buffers=dict(type='SyncBuffersHook'))
+default_hooks = dict(checkpoint=dict(save_best='top1', max_keep_ckpts=1))
 custom_hooks = [
     dict(type='HeadSelectionHook', select=select),
     dict(type='OmitFrozenHook'),

@@ -4,6 +4,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from samplug.engine.feature_cache import FeatureCache, NotCached
 from samplug.engine.fsdp import is_sharded
@@ -43,6 +44,12 @@ class FeatureCacheHook(Hook):
         self.dtype = dtype
         self._cache: FeatureCache | None = None
         self._encoded_anew: set[str] = set()
+        self._image_loaders: dict[str, DataLoader] = {}
+        self._current: set[str] = set()  # phases whose records are those of the loaded weights
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        self._cache = None  # the encoder's weights may be others now
+        self._current.clear()
 
     def before_train(self, runner: Runner) -> None:
         self._use_records(runner, runner.train_loop, "train")
@@ -57,9 +64,10 @@ class FeatureCacheHook(Hook):
 
     def _use_records(self, runner: Any, loop: Any, phase: str) -> None:
         """Let a loop read records in place of images, if they can be kept."""
-        if self.cache_dir is None or isinstance(loop.dataloader.dataset, RecordDataset) or phase in self._encoded_anew:
+        has_records = isinstance(loop.dataloader.dataset, RecordDataset)
+        if self.cache_dir is None or phase in self._encoded_anew or (has_records and phase in self._current):
             return
-        model, loader = runner.bare_model, loop.dataloader
+        model, loader = runner.bare_model, self._image_loaders[phase] if has_records else loop.dataloader
         if not isinstance(model, LinearProbe):
             raise ConfigError(
                 f"FeatureCacheHook: {type(model).__name__} reads no pooled features: remove it from the hooks"
@@ -73,8 +81,11 @@ class FeatureCacheHook(Hook):
             store, rows = self._cache.rows(loader, config.get("dataset"))
         except NotCached as reason:
             self._encoded_anew.add(phase)
+            loop.dataloader = loader
             runner.logger.info(f"features: the encoder runs for each image of the {phase} data in each pass: {reason}")
             return
+        self._image_loaders[phase] = loader
+        self._current.add(phase)
         loop.dataloader = record_loader(loader, RecordDataset(loader.dataset, store, rows, whole=phase == "train"))
         if hasattr(loop, "dataloader_iterator"):
             loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)

@@ -65,9 +65,10 @@ class ClassMetric(PerImageMetric):
 class TopKAccuracy(ClassMetric):
     """``top1`` ``top5`` ``mean_per_class`` in percent, see :class:`TopK`.
 
-    Samples have ``pred_score`` (K,) and ``gt_label`` (1,), see :class:`samplug.structures.ClassDataSample`. Images that
-    a distributed sampler repeats count once; samples of a bank (``bank=True``) do not count. ``out_file`` also has the
-    accuracy of each class and all confusions, and the name of the ``head`` of a :class:`LinearProbe`.
+    Samples have ``pred_score`` (K,) and ``gt_label`` (1,), see :class:`samplug.structures.ClassDataSample`; classes are
+    ordered by ``pred_logits`` if there are any. Images that a distributed sampler repeats count once; samples of a bank
+    (``bank=True``) do not count. ``out_file`` also has the accuracy of each class and all confusions, and the name of
+    the ``head`` of a :class:`LinearProbe`.
 
     Args:
         topk: Values of k.
@@ -89,6 +90,7 @@ class TopKAccuracy(ClassMetric):
                 )
             if sample.get("heads") and sample.get("head") is not None:
                 self.facts["head"] = sample["heads"][sample["head"]]
-            scores = sample["pred_score"].detach().float().cpu().numpy()
+            # Probabilities of confident predictions round to 0 and would tie.
+            scores = sample.get("pred_logits", sample["pred_score"]).detach().float().cpu().numpy()
             self._say_left_out(len(scores))
             self.submit(name, scores, self._label(sample))

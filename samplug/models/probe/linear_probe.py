@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from samplug.models.backbones import build_encoder
 from samplug.models.base import StrictInit
 from samplug.models.probe.heads import ProbeHeads
+from samplug.models.probe.norm import FeatureNorm
 from samplug.models.probe.readout import Readout
 from samplug.registry import MODELS
 from samplug.utils.errors import ConfigError, DataError, check_choice
@@ -38,7 +39,7 @@ class LinearProbe(StrictInit, BaseModel):
         readout: Arguments of :class:`Readout` besides the encoder: ``source``, ``poolings``, ``norm``, ``dtype``.
         head: Arguments of :class:`ProbeHeads` besides sizes: ``lr_mults``, ``init_std``, ``init_cfg``.
         norm: ``'batch'``: batch norm without affine parameters on the features, as for encoders whose features differ
-            in scale (eps 1e-6, as in MAE). None: features as they are.
+            in scale, see :class:`FeatureNorm`. None: features as they are.
         feature: Pooling that predictions carry as ``pred_feature``, for nearest neighbours. None: the first.
         data_preprocessor: None: :class:`ProbePreProcessor` for BGR images in 0..255, with the encoder's statistics.
         init_cfg: Source of weights for the whole model.
@@ -62,7 +63,10 @@ class LinearProbe(StrictInit, BaseModel):
         init_cfg: Cfg | list[Cfg] | None = None,
     ) -> None:
         if num_classes is None:
-            raise ConfigError("LinearProbe: num_classes=None: set a number; only a run counts the classes of its data")
+            raise ConfigError(
+                "LinearProbe: num_classes=None is counted by a run alone: set model.num_classes, or take the config "
+                "that the training wrote into its work directory"
+            )
         if not num_classes and head:
             raise ConfigError("LinearProbe: num_classes=0 makes no heads: remove head, or set num_classes")
         encoder = build_encoder(backbone)
@@ -76,7 +80,7 @@ class LinearProbe(StrictInit, BaseModel):
         self.backbone = encoder
         self.readout = Readout(encoder, **(readout or {}))
         check_choice("LinearProbe", "norm", norm, (None, "batch"))
-        self.norm = nn.BatchNorm1d(self.readout.dim, eps=1e-6, affine=False) if norm else nn.Identity()
+        self.norm = FeatureNorm(self.readout.dim) if norm else nn.Identity()
         self.head = ProbeHeads(self.readout.dims, num_classes, **(head or {})) if num_classes else None
         self.num_classes = num_classes
         self.feature = feature or next(iter(self.readout.dims))
@@ -91,11 +95,6 @@ class LinearProbe(StrictInit, BaseModel):
 
     def features(self, record: Tensor) -> dict[str, Tensor]:
         """Return the heads' inputs (N, D) by pooling."""
-        if self.norm.training and len(record) == 1 and isinstance(self.norm, nn.BatchNorm1d):
-            raise ConfigError(
-                "LinearProbe: a batch of one image has no batch statistics: set train_dataloader.drop_last=True or "
-                "another batch size, or norm=None"
-            )
         with torch.autocast(record.device.type, enabled=False):
             return self.readout.split(self.norm(record))
 
@@ -145,11 +144,11 @@ class LinearProbe(StrictInit, BaseModel):
             data_samples: N samples; None: new ones.
 
         Returns:
-            Samples in mmpretrain's layout: ``pred_score`` (K,) probabilities and ``pred_label`` (1,) of the chosen
-            head; both are missing in validations before the first choice. ``pred_feature`` (D,): the pooling
-            ``feature``, before the norm. Samples with ``gt_label`` also have ``head_ranks`` (heads,) int64, the number
-            of classes that each head scores above the true one, ``head_losses`` (heads,) float32, ``heads``, the heads'
-            names, ``head``, the index of the chosen head or None, and ``num_classes``.
+            Samples in mmpretrain's layout: ``pred_score`` (K,) probabilities, ``pred_logits`` (K,), and ``pred_label``
+            (1,) of the chosen head; all are missing in validations before the first choice. ``pred_feature`` (D,): the
+            pooling ``feature``, before the norm. Samples with ``gt_label`` also have ``head_ranks`` (heads,) int64, the
+            number of classes that each head scores above the true one, ``head_losses`` (heads,) float32, ``heads``, the
+            heads' names, ``head``, the index of the chosen head or None, and ``num_classes``.
 
         Raises:
             EmptyStateError: No head was chosen, and the samples have no labels to choose with.
@@ -164,8 +163,9 @@ class LinearProbe(StrictInit, BaseModel):
         chosen = self.head.chosen_index() if labelled else self.head.require_chosen()
         features = self.features(record)
         if chosen is not None:
-            for sample, score in zip(samples, self.head.logits(features, chosen).softmax(dim=1), strict=True):
-                sample.pred_score, sample.pred_label = score, score.argmax(dim=0, keepdim=True)
+            for sample, logits in zip(samples, self.head.logits(features, chosen), strict=True):
+                sample.pred_score = logits.softmax(dim=0)
+                sample.pred_logits, sample.pred_label = logits, logits.argmax(dim=0, keepdim=True)
         if labelled:
             self._rate_heads(self.head, features, samples)
         return samples
