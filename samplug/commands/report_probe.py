@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     if not args.runs and not args.baselines:
-        raise argparse.ArgumentError(None, "name work directories, or --baselines CONFIG")
+        raise argparse.ArgumentError(None, "give work directories of tests, or --baselines CONFIG")
     out = Path(args.out_dir)
     runs, problems = _read(args.runs)
     baselines = _baselines(args.baselines, args.cfg_options) if args.baselines else {}

@@ -142,7 +142,7 @@ def test_the_later_test_counts(work_dir):
     write_test(work_dir, {"loss": 1.0}, "20260104_000000")
     run = read_probe(work_dir)
     assert run.scores["top1"] == 60
-    assert any("scores.json is of another test" in note for note in run.notes)
+    assert any("scores.json is from another test" in note for note in run.notes)
     assert not run.classes
     report = results()
     write_test(work_dir, report.summary, "20260105_000000", out_file=work_dir / "scores.json")

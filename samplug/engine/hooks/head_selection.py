@@ -110,7 +110,7 @@ class HeadSelectionHook(Hook):
         if self.select == "held_out" and validates_on_test_images(cfg):
             raise ConfigError(
                 "HeadSelectionHook: validation has the test images, so the best head would be chosen by the images "
-                "that it is scored on: validate on a part of the training set, or set select='val', as DINOv2 published"
+                "that it is scored on: validate on a part of the training set, or set select='val', as in DINOv2's evaluation"
             )
 
 
