@@ -21,6 +21,7 @@ from samplug.utils.files import write_text
 from samplug.visualization.bars import draw_bars
 
 _WORST, _CONFUSIONS = 20, 10  # printed classes, printed confusions
+_FILES = ("probes.png", "probes.json", "probes.csv", "classes.csv", "confusions.csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def execute(args: argparse.Namespace) -> None:
     if any(run.classes for run in runs):
         print(f"{classes_table(runs)}\n")
         print(f"{confusions_table(runs)}\n")
-    print(", ".join(str(out / name) for name in ("probes.png", "probes.json", "probes.csv", "classes.csv")))
+    print(", ".join(str(out / name) for name in _FILES))
 
 
 def _read(arguments: Sequence[str]) -> tuple[list[ProbeRun], list[str]]:

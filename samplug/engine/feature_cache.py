@@ -169,7 +169,9 @@ class FeatureCache:
         finite = record.isfinite().all(dim=1)
         if not finite.all():
             path = paths[int(finite.logical_not().nonzero()[0])]
-            raise DataError(f"features: the feature of {path} is NaN or infinite: check the weights and model.readout.dtype")
+            raise DataError(
+                f"features: the feature of {path} is NaN or infinite: check the weights and model.readout.dtype"
+            )
         return record
 
     def _found(self, path: Path, source: str, filled: bool) -> NDArray[np.int64]:
@@ -267,6 +269,6 @@ def _name_of(value: Any) -> str:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     raise ConfigError(
-        f"features: encoder or pipeline has a {type(value).__name__} in the config, which cannot be compared between runs: "
-        "write plain values, or set cache_dir=None"
+        f"features: encoder or pipeline has a {type(value).__name__} in the config, which cannot be compared "
+        "between runs: write plain values, or set cache_dir=None"
     )

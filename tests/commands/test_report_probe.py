@@ -85,6 +85,7 @@ def test_report(work_dir, tmp_path, monkeypatch, capsys):
     assert all(row in rows for row in expected)
     assert f"note: {nothing} has no finished test" in printed
     assert "published" not in printed
+    assert all(path.name in printed.splitlines()[-1] for path in (tmp_path / "out").iterdir())
 
     report = json.loads((tmp_path / "out/probes.json").read_text())
     assert report["runs"]["ours"]["classes"]["bee"] == {"images": 2, "top1": 50.0, "top2": 100.0}

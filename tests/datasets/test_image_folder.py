@@ -250,6 +250,7 @@ def test_misplaced_images_and_folders(tmp_path):
     save(tmp_path / "train/loose.png", image())
     assert "loose.png: is in no folder of a class: move it" in error(tmp_path, "train")
     assert len(build(tmp_path, "train", on_error="skip")) == 2
+    assert "train/a has no folders of classes" in error(tmp_path, "train/a")  # not an error for each image
 
 
 def test_imagenette(test_data):

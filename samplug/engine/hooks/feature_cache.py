@@ -24,8 +24,8 @@ class FeatureCacheHook(Hook):
     are encoded each time, and the log says so. So are images that are no files.
 
     A file is valid for one encoder with its weights, readout, normalisation and pipeline; each feature in it for one
-    path, size and time of last change of an image. Datasets with equal pipelines share a file, so a bank for nearest neighbours reads
-    the training's features. After a change in the code of your own transform, delete the files.
+    path, size and time of last change of an image. Datasets with equal pipelines share a file, so a bank for nearest
+    neighbours reads the training's features. After a change in the code of your own transform, delete the files.
 
     Args:
         cache_dir: Folder of the files, on a disk that all processes share; it may be deleted between runs. None: the

@@ -48,7 +48,7 @@ class Readout:
       (DINOv2's order); any other number likewise.
     * ``'mean'``: mean over the positions of the last map.
 
-    Maps have only ``'mean'``, projections only ``'cls'``, and the trunk of an encoder without class tokens only ``'mean'``.
+    Maps have only ``'mean'``, projections only ``'cls'``, the trunk of an encoder without class tokens only ``'mean'``.
 
     Args:
         encoder: Encoder to read; it is neither run nor changed before :meth:`record`.
