@@ -113,7 +113,7 @@ def test_a_validation_set_has_the_classes_of_its_training_set(tmp_path):
     write(tmp_path / "train", a=2, b=2, c=2)
     write(tmp_path / "val", a=1, c=1)
     message = error(tmp_path, "val", classes_from="train")
-    assert "1 classes" in message
+    assert "val has unusable class folders (1):" in message
     assert "b: has no images: add some, remove the class, or set missing_classes=True" in message
     dataset = build(tmp_path, "val", classes_from="train", missing_classes=True)
     assert labels(dataset) == {"a/0.JPEG": 0, "c/0.JPEG": 2}

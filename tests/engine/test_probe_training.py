@@ -245,7 +245,7 @@ def test_fair_preset(tmp_path, encoder):
     [
         (
             lambda cfg: cfg.val_dataloader.dataset.update(seed=2),
-            "validation has the test images.*or set select='val', as DINOv2 published",
+            "validation has the test images.*or set select='val' as DINOv2's authors did",
         ),
         (
             lambda cfg: cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None),
