@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score guessing and colour histograms on folders of classes: the least that a probe must exceed.
+"""Score guessing and colour histograms on folders of classes: baselines that a probe must exceed.
 
 python benchmarks/class_baselines.py DATA_ROOT [--train train] [--val val]
 """

@@ -1,8 +1,8 @@
-# What a small encoder that was trained from scratch knows about classes: a linear probe of the quickstart's encoder, which
-# learned camouflage of generated scenes, on your own images in a folder for each class.
+# Linear probe of a small encoder that was trained from scratch: the quickstart's, which learned camouflage of generated
+# scenes. Your own images, in a folder for each class.
 #   make quickstart
 #   python tools/train.py projects/small/probe-small_folders-64.py --cfg-options data_root=DATA
-# source: any checkpoint with this encoder; None: random weights, to compare with.
+# source: any checkpoint with this encoder; None: random weights, for comparison.
 _base_ = 'samplug::_base_/probes/fair_folders.py'
 
 source = 'quickstart_results/iter_1300.pth'

@@ -3,7 +3,7 @@
 # Result: README.md.
 _base_ = './_base_/scenes.py'
 
-# Masks mean nothing before the second step.
+# Clicks are first trained in step 2, so there is nothing to validate here.
 val_dataloader = None
 val_evaluator = None
 val_cfg = None

@@ -26,7 +26,7 @@ class TextureUNet(Encoder):
 
     Args:
         img_size: Side of the square input in pixels, a multiple of 32.
-        widths: Channels at strides 2, 4, 8 and 16; stride 32 has those of 16.
+        widths: Channels at strides 2, 4, 8 and 16; stride 32 has as many as stride 16.
         **kwargs: ``frozen`` and the other arguments of :class:`Encoder`.
     """
 
@@ -48,7 +48,7 @@ class TextureUNet(Encoder):
         )
         self.out = nn.ModuleList(nn.Conv2d(width, self.out_channels, 1) for width in widths[1:])
         self.norm = LayerNorm2d(self.out_channels)
-        # Smaller than the position encoding, which the decoder finds its prompts by.
+        # Smaller than the position encoding, by which the decoder finds the prompts.
         nn.init.constant_(self.norm.weight, 0.5)
         self.apply_frozen()
 
@@ -104,14 +104,14 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 @MODELS.register_module()
 class RegionSAM(PromptableSAM):
-    """Train a promptable model on regions that fill the image: what belongs together first, then clicks.
+    """Train a promptable model on label maps whose regions fill the image: pixel embeddings first, then clicks.
 
     Two losses: an affinity loss on the decoder's pixel embeddings, which needs no prompts, and one for the mask of a
     single click at a random pixel, whose target is the region around it. Testing is that of :class:`PromptableSAM`.
 
     Args:
-        clicks: Number of clicks an image; 0: the affinity loss alone, which trains encoder and upscaling.
-        pixels: Number of pixels an image whose pairs the affinity loss compares.
+        clicks: Number of clicks per image; 0: the affinity loss alone, which trains encoder and upscaling.
+        pixels: Number of random pixels per image; the affinity loss compares all their pairs.
         affinity_weight: Weight of the affinity loss.
         **kwargs: Arguments of :class:`PromptableSAM`.
     """
@@ -162,7 +162,7 @@ def affinity_loss(embeddings: Tensor, labels: Tensor, pixels: int) -> Tensor:
     Args:
         embeddings: (N, C, h, w) float.
         labels: (N, h, w) int64, 255 where no region is known.
-        pixels: Number of pixels an image.
+        pixels: Number of random pixels per image.
 
     Returns:
         Scalar.

@@ -45,7 +45,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             TorchScript archive.
 
     Returns:
-        The content, a mapping: a state dict, or a checkpoint with ``state_dict`` and more. Of an archive the tensors.
+        The content, a mapping: a state dict, or a checkpoint with ``state_dict`` and more. For an archive, its tensors.
 
     Raises:
         UnsafeCheckpointError: The file asks to run code.

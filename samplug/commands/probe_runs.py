@@ -144,13 +144,13 @@ def _read_scores(run: ProbeRun, cfg: Mapping[str, Any], folder: Path) -> None:
         own = Path(metric["out_file"])
         path = own if own.is_file() else folder / own.name
         if not path.is_file():
-            run.notes.append(f"{own} of its test is not there: no accuracy of each class")
+            run.notes.append(f"{own}, the out_file of its test, does not exist: no accuracy of each class")
             continue
         content = read_json(path, _LARGEST_FILE)
         if not isinstance(content, dict) or content.get("protocol") != TopK.name or "classes" not in content:
             raise DataError(f"probe: {path} has no scores of TopKAccuracy: test again with this out_file")
         if content["summary"].get("top1") != run.scores.get("top1"):
-            run.notes.append(f"{path} is of another test: no accuracy of each class")
+            run.notes.append(f"{path} is from another test: no accuracy of each class")
             continue
         run.head = content.get("head", "")
         run.classes = content["classes"]

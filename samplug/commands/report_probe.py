@@ -21,6 +21,7 @@ from samplug.utils.files import write_text
 from samplug.visualization.bars import draw_bars
 
 _WORST, _CONFUSIONS = 20, 10  # printed classes, printed confusions
+_FILES = ("probes.png", "probes.json", "probes.csv", "classes.csv", "confusions.csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> None:
     if not args.runs and not args.baselines:
-        raise argparse.ArgumentError(None, "name work directories, or --baselines CONFIG")
+        raise argparse.ArgumentError(None, "give work directories of tests, or --baselines CONFIG")
     out = Path(args.out_dir)
     runs, problems = _read(args.runs)
     baselines = _baselines(args.baselines, args.cfg_options) if args.baselines else {}
@@ -45,7 +46,7 @@ def execute(args: argparse.Namespace) -> None:
     if any(run.classes for run in runs):
         print(f"{classes_table(runs)}\n")
         print(f"{confusions_table(runs)}\n")
-    print(", ".join(str(out / name) for name in ("probes.png", "probes.json", "probes.csv", "classes.csv")))
+    print(", ".join(str(out / name) for name in _FILES))
 
 
 def _read(arguments: Sequence[str]) -> tuple[list[ProbeRun], list[str]]:

@@ -148,7 +148,7 @@ class ImageFolderDataset(CheckedDataset):
             self._check_level(folders)
             names = names or dict.fromkeys(folders, "")
             images, problems = self._in_folders(names)
-        if problems and self.on_error == "stop":
+        if problems and self.on_error == "stop" and (names or self.ann_file):
             self._stop(problems)  # classes that lack images may be among them
         order = names or dict.fromkeys(sorted({image.label for image in images}), "")
         if len(order) < 2:
@@ -212,7 +212,7 @@ class ImageFolderDataset(CheckedDataset):
         )
         if problems:
             raise DataError(
-                f"data: {len(problems)} classes of {self.ann_file or self.image_dir} cannot be used:\n"
+                f"data: {self.ann_file or self.image_dir} has unusable class folders ({len(problems)}):\n"
                 f"{listed_lines(problems)}"
             )
 

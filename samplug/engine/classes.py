@@ -1,4 +1,4 @@
-"""Number of classes of a config whose data tell it."""
+"""Counting of classes for a config that leaves their number to the data."""
 
 from collections.abc import Mapping
 from typing import Any

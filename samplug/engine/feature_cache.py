@@ -40,9 +40,9 @@ class NotCached(Exception):
 class FeatureCache:
     """Records of a :class:`LinearProbe`'s encoder in a file, see :meth:`Readout.record`.
 
-    The file is named by all that defines a record beside the image: weights and settings of the encoder, what is read
-    of it, normalisation, the pipeline and samplug's version. Datasets with equal pipelines share it. In the file an
-    image is known by path, size and time of its last change.
+    The file is named by everything but the image that defines a record: weights and settings of the encoder, readout,
+    normalisation, the pipeline and samplug's version. Datasets with equal pipelines share it. The file
+    identifies an image by path, size and time of last change.
 
     Args:
         model: The probe, on its device.
@@ -107,7 +107,7 @@ class FeatureCache:
         return path, source, sorted((index, key) for key, index in missing.items())
 
     def _source(self, dataset: Any) -> str:
-        """Return the digest of all that defines a record beside the image."""
+        """Return the digest of everything but the image that defines a record."""
         settings = getattr(self.model.data_preprocessor, "settings", None)
         if settings is None:
             raise NotCached(f"{type(self.model.data_preprocessor).__name__} does not tell its settings")
@@ -169,7 +169,9 @@ class FeatureCache:
         finite = record.isfinite().all(dim=1)
         if not finite.all():
             path = paths[int(finite.logical_not().nonzero()[0])]
-            raise DataError(f"features: that of {path} is NaN or infinite: check the weights and model.readout.dtype")
+            raise DataError(
+                f"features: the feature of {path} is NaN or infinite: check the weights and model.readout.dtype"
+            )
         return record
 
     def _found(self, path: Path, source: str, filled: bool) -> NDArray[np.int64]:
@@ -267,6 +269,6 @@ def _name_of(value: Any) -> str:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     raise ConfigError(
-        f"features: the config has a {type(value).__name__}, so that it cannot be named: write plain values, or set "
-        "cache_dir=None"
+        f"features: encoder or pipeline has a {type(value).__name__} in the config, which cannot be compared "
+        "between runs: write plain values, or set cache_dir=None"
     )

@@ -17,14 +17,14 @@ from samplug.utils.errors import DataError
 class RecordDataset(Dataset):
     """A dataset whose samples are records instead of images, read in whole batches; no image is opened.
 
-    Other attributes are those of the dataset of images.
+    All other attributes come from the dataset of images.
 
     Args:
         images: Dataset of the images, with ``get_data_info``.
         store: File of the records.
         rows: (N,) row of each sample.
         whole: Batches have one :class:`ClassDataSample` with ``gt_label`` (B,), all that training reads, in place of a
-            sample for each image. It costs a hundredth of the time.
+            sample for each image. This takes a hundredth of the time.
     """
 
     def __init__(self, images: Any, store: VectorStore, rows: NDArray[np.int64], whole: bool) -> None:

@@ -164,8 +164,8 @@ def _count(parameters: Iterable[nn.Parameter]) -> tuple[int, int]:
 def _memory(model: nn.Module) -> str:
     parts = fixed_bytes(model)
     return (
-        f"parameters {gib(parts['parameters'])}, gradients and AdamW {gib(parts['gradients'] + parts['optimiser'])}; "
-        "activations come on top (logged after the first iterations)"
+        f"parameters {gib(parts['parameters'])}, gradients and optimiser "
+        f"{gib(parts['gradients'] + parts['optimiser'])}; activations come on top (logged after the first iterations)"
     )
 
 

@@ -48,7 +48,7 @@ def load_for_evaluation(
     """
     source = str(source or FROM_INIT_CFG)
     if source == UNTRAINED:
-        print_log("the model is untrained: random weights, a floor to compare with", "current", logging.WARNING)
+        print_log("the model is untrained: random weights, a baseline to compare with", "current", logging.WARNING)
         model.init_weights()  # type: ignore[operator]
         for value in model.state_dict().values():
             broadcast(value)  # each process has drawn values of its own
@@ -57,7 +57,8 @@ def load_for_evaluation(
         if missing:
             raise WeightsError(
                 f"weights: no checkpoint was given and init_cfg supplies no weights for {len(missing)} entries of "
-                f"{type(model).__name__} ({', '.join(sorted(missing)[:4])}, ...): name a checkpoint"
+                f"{type(model).__name__} ({', '.join(sorted(missing)[:4])}, ...): name a checkpoint, or "
+                f"{UNTRAINED!r} for random weights"
             )
     else:
         checkpoint = read_checkpoint(fetch(source))

@@ -85,6 +85,7 @@ def test_report(work_dir, tmp_path, monkeypatch, capsys):
     assert all(row in rows for row in expected)
     assert f"note: {nothing} has no finished test" in printed
     assert "published" not in printed
+    assert all(path.name in printed.splitlines()[-1] for path in (tmp_path / "out").iterdir())
 
     report = json.loads((tmp_path / "out/probes.json").read_text())
     assert report["runs"]["ours"]["classes"]["bee"] == {"images": 2, "top1": 50.0, "top2": 100.0}
@@ -142,7 +143,7 @@ def test_the_later_test_counts(work_dir):
     write_test(work_dir, {"loss": 1.0}, "20260104_000000")
     run = read_probe(work_dir)
     assert run.scores["top1"] == 60
-    assert any("scores.json is of another test" in note for note in run.notes)
+    assert any("scores.json is from another test" in note for note in run.notes)
     assert not run.classes
     report = results()
     write_test(work_dir, report.summary, "20260105_000000", out_file=work_dir / "scores.json")

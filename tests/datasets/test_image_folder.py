@@ -113,7 +113,7 @@ def test_a_validation_set_has_the_classes_of_its_training_set(tmp_path):
     write(tmp_path / "train", a=2, b=2, c=2)
     write(tmp_path / "val", a=1, c=1)
     message = error(tmp_path, "val", classes_from="train")
-    assert "1 classes" in message
+    assert "val has unusable class folders (1):" in message
     assert "b: has no images: add some, remove the class, or set missing_classes=True" in message
     dataset = build(tmp_path, "val", classes_from="train", missing_classes=True)
     assert labels(dataset) == {"a/0.JPEG": 0, "c/0.JPEG": 2}
@@ -250,6 +250,7 @@ def test_misplaced_images_and_folders(tmp_path):
     save(tmp_path / "train/loose.png", image())
     assert "loose.png: is in no folder of a class: move it" in error(tmp_path, "train")
     assert len(build(tmp_path, "train", on_error="skip")) == 2
+    assert "train/a has no folders of classes" in error(tmp_path, "train/a")  # not an error for each image
 
 
 def test_imagenette(test_data):

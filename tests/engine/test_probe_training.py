@@ -245,7 +245,7 @@ def test_fair_preset(tmp_path, encoder):
     [
         (
             lambda cfg: cfg.val_dataloader.dataset.update(seed=2),
-            "validation has the test images.*or set select='val', as DINOv2 published",
+            "validation has the test images.*or set select='val' as DINOv2's authors did",
         ),
         (
             lambda cfg: cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None),
@@ -287,3 +287,12 @@ def test_a_metric_without_choice_is_an_error(tmp_path, encoder):
     runner = build_runner(Config({**cfg.to_dict(), "load_from": "untrained"}))
     with pytest.raises(RuntimeError, match="no head was chosen yet"):
         runner.test()
+
+
+def test_checkpoint_of_another_probe(tmp_path, encoder):
+    """Another number of heads means another config or encoder, before its entries are compared."""
+    runner = build_runner(preset("fair", tmp_path, encoder))
+    heads = len(runner.model.head)
+    checkpoint = dict(meta=dict(samplug_probe=dict(names=["a", "b"])))
+    with pytest.raises(ConfigError, match=f"has 2 heads and the model {heads}: .* on another encoder"):
+        runner.call_hook("after_load_checkpoint", checkpoint=checkpoint)

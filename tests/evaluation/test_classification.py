@@ -232,7 +232,7 @@ def test_samples_that_have_no_neighbours():
         with pytest.raises(DataError, match=says):
             metric.process(None, [sample])
     metric.process(None, [broken])
-    with pytest.raises(DataError, match="no bank: give the training set bank=True"):
+    with pytest.raises(DataError, match="no bank: give the training images bank=True"):
         metric.evaluate(1)
     metric = KNNMetric(shots=(90,))
     metric.process(None, [*featured(50, bank=True)])

@@ -416,14 +416,14 @@ def test_without_heads_there_are_features_alone():
     assert not [name for name, value in model.named_parameters() if value.requires_grad]
     assert not model.memory_advice({}, 0)
     for mode in ("loss", "tensor"):
-        with pytest.raises(ConfigError, match="num_classes=0 makes no heads: set num_classes to train"):
+        with pytest.raises(ConfigError, match="num_classes=0 builds no heads: set num_classes to train"):
             model(images, labelled, mode=mode)
 
 
 @pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        (dict(classes=0, head=dict(lr_mults=[0.1])), "num_classes=0 makes no heads: remove head"),
+        (dict(classes=0, head=dict(lr_mults=[0.1])), "num_classes=0 builds no heads: remove head"),
         (dict(classes=None), "num_classes=None is counted by a run alone: set model.num_classes, or take"),
     ],
 )

@@ -2,7 +2,7 @@
 # heads and checkpoints, 15 % for the test. If there are folders for training and test:
 # --cfg-options data_root=MY image_dir=train test_dir=val
 # classes: text file under data_root with a class a line; None: the folders in the order of their names.
-# Configs based on this file put pipelines to the sets. docs/data.md explains all settings.
+# Configs based on this file add the pipelines. docs/data.md explains all settings.
 data_root = 'data/mine'
 image_dir = ''
 test_dir = None

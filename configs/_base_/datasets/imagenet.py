@@ -1,7 +1,7 @@
 # ImageNet-1k (ILSVRC2012) in class folders: data_root/train/n01440764/*.JPEG and data_root/val/n01440764/*.JPEG.
 # Heads and checkpoints are chosen on val_fraction of the training set (about 13 images of each class), split by name;
 # the 50,000 validation images are the test. --cfg-options data_root=/data/imagenet
-# Source: https://image-net.org (terms of access there). Configs based on this file put pipelines to the sets.
+# Source: https://image-net.org (terms of access there). Configs based on this file add the pipelines.
 data_root = 'data/imagenet'
 val_fraction = 0.01
 check = 'sample'

@@ -3,8 +3,8 @@
 # training set.
 # Input rules of all encoders: shorter side to img_size with the encoder's interpolation, centre of img_size, the
 # encoder's mean and standard deviation; no augmentation.
-# Derived configs set model.backbone, img_size, interpolation and the datasets with the pipelines below. 'mean' is what
-# every encoder has; those with class tokens may add 'cls' and 'cls+mean'.
+# Derived configs set model.backbone, img_size, interpolation and the datasets with the pipelines below. Every
+# encoder has 'mean'; those with class tokens may add 'cls' and 'cls+mean'.
 _base_ = '../default_runtime.py'
 
 num_classes = 1000

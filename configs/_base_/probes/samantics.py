@@ -1,7 +1,7 @@
 # The linear probe of "There is no SAMantics": one head, Adam at 1e-3, halved when the validation loss has not improved
 # for more than 5 epochs, stopped after 7 without improvement, gradients clipped at norm 1, 10 epochs of 128 images a
 # step; no augmentation, ImageNet's mean and standard deviation and bilinear resizing for all encoders.
-# Derived configs set model.backbone, what is read of it, and the datasets with the pipelines below:
+# Derived configs set model.backbone, source and poolings, and the datasets with the pipelines below:
 # CLIP B/32: source='projection', poolings=['cls']. DINOv2 S: source='trunk', poolings=['cls']. Both 224 px,
 # keep_ratio=True. SAM B and SAM 2.1 T: source='neck', poolings=['mean'], 1024 px, keep_ratio=False.
 _base_ = '../default_runtime.py'

@@ -1,4 +1,4 @@
-# Training on generated scenes of textures and on crops of BSDS500. No image of RWTD is used in training or for choices.
+# Training on generated scenes of textures and on crops of BSDS500. RWTD is used for the test alone.
 #   textures: DTD's images, https://www.robots.ox.ac.uk/~vgg/data/dtd/; None: generated textures alone.
 #   bsds_root: BSDS500's folder with images and groundTruth.
 _base_ = './model.py'

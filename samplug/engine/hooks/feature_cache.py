@@ -19,14 +19,14 @@ class FeatureCacheHook(Hook):
     """Keep the pooled features that a :class:`LinearProbe` reads in a file, so that each image is encoded once.
 
     Before a training, a validation or a test the missing features are computed, in all processes together. The loaders
-    then read features: no image is opened, the encoder does not run. A run that was killed goes on where it stopped.
+    then read features: no image is opened, the encoder does not run. A run that was killed continues where it stopped.
 
     Training, validation and tests are decided on separately: if the pipeline of one draws random numbers, its images
     are encoded each time, and the log says so. So are images that are no files.
 
-    A file belongs to the encoder's weights, what is read of it, normalisation and pipeline; each feature in it to the
-    path, size and time of an image. Datasets with equal pipelines share a file, so a bank for nearest neighbours reads
-    the training's features. After a change in the code of an own transform the files must be deleted.
+    A file is valid for one encoder with its weights, readout, normalisation and pipeline; each feature in it for one
+    path, size and time of last change of an image. Datasets with equal pipelines share a file, so a bank for nearest
+    neighbours reads the training's features. After a change in the code of your own transform, delete the files.
 
     Args:
         cache_dir: Folder of the files, on a disk that all processes share; it may be deleted between runs. None: the

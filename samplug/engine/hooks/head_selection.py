@@ -91,8 +91,8 @@ class HeadSelectionHook(Hook):
         names = [str(name) for name in record["names"]]
         if len(names) != len(head):
             raise ConfigError(
-                f"probe: the checkpoint has {len(names)} heads and the model {len(head)}: take the poolings and "
-                "lr_mults of the config that it was trained with"
+                f"probe: the checkpoint has {len(names)} heads and the model {len(head)}: it was trained with other "
+                "poolings or learning rates, or on another encoder; take the config of its training"
             )
         head.names = names
         if "head" in record:
@@ -110,7 +110,8 @@ class HeadSelectionHook(Hook):
         if self.select == "held_out" and validates_on_test_images(cfg):
             raise ConfigError(
                 "HeadSelectionHook: validation has the test images, so the best head would be chosen by the images "
-                "that it is scored on: validate on a part of the training set, or set select='val', as DINOv2 published"
+                "that it is scored on: validate on a part of the training set, or set select='val' as DINOv2's authors "
+                "did"
             )
 
 

@@ -42,9 +42,8 @@ class MemoryHook(Hook):
     @master_only
     def _log(self, runner: Runner, when: str) -> None:
         parts = fixed_bytes(unwrapped(runner))
-        fixed = (
-            f"parameters {gib(parts['parameters'])}, gradients and AdamW {gib(parts['gradients'] + parts['optimiser'])}"
-        )
+        trained = parts["gradients"] + parts["optimiser"]
+        fixed = f"parameters {gib(parts['parameters'])}, gradients and optimiser {gib(trained)}"
         if torch.cuda.is_available():
             total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
             text = (

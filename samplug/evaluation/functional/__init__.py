@@ -1,4 +1,4 @@
-"""Measures as pure functions: of foreground maps over arrays, without torch and MMEngine; of features over tensors.
+"""Pure functions: measures of foreground maps on arrays, without torch and MMEngine, and of features on tensors.
 
 ``knn_scores`` is imported on first use, so that scoring processes start without torch.
 """

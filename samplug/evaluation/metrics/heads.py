@@ -25,8 +25,8 @@ class HeadAccuracy(BaseMetric):
     the model's.
 
     Args:
-        choose: True: the head with the largest ``top1``, the first of several (DINOv2's rule). False: the head that
-            the model has chosen before, for test sets.
+        choose: True: score the head with the largest ``top1``, the first of equal ones (DINOv2's rule). False: score
+            the head that the model chose before, for test sets.
         collect_device: Device on which MMEngine gathers the results of all ranks.
         prefix: Text before the metric names.
     """

@@ -129,8 +129,8 @@ class KNNMetric(ClassMetric):
         places, labels = _bank_of(parts)
         self.bank.used = self.queries.used = True  # other sets have the same bank
         if not len(labels) or not any(queries for *_, queries in parts):
-            what = "images to score" if len(labels) else "bank: give the training set bank=True"
-            raise DataError(f"KNNMetric: the test set has no {what}, see KNNMetric")
+            lacking = "images to score beside the bank" if len(labels) else "bank: give the training images bank=True"
+            raise DataError(f"KNNMetric: the test set has no {lacking}, see KNNMetric in docs/metrics.md")
         dim = max(dim for _, _, dim, _ in parts)
         classes = len(self.protocol.classes) or int(labels.max()) + 1
         if labels.max() >= classes:

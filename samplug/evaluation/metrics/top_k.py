@@ -56,7 +56,8 @@ class ClassMetric(PerImageMetric):
         left_out = [f"top{k}" for k in self.protocol.topk if k > 1 and k >= classes]
         if left_out and not self._said:
             print_log(
-                f"{type(self).__name__}: {', '.join(left_out)} of {classes} classes is always 100: left out", "current"
+                f"{type(self).__name__}: {', '.join(left_out)} would always be 100 with {classes} classes: left out",
+                "current",
             )
             self._said = True
 

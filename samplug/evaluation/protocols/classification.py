@@ -20,8 +20,8 @@ class TopK(Protocol[NDArray[Any], int]):
     """``top1``, ``top5`` ...: percent of images whose class is among the k of the largest scores.
 
     ``mean_per_class`` is the mean of the classes' ``top1``, which counts classes and not images. Of equal scores, the
-    class of the smaller index comes first. Every class is among the first K of K: a k of K or more is left out, except
-    1.
+    class of the smaller index comes first. With K classes, a k of K or more would
+    always score 100 and is left out, except 1.
 
     Args:
         topk: Values of k.

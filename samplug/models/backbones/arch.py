@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from samplug.utils.errors import ConfigError
+from samplug.utils.errors import ConfigError, did_you_mean
 
 
 def arch_sizes(
@@ -22,7 +22,10 @@ def arch_sizes(
     """
     if isinstance(arch, str):
         if arch not in published:
-            raise ConfigError(f"{owner}: arch={arch!r} is not one of {sorted(published)} and not a dict of sizes")
+            raise ConfigError(
+                f"{owner}: arch={arch!r} is not one of {', '.join(sorted(published))}, and no dict of sizes"
+                f"{did_you_mean(arch, published)}"
+            )
         arch = published[arch]
     required = set(next(iter(published.values())))
     missing, unknown = required - set(arch), set(arch) - required - set(defaults)

@@ -64,7 +64,7 @@ class Encoder(SamplugModule):
         out_channels: Channels of each map that :meth:`forward` returns.
         has_final_norm: True if a norm follows the last block.
         has_class_token: True if :meth:`tokens` gives class tokens.
-        neck_levels: Number of maps that a neck makes of the blocks' output; 0: the encoder has no neck.
+        neck_levels: Number of maps that the neck returns; 0: the encoder has no neck.
         projection_dims: Length of the vectors that :meth:`project` returns; None: the encoder has no projection.
         no_taps: Reason why no adapter can tap the tokens; None: ``forward`` accepts a :class:`TokenTap`.
     """

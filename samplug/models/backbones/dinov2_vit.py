@@ -25,7 +25,7 @@ DINOV2_ARCHS: dict[str, dict[str, Any]] = _SIZES | {
     f"{name}_reg4": {**sizes, "num_registers": 4} for name, sizes in _SIZES.items()
 }
 _ARCH_DEFAULTS: dict[str, Any] = dict(num_registers=0, ffn="mlp", mlp_ratio=4, patch_size=14, pos_grid=37)
-# The official code adds it to the size in patches, which also moves the points at which positions are sampled.
+# The official code adds 0.1 to the size in patches, which also moves the points at which positions are sampled.
 _OFFSET = 0.1
 
 

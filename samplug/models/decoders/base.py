@@ -136,10 +136,10 @@ class PromptedMaskDecoder(SamplugModule):
         return tuple(features)
 
     def pixel_embeddings(self, features: Sequence[Tensor]) -> Tensor:
-        """Embed the pixels of images without prompts: the map whose product with a mask's weights is that mask.
+        """Compute pixel embeddings without prompts: the map that the decoder multiplies by a mask's weights.
 
-        The transformer's part in it is replaced by its norm alone. Losses on this map train encoder and upscaling
-        before the decoder can use prompts.
+        A layer norm replaces the transformer. Losses on this map train encoder and upscaling before the decoder can
+        use prompts.
 
         Args:
             features: Result of :meth:`image_features`.

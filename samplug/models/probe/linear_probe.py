@@ -1,4 +1,4 @@
-"""Linear probing: classifiers over what a frozen encoder knows."""
+"""Linear probing: linear classifiers over the features of a frozen encoder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,7 +68,7 @@ class LinearProbe(StrictInit, BaseModel):
                 "that the training wrote into its work directory"
             )
         if not num_classes and head:
-            raise ConfigError("LinearProbe: num_classes=0 makes no heads: remove head, or set num_classes")
+            raise ConfigError("LinearProbe: num_classes=0 builds no heads: remove head, or set num_classes")
         encoder = build_encoder(backbone)
         if not encoder.frozen:
             raise ConfigError("LinearProbe: a probe does not train the encoder: remove backbone.frozen=False")
@@ -180,7 +180,7 @@ class LinearProbe(StrictInit, BaseModel):
 
     def _require_head(self) -> ProbeHeads:
         if self.head is None:
-            raise ConfigError("LinearProbe: num_classes=0 makes no heads: set num_classes to train or to classify")
+            raise ConfigError("LinearProbe: num_classes=0 builds no heads: set num_classes to train or to classify")
         return self.head
 
     def _rate_heads(self, head: ProbeHeads, features: Mapping[str, Tensor], samples: Sequence[Any]) -> None:
@@ -199,8 +199,8 @@ class LinearProbe(StrictInit, BaseModel):
 def true_class_rank(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the place of the true class when classes are sorted by score, 0 for the first.
 
-    Among equal scores the class with the smaller index comes first, so that a head without knowledge is not right
-    everywhere. A class whose scores are not numbers has the last place.
+    Among equal scores the class with the smaller index comes first, so that a head with constant scores does not count
+    as right everywhere. If a score is NaN, the rank is the last.
 
     Args:
         logits: (N, K) float.
@@ -216,7 +216,7 @@ def true_class_rank(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _labels(samples: Sequence[Any] | BaseDataElement, device: torch.device) -> Tensor:
-    """Return the labels (N,) int64 of data samples, or of one for the whole batch."""
+    """Return the labels (N,) int64 of data samples, or of one sample for the whole batch."""
     if isinstance(samples, BaseDataElement):
         return samples.gt_label.to(device)
     missing = next((sample for sample in samples if "gt_label" not in sample), None)

@@ -20,7 +20,7 @@ class Vector(NamedTuple):
 
     Attributes:
         kind: ``'cls'``, a class token, or ``'mean'``, the mean over the positions of a map.
-        block: Index of the block, negative: counted from the last. -1 for sources without blocks.
+        block: Index of the block, counted from the last one, -1; also -1 for sources without blocks.
     """
 
     kind: str
@@ -48,10 +48,10 @@ class Readout:
       (DINOv2's order); any other number likewise.
     * ``'mean'``: mean over the positions of the last map.
 
-    A map has ``'mean'`` alone, a projection ``'cls'`` alone; the trunk of an encoder without class tokens ``'mean'``.
+    Maps have only ``'mean'``, projections only ``'cls'``, the trunk of an encoder without class tokens only ``'mean'``.
 
     Args:
-        encoder: Encoder that is read; nothing of it is computed or changed until :meth:`record`.
+        encoder: Encoder to read; it is neither run nor changed before :meth:`record`.
         source: See above.
         poolings: Names of the poolings, each once; also their names in :meth:`split`.
         norm: Apply the encoder's final norm to tokens of the trunk. None: if it has one.
@@ -63,8 +63,8 @@ class Readout:
         vectors: Slices of the basic vectors in a record.
         dim: Length of a record.
         dims: Length of each pooling.
-        settings: Text of all that defines the record beside the encoder's weights and the images: type of the encoder,
-            source, basic vectors, norm, precision. Poolings that need the same vectors have the same text.
+        settings: Text of everything but weights and images that defines a record: type of the encoder, source, basic
+            vectors, norm, precision. Poolings that need the same vectors have the same text.
 
     Raises:
         ConfigError: The encoder lacks the source or a pooling, or a setting is unknown; the message lists what it has.
@@ -166,7 +166,7 @@ class Readout:
 
 
 def sources(encoder: Encoder) -> tuple[str, ...]:
-    """Return the names of all that can be read from an encoder."""
+    """Return the names of the sources that an encoder has."""
     levels = encoder.neck_levels
     neck = ("neck", *(f"level{level}" for level in range(levels))) if levels else ()
     return ("trunk", *neck, *(("projection",) if encoder.projection_dims else ()))
