@@ -273,6 +273,24 @@ def test_a_dict_over_something_else(tmp_path):
 MMSEG = "mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.backbone.arch", dict(embed_dims=48), r"write dict\(_delete_=True, \.\.\.\)"),
+        ("test_evaluator.7.type", "X", "the list has no such index"),
+        ("test_evaluator.0", 3, "their elements a key after it"),
+        ("test_evaluator.x", 3, "lists take an index"),
+    ],
+)
+def test_options_that_do_not_fit_their_place(key, value, message):
+    name = "configs/linear_probe/probe_dinov2-vits14_folders.py"
+    with pytest.raises(ConfigError, match=rf"cannot take --cfg-options {key}=\.\.\.: .*{message}"):
+        load_config(ROOT / name, {key: value})
+    assert (
+        load_config(ROOT / name, {"model.backbone.arch": dict(_delete_=True, depth=1)}).model.backbone.arch.depth == 1
+    )
+
+
 def test_a_config_of_another_package(tmp_path):
     """The distribution may have another name; as a base, its components are built in the package's scope."""
     (tmp_path / "derived.py").write_text(f"_base_ = {MMSEG!r}\nmodel = dict(decode_head=dict(num_classes=2))\n")

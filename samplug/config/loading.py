@@ -56,9 +56,20 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
             f"config: --cfg-options {key}=... would change the variable {key.split('.')[0]} of {path} alone, after "
             "the config was built from it: set the keys where its value ends, as model.backbone.img_size=..."
         )
-    if options:
-        cfg.merge_from_dict(options)
+    for key, value in options.items():
+        try:
+            cfg.merge_from_dict({key: value})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ConfigError(f"config: {path} cannot take --cfg-options {key}=...: {_reason(error)}") from error
     return cfg
+
+
+def _reason(error: Exception) -> str:
+    if "cannot inherit from base" in str(error):
+        return "the config has no dict at this place: to replace its value, write dict(_delete_=True, ...)"
+    if isinstance(error, KeyError):
+        return "the list has no such index"
+    return "lists take an index at this place, and their elements a key after it"
 
 
 def _find(path: str | Path) -> Path:
