@@ -19,11 +19,12 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
     cfg.work_dir = str(work_dir)
     cfg.overwrite_work_dir = True  # tests train several times in one folder
     cfg.load_from = None
+    size = 64 if cfg.model.backbone.type == "TextureUNet" else SIZE  # projects/texture_small
     _shrink_encoder(cfg.model.backbone, work_dir)
     if "size" in cfg.model.get("data_preprocessor", {}):
-        cfg.model.data_preprocessor.size = (SIZE, SIZE)
+        cfg.model.data_preprocessor.size = (size, size)
     if "crop_size" in cfg.model.get("test_cfg", {}):
-        cfg.model.test_cfg.update(crop_size=(SIZE, SIZE), stride=(SIZE // 2, SIZE // 2))
+        cfg.model.test_cfg.update(crop_size=(size, size), stride=(size // 2, size // 2))
     if adapter := cfg.model.get("adapter"):
         adapter.update(ADAPTERS[adapter.type])
     if "num_correction_points" in cfg.model.get("test_prompts", {}):
@@ -46,9 +47,9 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
             if "data_prefix" in dataset:  # mmseg's
                 dataset.update(data_root=str(data_root), data_prefix=dict(img_path="images", seg_map_path="labels"))
             elif dataset.get("type") == "TextureSceneDataset":
-                dataset.update(textures=None, bank=0, size=SIZE)
+                dataset.update(textures=None, bank=0, size=size)
             elif dataset.get("type") == "BSDSCropDataset":
-                dataset.update(data_root=str(data_root / "bsds"), size=SIZE)
+                dataset.update(data_root=str(data_root / "bsds"), size=size)
             elif dataset.get("type") == "SA1BDataset":
                 dataset.update(data_root=str(data_root / "sa1b"))
             elif dataset.get("type") == "TextureSegDataset":
@@ -65,9 +66,9 @@ def shrink(cfg: Config, work_dir: Path, data_root: Path) -> Config:
             for transform in dataset.pipeline:
                 for key in ("scale", "crop_size"):
                     if key in transform:
-                        transform[key] = (SIZE, SIZE)
+                        transform[key] = (size, size)
                 if transform.type in ("RandomResizedCrop", "ResizeShortSide"):
-                    transform.size = SIZE
+                    transform.size = size
     cfg.default_hooks.logger.interval = 1
     for hook in cfg.get("custom_hooks", []):
         if hook.type == "FeatureCacheHook":
@@ -95,7 +96,7 @@ def _shrink_encoder(backbone: ConfigDict, work_dir: Path) -> None:
         backbone.cache_dir = str(work_dir / "embeddings")
         return
     if backbone.type == "TextureUNet":  # projects/texture_small
-        backbone.update(img_size=SIZE, widths=(4, 8, 12, 16))
+        backbone.update(img_size=64, widths=(4, 8, 12, 16))
         return
     four_blocks = {**TINY_DINOV2, "depth": 4}  # for poolings of the last four
     other = {"SAM2Hiera": TINY_HIERA, "DINOv2ViT": four_blocks, "CLIPViT": TINY_CLIP}

@@ -23,7 +23,11 @@ from tests.datasets.broken_folders import CASES
 FOLDERS = "configs/_base_/datasets/folders.py"
 SEVERAL = "configs/_base_/prompted_sa1b.py"
 TEMPLATE = "projects/template/my_task.py"
-PUBLISHED = sorted(path.stem for path in (ROOT / "configs/_base_/datasets").glob("*.py") if path.stem != "folders")
+PUBLISHED = sorted(
+    path.stem
+    for path in (ROOT / "configs/_base_/datasets").glob("*.py")
+    if path.stem not in {"folders", "class_folders", "imagenet"}
+)
 VALUES: dict[str, Any] = dict(
     image_dir="i", mask_dir="m", ann_dir="a", img_suffix=".jpg", seg_map_suffix="_m.png", recursive=True, include="x*",
     extra_masks=True, extra_annotations=True, mask_values=dict(foreground=[1], ignore=[255]), check="all",

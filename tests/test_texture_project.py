@@ -46,6 +46,11 @@ def test_encoder():
     # The coarsest map is smaller than positions; brightness and contrast of an image change little.
     assert maps[-1].square().mean().sqrt() < 0.6
     torch.testing.assert_close(encoder(2 * images + 0.5)[0], maps[0], rtol=0.1, atol=0.1)
+    tokens = encoder.tokens(images, range(encoder.depth))
+    assert tuple(each.patches.shape[1] for each in tokens) == encoder.block_dims
+    assert [each.patches.shape[-1] for each in tokens] == [16, 8, 4, 2]
+    with pytest.raises(ConfigError, match="img_size=48 is not a multiple of 32"):
+        MODELS.build(dict(type="TextureUNet", img_size=48))
     with pytest.raises(ConfigError, match="built for 64x64"):
         encoder(torch.randn(1, 3, 96, 96))
 

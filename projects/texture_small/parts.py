@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samplug.models import PromptableSAM
-from samplug.models.backbones import Encoder, TokenTap
+from samplug.models.backbones import BlockTokens, Encoder, TokenTap
 from samplug.models.layers import LayerNorm2d
 from samplug.models.losses.prompted import dice_loss, mask_iou
 from samplug.registry import MODELS
+from samplug.utils.errors import ConfigError
 
 _NOTHING = 255  # label of pixels that belong to no region
 
@@ -25,9 +26,12 @@ class TextureUNet(Encoder):
     learns textures from far fewer images than a transformer does.
 
     Args:
-        img_size: Side of the square input in pixels, a multiple of 32.
+        img_size: Side of the square input in pixels, a multiple of 32 and at least 64.
         widths: Channels at strides 2, 4, 8 and 16; stride 32 has as many as stride 16.
         **kwargs: ``frozen`` and the other arguments of :class:`Encoder`.
+
+    Raises:
+        ConfigError: ``img_size`` does not fit.
     """
 
     patch_size = 16
@@ -36,6 +40,9 @@ class TextureUNet(Encoder):
 
     def __init__(self, img_size: int = 192, widths: Sequence[int] = (24, 48, 80, 128), **kwargs: Any) -> None:
         super().__init__(img_size, **kwargs)
+        if img_size % 32 or img_size < 64:
+            raise ConfigError(f"TextureUNet: img_size={img_size} is not a multiple of 32 of at least 64")
+        self.widths = tuple(widths)
         self.embed_dims = widths[-1]
         stem = widths[0]
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), _norm(stem), nn.GELU())
@@ -56,11 +63,18 @@ class TextureUNet(Encoder):
     def depth(self) -> int:
         return len(self.down)
 
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        return (*self.widths[1:], self.widths[-1])
+
     def embed(self, images: Tensor) -> Tensor:
         return self.stem(images)
 
     def run_block(self, index: int, tokens: Tensor) -> Tensor:
         return self.down[index](tokens)
+
+    def block_tokens(self, tokens: Tensor, size: tuple[int, int], norm: bool) -> BlockTokens:
+        return BlockTokens(tokens, None)
 
     def forward(self, images: Tensor, tap: TokenTap | None = None) -> tuple[Tensor, ...]:
         self.check_input_size(*images.shape[-2:])

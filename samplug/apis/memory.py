@@ -234,8 +234,7 @@ def _sample(model: nn.Module, case: _Case) -> Any:
     sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size))
     if _is_prompted(model):
         sample.gt_instances = InstanceData(masks=torch.zeros(case.objects, *size, dtype=torch.bool))
-    else:
-        sample.gt_sem_seg = PixelData(data=torch.zeros(1, *size, dtype=torch.long))
+    sample.gt_sem_seg = PixelData(data=torch.zeros(1, *size, dtype=torch.long))
     return sample
 
 

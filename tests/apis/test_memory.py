@@ -216,7 +216,7 @@ def test_every_config(name, tmp_path, estimated):
     estimated.add(same)
     found = estimate_memory(cfg, batch_size=1)
     assert 0 < found.activations < found.train_peak < 2**30
-    assert found.train_flops > found.test_flops > 0
+    assert found.train_flops >= found.test_flops > 0  # equal for one head: its input needs no gradient
 
 
 @pytest.mark.parametrize(
