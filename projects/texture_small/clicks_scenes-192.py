@@ -1,6 +1,6 @@
 # Step 2 of 2: clicks, with the encoder trained on, from the checkpoint of affinity_scenes-128.py.
-#   python tools/train.py projects/texture_small/clicks_scenes-192.py --cfg-options encoder=CHECKPOINT textures=DTD/images
-#   bsds_root=BSDS
+#   python tools/train.py projects/texture_small/clicks_scenes-192.py --cfg-options encoder=CHECKPOINT
+#   textures=DTD/images bsds_root=BSDS
 # Result: README.md.
 _base_ = './_base_/scenes.py'
 

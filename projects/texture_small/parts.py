@@ -141,7 +141,7 @@ class RegionSAM(PromptableSAM):
             inputs: (N, 3, S, S) normalised images.
             data_samples: N samples with a label map ``gt_sem_seg`` (1, S, S), 255 where no region is known.
         """
-        features = self.decode_head.image_features(self.backbone(inputs))
+        features = self.encode(inputs, data_samples)
         labels = torch.cat([each.gt_sem_seg.data for each in data_samples]).to(inputs.device, torch.int64)
         small = labels[:, 2::4, 2::4]
         embeddings = self.decode_head.pixel_embeddings(features)
@@ -158,14 +158,16 @@ class RegionSAM(PromptableSAM):
         places = torch.randint(size * size, (images, self.clicks), device=labels.device)
         clicked = labels.flatten(1).gather(1, places)
         points = torch.stack([places % size, places // size], dim=-1)[:, :, None]
-        sparse, _ = self.decode_head.embed_prompts(size, features[-1].shape[-1], points, torch.ones_like(points[..., 0]))
+        grid, positive = features[-1].shape[-1], torch.ones_like(points[..., 0])
+        sparse, _ = self.decode_head.embed_prompts(size, grid, points, positive)
         logits, iou, _ = self.decode_head.decode(features, sparse)
         target = (small[:, None] == clicked[..., None, None]).float().flatten(0, 1)[:, None]
         valid = ((small[:, None] != _NOTHING) & (clicked != _NOTHING)[..., None, None]).float().flatten(0, 1)[:, None]
         logits = logits.flatten(0, 1).float()
         wrong = F.binary_cross_entropy_with_logits(logits, target, weight=valid)
         error = (iou.flatten(0, 1).float() - mask_iou(logits.detach(), target, valid)).abs()
-        return dict(loss_mask=wrong, loss_dice=0.5 * dice_loss(logits, target, valid).mean(), loss_iou=0.2 * error.mean())
+        overlap = dice_loss(logits, target, valid).mean()
+        return dict(loss_mask=wrong, loss_dice=0.5 * overlap, loss_iou=0.2 * error.mean())
 
 
 def affinity_loss(embeddings: Tensor, labels: Tensor, pixels: int) -> Tensor:

@@ -1,4 +1,4 @@
-# Training on generated scenes of textures and on crops of BSDS500. RWTD is used for the test alone.
+# Training on generated scenes of textures and on crops of BSDS500; RWTD is not trained on.
 #   textures: DTD's images, https://www.robots.ox.ac.uk/~vgg/data/dtd/; None: generated textures alone.
 #   bsds_root: BSDS500's folder with images and groundTruth.
 _base_ = './model.py'
@@ -52,7 +52,12 @@ val_dataloader = dict(
     persistent_workers=num_workers > 0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='BSDSCropDataset', data_root=bsds_root, splits=('val', ), length=64, size=img_size, pipeline=test_pipeline))
+        type='BSDSCropDataset',
+        data_root=bsds_root,
+        splits=('val', ),
+        length=64,
+        size=img_size,
+        pipeline=test_pipeline))
 val_evaluator = [dict(type='TextureMetric')]
 # Scenes of another seed, from the same textures. masks_rwtd-192.py is the test on photographs.
 test_dataloader = dict(
